@@ -1,0 +1,1 @@
+"""One actor, one job: footage, shots, cast, tracking, fitting, dubbing, reports, evaluation and the command line."""

@@ -1,0 +1,115 @@
+"""The `adapt` command: builds each subcommand from its config dataclass and turns named errors into one line.
+
+`--config FILE.yaml` and `key=value` arguments set anything a flag can; `--json` prints machine-readable lines.
+"""
+
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from adapt.commands import COMMANDS
+from adapt.config import resolve
+from adapt.progress import Progress
+from render.errors import AdaptError
+
+OVERRIDE = re.compile(r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*=")
+
+
+def _optional(annotation: Any) -> Any:
+    return annotation if type(None) in getattr(annotation, "__args__", ()) else annotation | None
+
+
+def _parameters(config_type: type) -> list[inspect.Parameter]:
+    hints = get_type_hints(config_type)
+    parameters = []
+    for field in fields(config_type):
+        meta = field.metadata
+        if meta["positional"]:
+            declared = typer.Argument(help=meta["help"], metavar=field.name.upper(), show_default=False)
+        else:
+            flags = meta["flags"] or (f"--{field.name.replace('_', '-')}",)
+            declared = typer.Option(*flags, help=meta["help"], show_default=False)
+        annotation: Any = Annotated[_optional(hints[field.name]), declared]  # type: ignore[valid-type]
+        parameters.append(
+            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        )
+    return parameters
+
+
+def _command(name: str, config_type: type, target: str, overrides: list[str]) -> Callable[..., None]:
+    def command(**given: Any) -> None:
+        config_file = given.pop("config")
+        progress = Progress(json_lines=bool(given.pop("json_lines")))
+        values = {key: value for key, value in given.items() if value not in (None, [], ())}
+        config: Any = resolve(config_type, values, overrides, config_file)
+        module, function = target.split(":")
+        getattr(import_module(module), function)(config, progress)
+
+    shared = [
+        inspect.Parameter(
+            "config",
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[Path | None, typer.Option(help="YAML file of settings")],
+        ),
+        inspect.Parameter(
+            "json_lines",
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False,
+            annotation=Annotated[bool, typer.Option("--json", help="print machine-readable lines")],
+        ),
+    ]
+    signature = inspect.Signature([*_parameters(config_type), *shared])
+    command.__signature__ = signature  # type: ignore[attr-defined]
+    command.__annotations__ = {key: value.annotation for key, value in signature.parameters.items()}
+    command.__name__ = name
+    command.__doc__ = config_type.__doc__
+    return command
+
+
+def build_app(overrides: list[str]) -> typer.Typer:
+    """The typer application; `overrides` are the `key=value` arguments already taken off the command line."""
+    app = typer.Typer(
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        help="Dub actors in video from seconds of their footage.",
+    )
+
+    @app.callback()
+    def root() -> None:
+        """Dub actors in video from seconds of their footage."""
+
+    for name, (config_type, target) in COMMANDS.items():
+        app.command(name)(_command(name, config_type, target, overrides))
+    return app
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the `adapt` script. Exit status 1: the input's fault; 2: the command line's; 130: interrupted."""
+    words = sys.argv[1:] if arguments is None else arguments
+    overrides = [word for word in words if OVERRIDE.match(word) and not Path(word).exists()]
+    rest = [word for word in words if word not in overrides]
+    try:
+        build_app(overrides)(args=rest, standalone_mode=True)
+    except AdaptError as error:
+        line = " ".join(str(error).split())
+        if "--json" in rest:
+            print(json.dumps({"event": "error", "kind": type(error).__name__, "text": line}, ensure_ascii=False))
+        print(f"adapt: {line}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("adapt: interrupted; nothing was left half written", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""One frozen dataclass per command is its interface: flags, config file and `key=value` overrides resolve into it.
+
+A field made by `option` or `argument` carries its help, unit and flags; its default stands only there. On the
+command line a flag that is not given leaves the value to `key=value`, then to `--config FILE`, then to the default.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_type_hints
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from render.errors import AdaptError
+from render.store import write_json
+
+Config = TypeVar("Config")
+
+
+class ConfigError(AdaptError):
+    """A setting is unknown, missing or of the wrong type."""
+
+
+def _field(default: Any, metadata: dict[str, Any]) -> Any:
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def argument(help: str, default: Any = MISSING) -> Any:
+    """A positional argument of a command; required unless it has a default (a list takes any number)."""
+    return _field(default, {"help": help, "flags": (), "positional": True})
+
+
+def option(default: Any, help: str, *flags: str) -> Any:
+    """An option of a command. `flags` default to `--field-name`; the help says the unit."""
+    return _field(default, {"help": help, "flags": flags, "positional": False})
+
+
+def resolve(
+    config_type: type[Config],
+    given: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+    file: Path | None = None,
+) -> Config:
+    """Merge defaults, a YAML file, `key=value` overrides and given values, later ones winning, into a config.
+
+    Raises:
+        ConfigError: unknown key, wrong type, missing required value, unreadable file.
+    """
+    try:
+        merged = OmegaConf.structured(config_type)
+        OmegaConf.set_readonly(merged, False)
+        layers: list[Any] = []
+        if file is not None:
+            layers.append(OmegaConf.load(file))
+        layers.append(OmegaConf.from_dotlist(list(overrides)))
+        layers.append(OmegaConf.create({key: value for key, value in (given or {}).items() if value is not None}))
+        merged = OmegaConf.merge(merged, *layers)
+        missing = OmegaConf.missing_keys(merged)
+        if missing:
+            raise ConfigError(f"missing: {', '.join(sorted(missing))} (see --help)")
+        return cast(Config, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        known = ", ".join(get_type_hints(config_type))
+        first = str(error).splitlines()[0]
+        raise ConfigError(f"{first} (settings are: {known})") from error
+    except (OSError, YAMLError) as error:
+        raise ConfigError(f"--config {file}: cannot be read as YAML ({str(error).splitlines()[0]})") from error
+
+
+def write_config(config: Any, path: Path) -> None:
+    """Write the resolved config as JSON beside a command's output."""
+    write_json(path, dataclasses.asdict(config))

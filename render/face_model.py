@@ -1,0 +1,70 @@
+"""The face model type: a mesh with linear shape and expression bases, uv coordinates and face regions.
+
+`vertices = mean + shape · shape_basis + lower · lower_basis + upper · upper_basis`, in head space (cm). The first
+`landmark_count` vertices are the landmark backend's points, in its order. The first lower axis opens the jaw. Every
+head converted to this file form works.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from render.store import load_tensors, save_tensors
+
+KIND = "adapt-face-model"
+KIND_VERSION = 1
+#: Values of `FaceModel.face_region`.
+REGIONS = ("skin_upper", "skin_lower", "lips", "mouth_upper", "mouth_lower", "eyes", "skirt")
+
+
+@dataclass(frozen=True)
+class FaceModel:
+    """A linear face model in head space.
+
+    Attributes:
+        mean: [V, 3] float32, cm.
+        shape_basis: [S, V, 3] cm per unit coefficient; coefficients have unit variance over people.
+        lower_basis: [E_lower, V, 3] cm; mouth, jaw, cheeks; axis 0 opens the jaw.
+        upper_basis: [E_upper, V, 3] cm; eyes and brows.
+        faces: [F, 3] int32, counter-clockwise seen from outside (from +z).
+        uv: [V, 2] in [0, 1], origin top left.
+        face_region: [F] uint8, index into `REGIONS`.
+        rigid_weight: [V] in [0, 1]; how little expression moves a vertex (1 = rigid with the head).
+        landmark_count: the first vertices that are detector landmarks.
+    """
+
+    mean: torch.Tensor
+    shape_basis: torch.Tensor
+    lower_basis: torch.Tensor
+    upper_basis: torch.Tensor
+    faces: torch.Tensor
+    uv: torch.Tensor
+    face_region: torch.Tensor
+    rigid_weight: torch.Tensor
+    landmark_count: int
+
+    def vertices(self, shape: torch.Tensor, lower: torch.Tensor, upper: torch.Tensor | None = None) -> torch.Tensor:
+        """Head-space vertices [T, V, 3] (cm) from shape [S] or [T, S], lower [T, E_lower], upper [T, E_upper]."""
+        result = self.mean + torch.einsum("...s,svk->...vk", shape, self.shape_basis)
+        result = result + torch.einsum("te,evk->tvk", lower, self.lower_basis)
+        if upper is not None:
+            result = result + torch.einsum("te,evk->tvk", upper, self.upper_basis)
+        return result
+
+    def faces_in(self, *regions: str) -> torch.Tensor:
+        """Boolean [F]: faces whose region is one of `regions`."""
+        wanted = torch.tensor([REGIONS.index(region) for region in regions], dtype=torch.uint8)
+        return torch.isin(self.face_region, wanted)
+
+    def save(self, path: Path) -> None:
+        """Write as safetensors, atomically."""
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        facts = {"landmark_count": self.landmark_count, "regions": list(REGIONS)}
+        save_tensors(path, KIND, KIND_VERSION, tensors, facts)
+
+    @staticmethod
+    def load(path: Path) -> "FaceModel":
+        """Read a face model file; raises `StoreError` or `StoreVersionError`."""
+        tensors, facts = load_tensors(path, KIND, KIND_VERSION)
+        return FaceModel(**tensors, landmark_count=int(facts["landmark_count"]))

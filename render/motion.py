@@ -1,0 +1,36 @@
+"""Motion: lower expression over time, as audio-to-motion predicts it or a track supplies it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from render.store import load_tensors, save_tensors
+
+KIND = "adapt-motion"
+KIND_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Mouth motion at stated times.
+
+    Attributes:
+        timestamps: [T] float64 seconds, strictly increasing.
+        lower_expression: [T, E_lower] float32 coefficients of the face model.
+        confidence: [T] float32 in [0, 1]; 0 where nothing is known.
+    """
+
+    timestamps: torch.Tensor
+    lower_expression: torch.Tensor
+    confidence: torch.Tensor
+
+    def save(self, path: Path) -> None:
+        """Write as safetensors, atomically."""
+        save_tensors(path, KIND, KIND_VERSION, vars(self), {})
+
+    @staticmethod
+    def load(path: Path) -> "Motion":
+        """Read a motion file; raises `StoreError` or `StoreVersionError`."""
+        tensors, _ = load_tensors(path, KIND, KIND_VERSION)
+        return Motion(**tensors)

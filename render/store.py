@@ -1,0 +1,111 @@
+"""Stored things: one safetensors file of tensors whose metadata carry JSON facts, versioned, written atomically.
+
+Every file has `format` (what it is), `format_version` (integer), `code_version`, and the caller's own facts. Loading
+refuses another format or version by name. A write goes to a temporary name beside the target and is renamed.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from render.errors import StoreError, StoreVersionError
+
+#: The one metadata entry of every file.
+HEADER = "adapt"
+
+
+def code_version() -> str:
+    """Version of this project as installed, or "unknown" where it runs uninstalled."""
+    try:
+        return version("adapt-dub")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+    """Call `write(temporary_path)` in `path`'s directory, then rename over `path`; nothing is left if it fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented UTF-8 JSON, atomically."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomic(path, write)
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file's bytes, read in blocks."""
+    digest = sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def save_tensors(
+    path: Path, kind: str, kind_version: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]
+) -> None:
+    """Write tensors with JSON `facts` as a `kind` file of version `kind_version`."""
+    header = {
+        "format": kind,
+        "format_version": kind_version,
+        "code_version": code_version(),
+        "facts": dict(facts),
+    }
+    # One metadata entry: safetensors writes several in random order, and equal content is to give equal bytes.
+    metadata = {HEADER: json.dumps(header, sort_keys=True, ensure_ascii=False, allow_nan=False)}
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomic(path, lambda temporary: save_file(ready, str(temporary), metadata))
+
+
+def load_tensors(path: Path, kind: str, kind_version: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read a file written by `save_tensors`.
+
+    Returns:
+        The tensors on the CPU, and the facts.
+
+    Raises:
+        StoreError: missing, unreadable, or another kind of file.
+        StoreVersionError: written by another version of the format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file (expected a {kind} file)")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise StoreError(f"{path}: not a readable {kind} file ({error})") from error
+    if header.get("format") != kind:
+        raise StoreError(f"{path}: is a {header.get('format', 'foreign')} file, expected {kind}")
+    if header.get("format_version") != kind_version:
+        raise StoreVersionError(
+            f"{path}: {kind} version {header['format_version']}, this program reads version {kind_version}; "
+            "make the file again with this version, or install the version that wrote it "
+            f"({header.get('code_version', 'unknown')})"
+        )
+    return tensors, header["facts"]
