@@ -37,7 +37,7 @@ def _parameters(config_type: type) -> list[inspect.Parameter]:
         else:
             flags = meta["flags"] or (f"--{field.name.replace('_', '-')}",)
             declared = typer.Option(*flags, help=meta["help"], show_default=False)
-        annotation: Any = Annotated[_optional(hints[field.name]), declared]  # type: ignore[valid-type]
+        annotation: Any = Annotated[_optional(hints[field.name]), declared]
         parameters.append(
             inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         )
