@@ -1,0 +1,170 @@
+"""The actor bundle: everything fitted for one actor, in one directory that can be copied, checked and refused.
+
+`actor.json` holds the facts (name, sources and their hashes, seconds and steps, scores, consent, the prior it needs,
+hashes of its other files); `actor.safetensors` the neural texture, the renderer delta and the mouth style.
+"""
+
+import json
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from render.errors import StoreError, StoreVersionError
+from render.store import code_version, file_sha256, load_tensors, save_tensors, write_json
+
+KIND = "adapt-actor"
+KIND_VERSION = 1
+FACTS = "actor.json"
+TENSORS = "actor.safetensors"
+DELTA = "delta."
+STYLE = "style."
+NO_CONSENT = "consent: not recorded"
+
+
+@dataclass(frozen=True)
+class ActorBundle:
+    """One fitted actor.
+
+    Attributes:
+        name: for people.
+        texture: [16, H, W] float16 neural texture.
+        delta: parameter name of the renderer → what is added to (or replaces) it; empty where the prior was kept.
+        style: name → tensor, the actor's mouth style for audio-to-motion (closed mouth, range, tempo).
+        prior_sha256: the renderer prior this bundle belongs to; any other is refused.
+        sources: one entry per enrollment clip: file name, sha256, person, seconds used.
+        pose_range: {"yaw": [low, high], "pitch": [low, high]} seen in enrollment, degrees.
+        facts: JSON-able rest: seconds, steps, seed, adapted, scores, never_seen, consent, terms.
+    """
+
+    name: str
+    texture: torch.Tensor
+    delta: dict[str, torch.Tensor]
+    style: dict[str, torch.Tensor]
+    prior_sha256: str
+    sources: list[dict[str, Any]]
+    pose_range: dict[str, list[float]]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def consent(self) -> str:
+        """The consent record in one line, or that there is none."""
+        record = self.facts.get("consent")
+        return "; ".join(f"{key}: {value}" for key, value in record.items()) if record else NO_CONSENT
+
+    def save(self, path: Path, extras: dict[str, Path] | None = None, overwrite: bool = False) -> None:
+        """Write the directory under a temporary name, then rename it.
+
+        Args:
+            path: the bundle's directory.
+            extras: name in the bundle → file to move there (contact sheet, report).
+            overwrite: replace an existing bundle; any other existing path is refused all the same.
+
+        Raises:
+            StoreError: `path` exists.
+        """
+        path = Path(path)
+        if path.exists() and not (overwrite and (path / FACTS).is_file()):
+            raise StoreError(
+                f"{path}: exists already; choose another name or pass --overwrite to replace an actor bundle"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        try:
+            temporary.chmod(0o755)
+            tensors = {"texture": self.texture.to(torch.float16)}
+            tensors |= {DELTA + name: value.to(torch.float16) for name, value in self.delta.items()}
+            tensors |= {STYLE + name: value for name, value in self.style.items()}
+            save_tensors(temporary / TENSORS, KIND, KIND_VERSION, tensors, {})
+            for name, file in (extras or {}).items():
+                shutil.move(file, temporary / name)
+            header = {"format": KIND, "format_version": KIND_VERSION, "code_version": code_version()}
+            hashes = {file.name: file_sha256(file) for file in sorted(temporary.iterdir())}
+            facts = {key: value for key, value in asdict(self).items() if key not in ("texture", "delta", "style")}
+            write_json(temporary / FACTS, {**header, **facts, "files": hashes})
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.rename(path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+    @staticmethod
+    def load(path: Path, prior_sha256: str | None = None) -> "ActorBundle":
+        """Read and verify a bundle.
+
+        Args:
+            path: the bundle's directory.
+            prior_sha256: of the renderer prior at hand; a bundle fitted on another is refused.
+
+        Raises:
+            StoreError: not a bundle, damaged, or fitted on another prior.
+            StoreVersionError: written by another version of the format.
+        """
+        path = Path(path)
+        facts = read_facts(path)
+        for name, expected in facts.pop("files").items():
+            if not (path / name).is_file():
+                raise StoreError(f"{path}: {name} is missing; copy the bundle again or fit the actor again")
+            if name == TENSORS and file_sha256(path / name) != expected:
+                raise StoreError(f"{path}: {name} is damaged (sha256 differs); copy the bundle again or fit again")
+        if prior_sha256 is not None and facts["prior_sha256"] != prior_sha256:
+            raise StoreError(
+                f"{path}: fitted on renderer prior {facts['prior_sha256'][:12]}, the one at hand is "
+                f"{prior_sha256[:12]}; fit the actor again, or install the version that shipped that prior"
+            )
+        tensors, _ = load_tensors(path / TENSORS, KIND, KIND_VERSION)
+        return ActorBundle(
+            texture=tensors["texture"].float(),
+            delta=_named(tensors, DELTA),
+            style=_named(tensors, STYLE),
+            **facts,
+        )
+
+
+def _named(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value.float() for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The facts of `actor.json` without its header, its tensors unread.
+
+    Raises:
+        StoreError: not a bundle.
+        StoreVersionError: written by another version of the format.
+    """
+    file = Path(path) / FACTS
+    if not file.is_file():
+        raise StoreError(f"{path}: not an actor bundle (no {FACTS}); make one with `adapt fit FOOTAGE -o NAME.actor`")
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        kind, kind_version, written_by = (facts.pop(key) for key in ("format", "format_version", "code_version"))
+    except (ValueError, KeyError, AttributeError, OSError) as error:
+        raise StoreError(f"{file}: damaged ({error}); copy the bundle again or fit the actor again") from error
+    if kind != KIND:
+        raise StoreError(f"{path}: is a {kind}, expected {KIND}")
+    if kind_version != KIND_VERSION:
+        raise StoreVersionError(
+            f"{path}: actor bundle version {kind_version} (written by {written_by}), this program reads version "
+            f"{KIND_VERSION}; install that version or fit the actor again"
+        )
+    return facts
+
+
+def read_consent(path: Path) -> dict[str, str]:
+    """Read a consent record: a JSON object with at least `who` and `scope`, all values text.
+
+    Raises:
+        StoreError: missing, unreadable, or a required entry is absent.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: consent record cannot be read as JSON ({error})") from error
+    missing = [key for key in ("who", "scope") if not isinstance(record, dict) or not record.get(key)]
+    if missing:
+        raise StoreError(f'{path}: consent record lacks {", ".join(missing)} (JSON: {{"who": …, "scope": …}})')
+    return {str(key): str(value) for key, value in record.items()}

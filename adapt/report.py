@@ -1,0 +1,195 @@
+"""Self-contained HTML reports: one file, no network, with players that step several videos frame by frame in step.
+
+A report is a list of sections. Videos, images and data are embedded; text is escaped. The page needs no library.
+"""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from render.store import write_atomic
+
+#: Per-frame status of a dub → colour of the strip.
+STATUS_COLOURS = {
+    "dubbed": "#3a8a4d",
+    "passed through": "#9aa0a6",
+    "low confidence": "#d9a300",
+    "occluded": "#c2571a",
+}
+
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1b1b1b;background:#fff}
+h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem;border-bottom:1px solid #ddd}
+table{border-collapse:collapse}td,th{padding:.2rem .7rem;text-align:left;border-bottom:1px solid #eee;vertical-align:top}
+td.number{text-align:right;font-variant-numeric:tabular-nums}img{max-width:100%}
+.videos{display:flex;gap:.5rem;flex-wrap:wrap}.videos figure{margin:0;flex:1 1 20rem}.videos video{width:100%;background:#000}
+figcaption{font-size:.85rem;color:#555}canvas{width:100%;height:18px;cursor:pointer}input[type=range]{width:100%}
+.legend span{display:inline-block;margin-right:1rem;font-size:.85rem}.legend i{display:inline-block;width:.8em;height:.8em}
+"""
+
+_SCRIPT = """
+for (const player of document.querySelectorAll('.player')) {
+  const videos = [...player.querySelectorAll('video')], data = JSON.parse(player.dataset.frames);
+  const seek = player.querySelector('input'), time = player.querySelector('.time'), strip = player.querySelector('canvas');
+  const at = data.times, last = at.length - 1, lead = videos[0];
+  const frame = () => { let i = 0; while (i < last && at[i + 1] <= lead.currentTime + 1e-4) i++; return i; };
+  const show = i => { i = Math.max(0, Math.min(last, i));
+    const t = i < last ? (at[i] + at[i + 1]) / 2 : at[i] + 1e-3; videos.forEach(v => { v.pause(); v.currentTime = t; });
+    label(i); };
+  const label = i => { seek.value = i; player.dataset.frame = i;
+    time.textContent = 'frame ' + i + '  ' + at[i].toFixed(3) + ' s' + (data.status.length ? '  ' + data.status[i] : ''); };
+  seek.max = last; seek.oninput = () => show(+seek.value);
+  player.querySelector('.back').onclick = () => show(frame() - 1);
+  player.querySelector('.next').onclick = () => show(frame() + 1);
+  player.querySelector('.play').onclick = () => { if (lead.paused) { videos.forEach(v => { v.currentTime = lead.currentTime; });
+    videos.forEach(v => v.play()); } else videos.forEach(v => v.pause()); };
+  lead.ontimeupdate = () => { if (!lead.paused) label(frame()); };
+  document.querySelectorAll('[data-seek="' + player.id + '"]').forEach(a => a.onclick = e => {
+    e.preventDefault(); show(+a.dataset.index); player.scrollIntoView(); });
+  if (strip) { strip.width = at.length; strip.height = 1; const ink = strip.getContext('2d');
+    data.status.forEach((s, i) => { ink.fillStyle = data.colours[s] || '#000'; ink.fillRect(i, 0, 1, 1); });
+    strip.onclick = e => show(Math.floor(e.offsetX / strip.clientWidth * at.length)); }
+  label(0);
+}
+"""
+
+
+def encode_clip(frames: Iterable[np.ndarray], timestamps: Sequence[float]) -> bytes:
+    """Encode frames for a report's player.
+
+    Args:
+        frames: uint8 [H, W, 3] sRGB each, equal sizes.
+        timestamps: seconds, one per frame, increasing.
+
+    Returns:
+        An H.264 mp4 file that starts at time 0.
+    """
+    buffer = io.BytesIO()
+    base = Fraction(1, 90_000)
+    with av.open(buffer, "w", format="mp4") as container:
+        stream: Any = container.add_stream("libx264", rate=25, options={"crf": "16", "preset": "veryfast"})
+        stream.time_base = stream.codec_context.time_base = base
+        stream.pix_fmt = "yuv420p"
+        for index, rgb in enumerate(frames):
+            even = np.ascontiguousarray(rgb[: rgb.shape[0] // 2 * 2, : rgb.shape[1] // 2 * 2])
+            if index == 0:
+                stream.height, stream.width = even.shape[:2]
+            frame = av.VideoFrame.from_ndarray(even, format="rgb24")
+            frame.pts = round((timestamps[index] - timestamps[0]) / base)
+            frame.time_base = base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def _data_uri(data: bytes, media_type: str) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f'<td class="number">{value:.3f}</td>'
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f'<td class="number">{value}</td>'
+    return f"<td>{html.escape('' if value is None else str(value))}</td>"
+
+
+class Report:
+    """A report under construction; sections appear in the order they are added."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self._parts: list[str] = []
+        self._players = 0
+
+    def section(self, heading: str) -> None:
+        """Start a section."""
+        self._parts.append(f"<h2>{html.escape(heading)}</h2>")
+
+    def text(self, text: str) -> None:
+        """A paragraph."""
+        self._parts.append(f"<p>{html.escape(text)}</p>")
+
+    def facts(self, facts: Mapping[str, Any]) -> None:
+        """A two-column table."""
+        self.table(["", ""], [(key, value) for key, value in facts.items()])
+
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """A table; numbers are right-aligned."""
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
+        body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
+        self._parts.append(f"<table><tr>{head}</tr>{body}</table>")
+
+    def image(self, data: bytes, caption: str, media_type: str = "image/jpeg") -> None:
+        """An embedded image."""
+        text = html.escape(caption)
+        self._parts.append(
+            f'<figure><img src="{_data_uri(data, media_type)}" alt="{text}"><figcaption>{text}</figcaption></figure>'
+        )
+
+    def player(
+        self,
+        clips: Mapping[str, bytes],
+        timestamps: Sequence[float],
+        status: Sequence[str] = (),
+        moments: Sequence[tuple[int, str]] = (),
+    ) -> None:
+        """Videos side by side that play and step together.
+
+        Args:
+            clips: label → mp4 file as made by `encode_clip`, equal frame times.
+            timestamps: seconds of the frames; shown from 0.
+            status: per frame, a key of `STATUS_COLOURS`; drawn as a strip.
+            moments: (frame, text) links that seek the player.
+        """
+        self._players += 1
+        name = f"player{self._players}"
+        figures = "".join(
+            f'<figure><video muted playsinline preload="auto" src="{_data_uri(data, "video/mp4")}"></video>'
+            f"<figcaption>{html.escape(label)}</figcaption></figure>"
+            for label, data in clips.items()
+        )
+        start = timestamps[0] if len(timestamps) else 0.0
+        data = {
+            "times": [round(float(time) - float(start), 6) for time in timestamps],
+            "status": list(status),
+            "colours": STATUS_COLOURS,
+        }
+        legend = "".join(
+            f'<span><i style="background:{colour}"></i> {html.escape(text)}</span>'
+            for text, colour in STATUS_COLOURS.items()
+            if text in status
+        )
+        strip = f'<canvas></canvas><div class="legend">{legend}</div>' if status else ""
+        links = "".join(
+            f'<li><a href="#" data-seek="{name}" data-index="{frame}">{html.escape(text)}</a></li>'
+            for frame, text in moments
+        )
+        self._parts.append(
+            f'<div class="player" id="{name}" data-frames="{html.escape(json.dumps(data), quote=True)}">'
+            f'<div class="videos">{figures}</div><input type="range" min="0" value="0">{strip}'
+            '<button class="play">play / pause</button> <button class="back">◀ frame</button> '
+            f'<button class="next">frame ▶</button> <span class="time"></span><ul>{links}</ul></div>'
+        )
+
+    def write(self, path: Path) -> None:
+        """Write the page, atomically."""
+        title = html.escape(self.title)
+        page = (
+            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+            f"<style>{_STYLE}</style></head><body><h1>{title}</h1>{''.join(self._parts)}"
+            f"<script>{_SCRIPT}</script></body></html>"
+        )
+
+        def write(temporary: Path) -> None:
+            temporary.write_text(page, encoding="utf-8")
+
+        write_atomic(path, write)

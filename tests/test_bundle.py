@@ -1,0 +1,77 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from adapt.bundle import FACTS, NO_CONSENT, TENSORS, ActorBundle, read_consent
+from render.errors import StoreError, StoreVersionError
+
+
+def bundle():
+    return ActorBundle(
+        name="Ada",
+        texture=torch.randn(16, 8, 8).half().float(),
+        delta={"net.weight": torch.randn(3, 2).half().float()},
+        style={"rest": torch.zeros(12)},
+        prior_sha256="a" * 64,
+        sources=[{"file": "é.mp4", "sha256": "b" * 64, "person": 1, "seconds": 4.0}],
+        pose_range={"yaw": [-9.0, 4.0], "pitch": [-3.0, 2.0]},
+        facts={"steps": 400},
+    )
+
+
+def test_round_trip(tmp_path):
+    original = bundle()
+    (tmp_path / "sheet.jpg").write_bytes(b"jpeg")
+    original.save(tmp_path / "ada.actor", {"sheet.jpg": tmp_path / "sheet.jpg"})
+    loaded = ActorBundle.load(tmp_path / "ada.actor", "a" * 64)
+    torch.testing.assert_close(loaded.texture, original.texture)
+    torch.testing.assert_close(loaded.delta, original.delta)
+    torch.testing.assert_close(loaded.style, original.style)
+    assert (loaded.name, loaded.sources, loaded.facts) == (original.name, original.sources, original.facts)
+    assert loaded.consent == NO_CONSENT
+    assert replace(loaded, facts={"consent": {"who": "Ada", "scope": "film"}}).consent == "who: Ada; scope: film"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ada.actor"]
+
+
+def test_refuses_to_replace_anything_that_is_no_bundle(tmp_path):
+    bundle().save(tmp_path / "ada.actor")
+    with pytest.raises(StoreError, match="exists already"):
+        bundle().save(tmp_path / "ada.actor")
+    bundle().save(tmp_path / "ada.actor", overwrite=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "keep.txt").write_text("dear")
+    with pytest.raises(StoreError, match="exists already"):
+        bundle().save(tmp_path / "mine", overwrite=True)
+    assert (tmp_path / "mine" / "keep.txt").read_text() == "dear"
+
+
+def test_damaged_newer_or_foreign_bundles_are_refused_by_name(tmp_path):
+    path = tmp_path / "ada.actor"
+    with pytest.raises(StoreError, match="not an actor bundle"):
+        ActorBundle.load(path)
+    bundle().save(path)
+    with pytest.raises(StoreError, match="fitted on renderer prior aaaaaaaaaaaa, the one at hand is cccccccccccc"):
+        ActorBundle.load(path, "c" * 64)
+    data = bytearray((path / TENSORS).read_bytes())
+    data[-5] ^= 1
+    (path / TENSORS).write_bytes(data)
+    with pytest.raises(StoreError, match="damaged"):
+        ActorBundle.load(path)
+    facts = json.loads((path / FACTS).read_text())
+    (path / FACTS).write_text(json.dumps({**facts, "format_version": 99}))
+    with pytest.raises(StoreVersionError, match="version 99"):
+        ActorBundle.load(path)
+    (path / FACTS).write_text("{")
+    with pytest.raises(StoreError, match="damaged"):
+        ActorBundle.load(path)
+
+
+def test_consent_record(tmp_path):
+    file = tmp_path / "consent.json"
+    file.write_text('{"who": "Ada", "scope": "film", "expires": 2030}')
+    assert read_consent(file) == {"who": "Ada", "scope": "film", "expires": "2030"}
+    file.write_text('{"who": "Ada"}')
+    with pytest.raises(StoreError, match="lacks scope"):
+        read_consent(file)
