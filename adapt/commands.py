@@ -18,6 +18,20 @@ class CheckConfig:
     overwrite: bool = option(False, "replace an existing output folder's files")
 
 
+@dataclass(frozen=True)
+class InspectConfig:
+    """Say what is known about a file or an actor: who, from what, with what consent, altered or not."""
+
+    path: str = argument("dubbed video, dub folder, actor bundle or any video")
+
+
+@dataclass(frozen=True)
+class DoctorConfig:
+    """Look at this installation: each line is OK or says how to fix it."""
+
+
 COMMANDS: dict[str, tuple[type, str]] = {
     "check": (CheckConfig, "adapt.check:main"),
+    "inspect": (InspectConfig, "adapt.inspection:main"),
+    "doctor": (DoctorConfig, "adapt.doctor:main"),
 }

@@ -1,0 +1,52 @@
+import json
+
+import pytest
+import torch
+
+from adapt.bundle import ActorBundle
+from adapt.cli import main
+from adapt.doctor import diagnose
+from adapt.inspection import inspect_path
+from prior import shipped
+from render.errors import StoreError
+
+
+def test_doctor_says_ok_or_how_to_fix():
+    findings = {finding.subject: finding for finding in diagnose()}
+    assert findings["torch"].state == "ok"
+    assert findings["codec ffv1"].state == "ok"
+    for finding in findings.values():
+        assert finding.state in ("ok", "optional", "missing")
+        assert finding.state == "ok" or finding.detail
+
+
+def test_damaged_weights_are_named_with_hash_and_remedy(tmp_path, monkeypatch, capsys):
+    weights = tmp_path / "face_model.safetensors"
+    weights.write_bytes(b"good")
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    monkeypatch.setattr(shipped, "MANIFEST", tmp_path / "manifest.json")
+    shipped.main()
+    assert shipped.shipped_path("face_model") == weights
+    weights.write_bytes(b"bad")
+    with pytest.raises(StoreError, match="damaged .*expected [0-9a-f]{64}.*git checkout"):
+        shipped.shipped_path("face_model")
+    weights.unlink()
+    with pytest.raises(StoreError, match="missing .*expected sha256 [0-9a-f]{64}"):
+        shipped.shipped_path("face_model")
+    with pytest.raises(SystemExit) as stopped:
+        main(["doctor"])
+    assert stopped.value.code == 1
+    assert "weights face_model" in capsys.readouterr().err
+
+
+def test_inspect_an_actor(tmp_path, capsys):
+    bundle = ActorBundle("Ada", torch.zeros(16, 4, 4), {}, {}, "a" * 64, [], {"yaw": [0.0, 1.0]}, {"steps": 7})
+    bundle.save(tmp_path / "ada.actor")
+    facts = inspect_path(tmp_path / "ada.actor")
+    assert facts["consent"] == "consent: not recorded"
+    with pytest.raises(SystemExit) as stopped:
+        main(["inspect", str(tmp_path / "ada.actor"), "--json"])
+    assert stopped.value.code == 0
+    assert json.loads(capsys.readouterr().out)["facts"]["steps"] == 7
+    with pytest.raises(StoreError, match="neither an actor bundle"):
+        inspect_path(tmp_path)
