@@ -1,7 +1,7 @@
 """One coded picture: its planes as arrays, the way it is turned upright, and its colour matrix.
 
-In: decoded PyAV frames. Out: planar arrays in the source's own sampling and depth, upright rgb, and the constants that turn
-rgb back into those planes. Formats that are not planar are repacked without loss (nv12 → yuv420p, rgb24 → gbrp).
+In: decoded PyAV frames. Out: planar arrays in the source's own sampling and depth, upright rgb, and the constants
+that turn rgb back into those planes. Formats that are not planar are repacked without loss (nv12 → yuv420p).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ CONVERSION = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.
 
 @dataclass(frozen=True)
 class Colour:
-    """How samples mean colour. `matrix` and `is_full_range` are in force; the `tag_` numbers are the file's own (FFmpeg's)."""
+    """How samples mean colour: `matrix` and `is_full_range` are in force, the `tag_` numbers are as in the file."""
 
     matrix: int
     is_full_range: bool
@@ -73,7 +73,7 @@ class Colour:
     tag_transfer: int
 
     def yuv_from_rgb(self, bit_depth: int) -> tuple[np.ndarray, np.ndarray]:
-        """Matrix float64 [3, 3] and offset [3]: rgb in [0, 1] → Y, Cb, Cr in sample units of `bit_depth` (ITU-T H.273, 8.3)."""
+        """Matrix float64 [3, 3], offset [3]: rgb in [0, 1] → Y, Cb, Cr in units of a sample (ITU-T H.273, 8.3)."""
         red, blue = LUMA_WEIGHTS[self.matrix]
         luma = np.array([red, 1 - red - blue, blue])
         weights = np.stack(
@@ -90,7 +90,7 @@ class Colour:
 
 @dataclass(frozen=True)
 class Orientation:
-    """Coded picture → upright picture: first `transposes`, then `flips_x`, then `flips_y`. `matrix` is the display matrix."""
+    """Coded → upright picture: first `transposes`, then `flips_x`, then `flips_y`. `matrix` is the tag itself."""
 
     transposes: bool = False
     flips_x: bool = False
@@ -104,7 +104,8 @@ class Orientation:
         Raises:
             FootageError: the tag turns the picture by something else than a multiple of 90 degrees.
         """
-        tagged = [s for s in frame.side_data if s.type.name == "DISPLAYMATRIX"]
+        side_data: Any = frame.side_data
+        tagged = [s for s in side_data if s.type.name == "DISPLAYMATRIX"]
         if not tagged:
             return Orientation()
         matrix = tuple(int(v) for v in np.frombuffer(tagged[0], dtype=np.int32)[:9])
@@ -118,7 +119,7 @@ class Orientation:
 
     @property
     def rotation(self) -> int:
-        """Clockwise angle in degrees: 0, 90, 180 or 270 (of a mirrored picture: the turn after mirroring left to right)."""
+        """Clockwise angle in degrees: 0, 90, 180 or 270 (of a mirrored picture: the turn after mirroring)."""
         if not self.transposes:
             return 180 if self.flips_y else 0
         return 270 if self.flips_y else 90
@@ -180,8 +181,9 @@ def planar(frame: av.VideoFrame) -> av.VideoFrame:
 def plane_views(frame: av.VideoFrame) -> list[np.ndarray]:
     """Arrays [H, W] uint8 or uint16 over the memory of a planar frame, in plane order (Y U V A, G B R A or gray)."""
     views = []
+    planes: Any = frame.planes
     deep = frame.format.components[0].bits > 8
-    for plane, component in zip(frame.planes, sorted(frame.format.components, key=_plane), strict=True):
+    for plane, component in zip(planes, sorted(frame.format.components, key=_plane), strict=True):
         rows = np.frombuffer(plane, dtype="<u2" if deep else np.uint8).reshape(plane.height, -1)
         views.append(rows[:, : component.width])
     return views

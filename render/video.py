@@ -1,9 +1,9 @@
 """Video in: a file → facts, exact timestamps, frames that stream.
 
-In: any file that FFmpeg reads (through PyAV). Out: `Footage` (facts and timestamps, known before anything is decoded) and its
-`Frame`s, one at a time: coded planes in the source's own sampling, depth and orientation, and upright 8-bit rgb for
-looking at. Time is `pts * time_base` as a Fraction; nominal frame rates are never used. What a damaged file lacks is said in
-`Footage.notes`; interlaced footage is refused.
+In: any file that FFmpeg reads (through PyAV). Out: `Footage` (facts and timestamps, known before anything is decoded)
+and its `Frame`s, one at a time: coded planes in the source's own sampling, depth and orientation, and upright 8-bit
+rgb for looking at. Time is `pts * time_base` as a Fraction; nominal frame rates are never used. What a damaged file
+lacks is said in `Footage.notes`; interlaced footage is refused.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Footage:
         missing: indices of frames that turned out undecodable, filled while frames are read.
 
     Raises:
-        FootageError: missing, empty, not media, no video stream, nothing decodable, interlaced, unsupported pixel format.
+        FootageError: missing, empty, not media, no video, nothing decodable, interlaced, unsupported pixel format.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -231,7 +231,7 @@ class Footage:
         return by_decoding
 
     def _packet_times(self) -> tuple[dict[int, int], bool]:
-        """Time → duration of every packet that will be shown, and whether some are damaged or have no time of their own."""
+        """Time → duration of every packet that will be shown, and whether some are damaged or have no time."""
         stamps: dict[int, int] = {}
         damaged = self._edited = False
         with open_media(self.path) as container:
