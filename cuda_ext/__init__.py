@@ -1,0 +1,1 @@
+"""Differentiable rasterizer ops for CPU and CUDA, with pure-torch twins."""

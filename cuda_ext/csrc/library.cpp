@@ -1,0 +1,24 @@
+// Schemas of the ops. Implementations register themselves next to their code: *_cpu.cpp, *_cuda.cu.
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(cuda_ext, m) {
+  m.def("check_mesh(Tensor clip_positions, Tensor faces) -> int");
+  m.def(
+      "rasterize(Tensor clip_positions, Tensor faces, int height, int width, bool derivatives, bool deterministic) -> "
+      "(Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "rasterize_backward(Tensor clip_positions, Tensor faces, Tensor face_id, Tensor barycentrics, "
+      "Tensor grad_barycentrics, Tensor? grad_depth, bool deterministic) -> Tensor");
+  m.def(
+      "interpolate(Tensor attributes, Tensor face_id, Tensor barycentrics, Tensor faces, bool deterministic) "
+      "-> Tensor");
+  m.def(
+      "interpolate_backward(Tensor attributes, Tensor face_id, Tensor barycentrics, Tensor faces, Tensor grad, "
+      "bool deterministic) -> (Tensor, Tensor)");
+  m.def(
+      "texture(Tensor texels, Tensor uv, Tensor? uv_da, int height, int width, int levels, int filter, int boundary, "
+      "bool deterministic) -> Tensor");
+  m.def(
+      "texture_backward(Tensor texels, Tensor uv, Tensor? uv_da, Tensor grad, int height, int width, int levels, "
+      "int filter, int boundary, bool deterministic) -> (Tensor, Tensor)");
+}

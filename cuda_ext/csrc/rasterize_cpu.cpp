@@ -1,0 +1,100 @@
+// rasterize() on the CPU: faces are set up once, then every band of rows is drawn by one thread into a band-sized depth
+// buffer, and its pixels are resolved to barycentrics and depth while they are in cache.
+#include "raster_cpu.h"
+
+namespace ops {
+namespace {
+
+template <typename scalar_t>
+void rasterize_image(const Tensor& clip_positions, const FaceList& faces, int64_t batch, int height, int width,
+                     const RasterOutput<scalar_t>& out) {
+  MeshSetup mesh;
+  const scalar_t* positions = data<scalar_t>(clip_positions) + batch * clip_positions.size(1) * 4;
+  mesh.build(positions, faces, batch, height, width);
+  for_each_task(mesh.band_count(), [&](int64_t band) {
+    BandBuffer buffer;
+    mesh.draw_band(band, buffer);
+    for (int row = buffer.row_begin; row < buffer.row_end; ++row) {
+      const int64_t pixel = (batch * height + row) * int64_t(width);
+      resolve_row(mesh, buffer.ids(row), row, width, out.at(pixel));
+    }
+  });
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> rasterize(const Tensor& clip_positions, const Tensor& faces, int64_t height,
+                                                     int64_t width, bool derivatives, bool /*deterministic*/) {
+  const int64_t batch_size = clip_positions.size(0);
+  const Tensor face_id = torch::stable::new_empty(faces, {batch_size, height, width});
+  const Tensor barycentrics = torch::stable::new_empty(clip_positions, {batch_size, height, width, 2});
+  const Tensor depth = torch::stable::new_empty(clip_positions, {batch_size, height, width});
+  const Tensor slopes =
+      derivatives ? torch::stable::new_empty(clip_positions, {batch_size, height, width, 4})
+                  : torch::stable::new_empty(clip_positions, {0});
+  const FaceList list(faces);
+  OPS_DISPATCH_FLOATING(clip_positions, [&] {
+    const RasterOutput<scalar_t> out{mutable_data<int32_t>(face_id), mutable_data<scalar_t>(barycentrics),
+                                     mutable_data<scalar_t>(depth),
+                                     derivatives ? mutable_data<scalar_t>(slopes) : nullptr};
+    for (int64_t batch = 0; batch < batch_size; ++batch)
+      rasterize_image<scalar_t>(clip_positions, list, batch, int(height), int(width), out);
+  });
+  return {face_id, barycentrics, depth, slopes};
+}
+
+// Sums, per face, what position_gradient() and the depth need, over its pixels in raster order; a face belongs to one
+// task, so the order of the sum is fixed. Then faces are added to their vertices in face order.
+template <typename scalar_t>
+void rasterize_backward_image(const Tensor& clip_positions, const FaceList& faces, int64_t batch, int height, int width,
+                              const int32_t* face_id, const scalar_t* barycentrics, const scalar_t* grad_barycentrics,
+                              const scalar_t* grad_depth, scalar_t* grad_positions) {
+  const scalar_t* positions = data<scalar_t>(clip_positions) + batch * clip_positions.size(1) * 4;
+  const int64_t first = batch * height * int64_t(width), pixels = height * int64_t(width);
+  std::vector<FaceMoments> moments(faces.count);
+  for_each_owner(face_id + first, pixels, faces.count, [&](int64_t i, int64_t face) {
+    const int64_t pixel = first + i;
+    const int32_t* vertex = faces.of(batch, face);
+    const double b[3] = {barycentrics[2 * pixel], barycentrics[2 * pixel + 1],
+                         1. - barycentrics[2 * pixel] - barycentrics[2 * pixel + 1]};
+    moments[face].add(b, grad_barycentrics[2 * pixel], grad_barycentrics[2 * pixel + 1],
+                      grad_depth ? double(grad_depth[pixel]) : 0., positions, vertex);
+  });
+  scatter_moments(moments, positions, faces, batch, height, width, grad_positions);
+}
+
+Tensor rasterize_backward(const Tensor& clip_positions, const Tensor& faces, const Tensor& face_id,
+                          const Tensor& barycentrics, const Tensor& grad_barycentrics,
+                          const std::optional<Tensor>& grad_depth, bool /*deterministic*/) {
+  const Tensor grad_positions = torch::stable::new_zeros(clip_positions, clip_positions.sizes());
+  const int height = int(face_id.size(1)), width = int(face_id.size(2));
+  const FaceList list(faces);
+  OPS_DISPATCH_FLOATING(clip_positions, [&] {
+    for (int64_t batch = 0; batch < clip_positions.size(0); ++batch)
+      rasterize_backward_image<scalar_t>(clip_positions, list, batch, height, width, data<int32_t>(face_id),
+                                         data<scalar_t>(barycentrics), data<scalar_t>(grad_barycentrics),
+                                         grad_depth ? data<scalar_t>(*grad_depth) : nullptr,
+                                         mutable_data<scalar_t>(grad_positions) + batch * clip_positions.size(1) * 4);
+  });
+  return grad_positions;
+}
+
+// 0: usable, 1: a position is NaN or infinite, 2: a face names a vertex that is not there.
+int64_t check_mesh(const Tensor& clip_positions, const Tensor& faces) {
+  bool finite = true, inside = true;
+  OPS_DISPATCH_FLOATING(clip_positions, [&] {
+    const scalar_t* values = data<scalar_t>(clip_positions);
+    for (int64_t i = 0; i < clip_positions.numel(); ++i) finite &= std::isfinite(values[i]);
+  });
+  const int32_t* vertices = data<int32_t>(faces);
+  const uint32_t vertex_count = uint32_t(clip_positions.size(clip_positions.dim() - 2));
+  for (int64_t i = 0; i < faces.numel(); ++i) inside &= uint32_t(vertices[i]) < vertex_count;
+  return !finite ? 1 : (!inside ? 2 : 0);
+}
+
+}  // namespace
+}  // namespace ops
+
+STABLE_TORCH_LIBRARY_IMPL(cuda_ext, CPU, m) {
+  m.impl("rasterize", TORCH_BOX(&ops::rasterize));
+  m.impl("rasterize_backward", TORCH_BOX(&ops::rasterize_backward));
+  m.impl("check_mesh", TORCH_BOX(&ops::check_mesh));
+}

@@ -1,0 +1,437 @@
+"""Differentiable rasterizer ops on torch tensors, CPU and CUDA.
+
+    raster = rasterize(clip_positions, faces, (height, width))          # who is seen where
+    uv = interpolate(vertex_uv, raster, faces)                          # [B, H, W, 2]
+    features = texture(feature_map, uv)                                 # [B, C, H, W]
+    mips = mip_stack(feature_map)                                       # once per feature map
+    uv_da = attribute_derivatives(vertex_uv, raster, faces)             # needs rasterize(..., derivatives=True)
+    features = texture(feature_map, uv, uv_da, filter_mode="trilinear", mips=mips)
+
+Conventions: clip space x right, y up, z in [-w, w], smaller z / w is nearer; image row 0 is the top, the centre of a
+pixel is (column + 0.5, row + 0.5); uv origin top left, texel centres at (i + 0.5) / width. Images and feature maps are
+[B, C, H, W] in channels-last memory (any memory format is accepted, channels-last is not copied); what belongs to a
+pixel of the raster is [B, H, W, K]. Tensors are float32 or float64 (feature maps on CUDA also float16), faces and
+face_id int32. A mesh's faces may be shared [F, 3] or one list per image [B, F, 3].
+
+The specification of each op is its twin in `cuda_ext.reference`. On the CPU the same inputs give the same bytes,
+whatever the number of threads; on CUDA `deterministic=True` asks for that.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+_FILTERS = {"nearest": 0, "bilinear": 1, "trilinear": 2}
+_BOUNDARIES = {"wrap": 0, "clamp": 1}
+_MAX_SIZE = 16384  # px, keeps snapped edges exact in 64-bit integers
+
+
+def _load_libraries() -> None:
+    folder = Path(__file__).parent
+    found = sorted(folder.glob("_cpu*.so"))
+    if not found:
+        raise ImportError(f"the compiled ops are missing in {folder}: run `pip install --no-build-isolation -e .`")
+    for library in [*found, *sorted(folder.glob("_cuda*.so"))]:
+        torch.ops.load_library(str(library))
+
+
+_load_libraries()
+_ops = torch.ops.cuda_ext
+
+
+class Raster(NamedTuple):
+    """What `rasterize` found at every pixel.
+
+    Attributes:
+        face_id: int32 [B, H, W], the visible face, -1 where empty.
+        barycentrics: [B, H, W, 2], perspective-correct weights of the face's vertices 0 and 1; 0 where empty.
+        depth: [B, H, W], z / w in [-1, 1], smaller is nearer; 1 where empty.
+        derivatives: [B, H, W, 4] d barycentrics / d pixel (du/dx, du/dy, dv/dx, dv/dy; 1/px), or None. No gradient.
+    """
+
+    face_id: Tensor
+    barycentrics: Tensor
+    depth: Tensor
+    derivatives: Tensor | None = None
+
+
+class MipStack(NamedTuple):
+    """Mip levels of a feature map, packed for `texture`.
+
+    Attributes:
+        texels: [B or 1, sum of height_l * width_l, C], level after level, each halving the one before.
+        height: of level 0, texels.
+        width: of level 0, texels.
+        levels: how many.
+    """
+
+    texels: Tensor
+    height: int
+    width: int
+    levels: int
+
+
+def rasterize(
+    clip_positions: Tensor,
+    faces: Tensor,
+    resolution: tuple[int, int],
+    *,
+    derivatives: bool = False,
+    deterministic: bool = False,
+    validate: bool = False,
+) -> Raster:
+    """Find the nearest face at every pixel centre.
+
+    Faces are clipped at the near and far plane, drawn from both sides, and watertight: a pixel centre on a shared edge
+    belongs to exactly one of the two (top-left rule). Edges are snapped to 1/4096 px; depths are compared after rounding
+    to float32, and the lower face index wins a tie. Gradients reach `clip_positions` through barycentrics and depth.
+
+    Args:
+        clip_positions: [B, V, 4] float32 or float64.
+        faces: int32 [F, 3] or [B, F, 3].
+        resolution: (height, width), px, at most 16384 each.
+        derivatives: also compute `Raster.derivatives`.
+        deterministic: on CUDA, sum gradients in a fixed order.
+        validate: on CUDA, check indices and positions, which waits for the device. On the CPU they always are.
+
+    Raises:
+        ValueError: wrong type, shape, device or layout, a position that is not finite, an index out of range.
+    """
+    height, width = _check_resolution("rasterize", resolution)
+    _check_mesh("rasterize", clip_positions, faces, validate)
+    face_id, barycentrics, depth, slopes = _ops.rasterize(
+        clip_positions, faces, height, width, derivatives, deterministic
+    )
+    return Raster(face_id, barycentrics, depth, slopes if derivatives else None)
+
+
+def interpolate(
+    attributes: Tensor, raster: Raster, faces: Tensor, *, deterministic: bool = False, validate: bool = False
+) -> Tensor:
+    """Interpolate vertex attributes over the visible faces; differentiable in both.
+
+    Args:
+        attributes: [V, A], [1, V, A] or [B, V, A], same type as the raster.
+        raster: from `rasterize`.
+        faces: the faces given to it.
+        deterministic: on CUDA, sum gradients in a fixed order.
+        validate: on CUDA, check indices, which waits for the device. On the CPU they always are.
+
+    Returns:
+        [B, H, W, A], 0 where empty.
+
+    Raises:
+        ValueError: wrong type, shape, device or layout, an index out of range.
+    """
+    attributes = _check_attributes("interpolate", attributes, raster, faces, validate)
+    return _ops.interpolate(attributes, raster.face_id, raster.barycentrics, faces, deterministic)
+
+
+def attribute_derivatives(attributes: Tensor, raster: Raster, faces: Tensor) -> Tensor:
+    """Change of interpolated attributes from pixel to pixel, as `texture` wants it for uv; no gradient.
+
+    Args:
+        attributes: [V, A], [1, V, A] or [B, V, A].
+        raster: from `rasterize(..., derivatives=True)`.
+        faces: the faces given to it.
+
+    Returns:
+        [B, H, W, 2 A]: d attribute 0 / dx, d attribute 0 / dy, d attribute 1 / dx, ... per px; 0 where empty.
+
+    Raises:
+        ValueError: as `interpolate`, or the raster has no derivatives.
+    """
+    attributes = _check_attributes("attribute_derivatives", attributes, raster, faces, False)
+    if raster.derivatives is None:
+        raise ValueError("attribute_derivatives(): 'raster' has no derivatives: rasterize(..., derivatives=True)")
+    batch, height, width = raster.face_id.shape
+    with torch.no_grad():
+        face_lists = faces.long().expand(batch, -1, 3) if faces.dim() == 2 else faces.long()
+        if face_lists.shape[1] == 0:
+            return attributes.new_zeros(batch, height, width, 2 * attributes.shape[2])
+        index = torch.arange(batch, device=faces.device)[:, None, None]
+        corners = face_lists[index, raster.face_id.clamp(min=0).long()]  # [B, H, W, 3]
+        values = attributes.expand(batch, -1, -1)[index[..., None], corners]  # [B, H, W, 3, A]
+        edges = values[..., :2, :] - values[..., 2:, :]  # [B, H, W, 2, A]
+        slopes = raster.derivatives.view(batch, height, width, 2, 2)  # (u, v) by (x, y)
+        return torch.einsum("bhwka,bhwkx->bhwax", edges, slopes).reshape(batch, height, width, -1)
+
+
+def mip_stack(feature_map: Tensor) -> MipStack:
+    """Halve a feature map by 2 x 2 means while both sides are even; differentiable.
+
+    Args:
+        feature_map: [B or 1, C, H, W], float32 or float64.
+
+    Raises:
+        ValueError: wrong type or shape.
+    """
+    _check_feature_map("mip_stack", feature_map)
+    levels = [feature_map.contiguous(memory_format=torch.channels_last)]
+    while levels[-1].shape[2] % 2 == 0 and levels[-1].shape[3] % 2 == 0:
+        levels.append(torch.nn.functional.avg_pool2d(levels[-1], 2))
+    packed = torch.cat([_texels(level) for level in levels], dim=1)
+    return MipStack(packed, feature_map.shape[2], feature_map.shape[3], len(levels))
+
+
+def texture(
+    feature_map: Tensor,
+    uv: Tensor,
+    uv_da: Tensor | None = None,
+    *,
+    filter_mode: str = "bilinear",
+    boundary_mode: str = "clamp",
+    mips: MipStack | None = None,
+    deterministic: bool = False,
+) -> Tensor:
+    """Sample a feature map; differentiable in the map and in uv (not in uv_da).
+
+    Args:
+        feature_map: [B or 1, C, H, W].
+        uv: [B, H', W', 2], origin top left.
+        uv_da: [B, H', W', 4] du/dx, du/dy, dv/dx, dv/dy per px; for trilinear only.
+        filter_mode: "nearest", "bilinear" or "trilinear" (the mip level is log2 of the longer axis of the footprint).
+        boundary_mode: "clamp" or "wrap".
+        mips: `mip_stack(feature_map)`, for trilinear; built here where not given.
+        deterministic: on CUDA, sum gradients in a fixed order.
+
+    Returns:
+        [B, C, H', W'] in channels-last memory.
+
+    Raises:
+        ValueError: wrong type, shape, device or mode.
+    """
+    where = "texture"
+    _check_feature_map(where, feature_map)
+    texels, height, width, levels = _choose_texels(where, feature_map, filter_mode, mips)
+    _check_boundary(where, boundary_mode)
+    _check_tensor(where, "uv", uv, feature_map, (None, None, None, 2))
+    if feature_map.shape[0] not in (1, uv.shape[0]):
+        raise ValueError(f"texture(): 'feature_map' has batch {feature_map.shape[0]}, 'uv' {uv.shape[0]}")
+    if filter_mode == "trilinear":
+        if uv_da is None:
+            raise ValueError("texture(): filter_mode 'trilinear' needs 'uv_da'")
+        _check_tensor(where, "uv_da", uv_da, feature_map, (*uv.shape[:3], 4))
+        uv_da = uv_da.detach()
+    sampled = _ops.texture(
+        texels,
+        uv,
+        uv_da if filter_mode == "trilinear" else None,
+        height,
+        width,
+        levels,
+        _FILTERS[filter_mode],
+        _BOUNDARIES[boundary_mode],
+        deterministic,
+    )
+    return sampled.permute(0, 3, 1, 2)
+
+
+# ---- checks --------------------------------------------------------------------------------------------------------
+
+
+def _describe(value: Any) -> str:
+    return (
+        f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
+    )
+
+
+def _check_resolution(where: str, resolution: Any) -> tuple[int, int]:
+    try:
+        height, width = (int(size) for size in resolution)
+    except (TypeError, ValueError):
+        raise ValueError(f"{where}(): 'resolution' must be (height, width), got {resolution!r}") from None
+    if not (1 <= height <= _MAX_SIZE and 1 <= width <= _MAX_SIZE):
+        raise ValueError(f"{where}(): 'resolution' must be 1 to {_MAX_SIZE} px each, got {resolution!r}")
+    return height, width
+
+
+def _check_floating(where: str, name: str, value: Any, form: str, dim: int) -> None:
+    if not isinstance(value, Tensor) or value.dtype not in (torch.float32, torch.float64) or value.dim() != dim:
+        raise ValueError(f"{where}(): '{name}' must be float32 or float64 {form}, got {_describe(value)}")
+
+
+def _check_contiguous(where: str, name: str, value: Tensor) -> None:
+    if not value.is_contiguous():
+        raise ValueError(f"{where}(): '{name}' must be contiguous, got strides {list(value.stride())}")
+
+
+def _check_tensor(where: str, name: str, value: Any, like: Tensor, shape: tuple[int | None, ...]) -> None:
+    form = "[" + ", ".join("*" if size is None else str(size) for size in shape) + "]"
+    fits = isinstance(value, Tensor) and value.dim() == len(shape)
+    if not fits or any(want not in (None, got) for want, got in zip(shape, value.shape, strict=True)):
+        raise ValueError(f"{where}(): '{name}' must be {form}, got {_describe(value)}")
+    if value.dtype != like.dtype:
+        raise ValueError(f"{where}(): '{name}' must be {like.dtype}, got {value.dtype}")
+    if value.device != like.device:
+        raise ValueError(f"{where}(): '{name}' is on {value.device}, expected {like.device}")
+    _check_contiguous(where, name, value)
+
+
+def _check_faces(where: str, faces: Any, batch: int, like: Tensor) -> None:
+    fits = isinstance(faces, Tensor) and faces.dtype == torch.int32 and faces.dim() in (2, 3) and faces.shape[-1] == 3
+    if not fits:
+        raise ValueError(f"{where}(): 'faces' must be int32 [F, 3] or [B, F, 3], got {_describe(faces)}")
+    if faces.dim() == 3 and faces.shape[0] != batch:
+        raise ValueError(f"{where}(): 'faces' has batch {faces.shape[0]}, expected {batch}")
+    if faces.device != like.device:
+        raise ValueError(f"{where}(): 'faces' is on {faces.device}, expected {like.device}")
+    _check_contiguous(where, "faces", faces)
+
+
+def _check_values(where: str, name: str, values: Tensor, faces: Tensor, validate: bool) -> None:
+    """Refuse values that are not finite and indices out of range; on CUDA only where asked for: it waits."""
+    if torch.compiler.is_compiling() or not (validate or values.device.type == "cpu"):
+        return
+    code = _ops.check_mesh(values, faces)
+    if code == 1:
+        raise ValueError(f"{where}(): '{name}' holds a value that is not finite")
+    if code == 2:
+        raise ValueError(f"{where}(): 'faces' must index the {values.shape[-2]} vertices of '{name}', got one outside")
+
+
+def _check_mesh(where: str, clip_positions: Any, faces: Any, validate: bool) -> None:
+    _check_floating(where, "clip_positions", clip_positions, "[B, V, 4]", 3)
+    if clip_positions.shape[2] != 4:
+        raise ValueError(f"{where}(): 'clip_positions' must be [B, V, 4], got {list(clip_positions.shape)}")
+    _check_contiguous(where, "clip_positions", clip_positions)
+    _check_faces(where, faces, clip_positions.shape[0], clip_positions)
+    _check_values(where, "clip_positions", clip_positions, faces, validate)
+
+
+def _check_attributes(where: str, attributes: Any, raster: Raster, faces: Any, validate: bool) -> Tensor:
+    batch, height, width = raster.face_id.shape
+    if isinstance(attributes, Tensor) and attributes.dim() == 2:
+        attributes = attributes[None]
+    _check_tensor(where, "attributes", attributes, raster.barycentrics, (None, None, None))
+    if attributes.shape[0] not in (1, batch):
+        raise ValueError(f"{where}(): 'attributes' has batch {attributes.shape[0]}, the raster {batch}")
+    _check_faces(where, faces, batch, attributes)
+    _check_values(where, "attributes", attributes, faces, validate)
+    return attributes
+
+
+def _check_feature_map(where: str, feature_map: Any) -> None:
+    _check_floating(where, "feature_map", feature_map, "[B or 1, C, H, W]", 4)
+    if 0 in feature_map.shape[1:]:
+        raise ValueError(f"{where}(): 'feature_map' must not be empty, got {list(feature_map.shape)}")
+
+
+def _check_boundary(where: str, boundary_mode: str) -> None:
+    if boundary_mode not in _BOUNDARIES:
+        raise ValueError(f"{where}(): 'boundary_mode' must be one of {list(_BOUNDARIES)}, got {boundary_mode!r}")
+
+
+def _texels(feature_map: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, H * W, C], a view where the map is in channels-last memory."""
+    batch, channels, height, width = feature_map.shape
+    channels_last = feature_map.contiguous(memory_format=torch.channels_last)
+    return channels_last.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+
+
+def _choose_texels(
+    where: str, feature_map: Tensor, filter_mode: str, mips: MipStack | None
+) -> tuple[Tensor, int, int, int]:
+    if filter_mode not in _FILTERS:
+        raise ValueError(f"{where}(): 'filter_mode' must be one of {list(_FILTERS)}, got {filter_mode!r}")
+    batch, channels, height, width = feature_map.shape
+    if filter_mode != "trilinear":
+        return _texels(feature_map), height, width, 1
+    mips = mip_stack(feature_map) if mips is None else mips
+    if (mips.texels.shape[0], mips.height, mips.width, mips.texels.shape[2]) != (batch, height, width, channels):
+        raise ValueError(f"{where}(): 'mips' do not belong to 'feature_map' {list(feature_map.shape)}")
+    return mips
+
+
+# ---- autograd and shapes -------------------------------------------------------------------------------------------
+
+
+def _rasterize_setup(ctx: Any, inputs: tuple, output: tuple) -> None:
+    clip_positions, faces, *_, deterministic = inputs
+    face_id, barycentrics, depth, slopes = output
+    ctx.mark_non_differentiable(face_id, slopes)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(clip_positions, faces, face_id, barycentrics)
+    ctx.deterministic = deterministic
+
+
+def _rasterize_backward(ctx: Any, _face_id: Any, grad_barycentrics: Any, grad_depth: Any, _slopes: Any) -> tuple:
+    clip_positions, faces, face_id, barycentrics = ctx.saved_tensors
+    if grad_barycentrics is None and grad_depth is None:
+        return (None,) * 6
+    grad_positions = _ops.rasterize_backward(
+        clip_positions,
+        faces,
+        face_id,
+        barycentrics,
+        torch.zeros_like(barycentrics) if grad_barycentrics is None else grad_barycentrics.contiguous(),
+        None if grad_depth is None else grad_depth.contiguous(),
+        ctx.deterministic,
+    )
+    return grad_positions, None, None, None, None, None
+
+
+def _interpolate_setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:4])
+    ctx.deterministic = inputs[4]
+
+
+def _interpolate_backward(ctx: Any, grad: Tensor) -> tuple:
+    attributes, face_id, barycentrics, faces = ctx.saved_tensors
+    grad_attributes, grad_barycentrics = _ops.interpolate_backward(
+        attributes, face_id, barycentrics, faces, grad.contiguous(), ctx.deterministic
+    )
+    return grad_attributes, None, grad_barycentrics, None, None
+
+
+def _texture_setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    texels, uv, uv_da, *ctx.sampler, ctx.deterministic = inputs
+    ctx.save_for_backward(texels, uv, uv_da)
+
+
+def _texture_backward(ctx: Any, grad: Tensor) -> tuple:
+    texels, uv, uv_da = ctx.saved_tensors
+    grad_texels, grad_uv = _ops.texture_backward(texels, uv, uv_da, grad.contiguous(), *ctx.sampler, ctx.deterministic)
+    return grad_texels, grad_uv, *(None,) * 7
+
+
+def _register() -> None:
+    library = torch.library
+    library.register_autograd("cuda_ext::rasterize", _rasterize_backward, setup_context=_rasterize_setup)
+    library.register_autograd("cuda_ext::interpolate", _interpolate_backward, setup_context=_interpolate_setup)
+    library.register_autograd("cuda_ext::texture", _texture_backward, setup_context=_texture_setup)
+
+    @library.register_fake("cuda_ext::rasterize")
+    def _(clip_positions, faces, height, width, derivatives, deterministic):  # type: ignore[no-untyped-def]
+        shape = (clip_positions.shape[0], height, width)
+        return (
+            faces.new_empty(shape),
+            clip_positions.new_empty((*shape, 2)),
+            clip_positions.new_empty(shape),
+            clip_positions.new_empty((*shape, 4) if derivatives else (0,)),
+        )
+
+    @library.register_fake("cuda_ext::rasterize_backward")
+    def _(clip_positions, faces, face_id, barycentrics, grad_barycentrics, grad_depth, deterministic):  # type: ignore[no-untyped-def]
+        return torch.empty_like(clip_positions)
+
+    @library.register_fake("cuda_ext::interpolate")
+    def _(attributes, face_id, barycentrics, faces, deterministic):  # type: ignore[no-untyped-def]
+        return attributes.new_empty((*face_id.shape, attributes.shape[2]))
+
+    @library.register_fake("cuda_ext::interpolate_backward")
+    def _(attributes, face_id, barycentrics, faces, grad, deterministic):  # type: ignore[no-untyped-def]
+        return torch.empty_like(attributes), torch.empty_like(barycentrics)
+
+    @library.register_fake("cuda_ext::texture")
+    def _(texels, uv, uv_da, height, width, levels, filter_mode, boundary_mode, deterministic):  # type: ignore[no-untyped-def]
+        return texels.new_empty((*uv.shape[:3], texels.shape[2]))
+
+    @library.register_fake("cuda_ext::texture_backward")
+    def _(texels, uv, uv_da, grad, height, width, levels, filter_mode, boundary_mode, deterministic):  # type: ignore[no-untyped-def]
+        return torch.empty_like(texels), torch.empty_like(uv)
+
+
+_register()

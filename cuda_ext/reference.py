@@ -1,0 +1,219 @@
+"""Pure-torch twins of the ops in `cuda_ext.ops`: slow, obvious, written from the definitions.
+
+They are the specification and what the tests compare with. Gradients come from autograd. Visibility is decided in
+float64 over every pixel and face, so keep meshes and images small.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from cuda_ext.ops import MipStack, Raster
+
+
+def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
+    """Homogeneous pixel centres (x, y, 1), px, as [H, W, 3]."""
+    y = torch.arange(height, dtype=like.dtype, device=like.device) + 0.5
+    x = torch.arange(width, dtype=like.dtype, device=like.device) + 0.5
+    rows, columns = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([columns, rows, torch.ones_like(rows)], dim=-1)
+
+
+def homogeneous_pixels(clip_positions: Tensor, height: int, width: int) -> Tensor:
+    """Clip positions [..., 4] to (x w, y w, w) with x, y in px, [..., 3]."""
+    x, y, _, w = clip_positions.unbind(-1)
+    return torch.stack([(x + w) * (0.5 * width), (w - y) * (0.5 * height), w], dim=-1)
+
+
+def edge_forms(corners: Tensor) -> Tensor:
+    """Linear forms a_k(p) = cross(q_k+1, q_k+2) . p of corners q [..., 3, 3]; barycentrics are a_k / sum a."""
+    return torch.stack(
+        [torch.linalg.cross(corners[..., (k + 1) % 3, :], corners[..., (k + 2) % 3, :]) for k in range(3)], -2
+    )
+
+
+def corner_positions(clip_positions: Tensor, faces: Tensor) -> Tensor:
+    """Clip positions [V, 4] at the corners of faces [F, 3], as [F, 3, 4]."""
+    return clip_positions[faces.long()]
+
+
+def visible_faces(clip_positions: Tensor, faces: Tensor, height: int, width: int) -> Tensor:
+    """Face seen at every pixel of one image, int64 [H, W], -1 where none, decided in float64.
+
+    A face covers a pixel centre where the three perspective-correct barycentrics of the point under it are positive
+    and that point has w > 0 and -w <= z <= w. On an edge, a left or top one belongs to the face.
+    """
+    corners = corner_positions(clip_positions.detach().double(), faces)
+    points = pixel_centres(height, width, corners)
+    nearest = torch.full((height, width), math.inf, dtype=torch.float32, device=corners.device)
+    seen = torch.full((height, width), -1, dtype=torch.int64, device=corners.device)
+    for index, corner in enumerate(corners):
+        forms = edge_forms(homogeneous_pixels(corner, height, width))  # [3, 3]
+        determinant = (forms[0] * homogeneous_pixels(corner, height, width)[0]).sum()
+        if not (determinant != 0 and torch.isfinite(1 / determinant)):
+            continue
+        edges = points @ forms.T  # [H, W, 3]
+        total = edges.sum(-1, keepdim=True)
+        weights = edges / total
+        # Of a x + b y + c = 0 with the face where it is positive: left edges have a > 0, top ones a = 0, b > 0.
+        slope = forms[None, None, :, :2] * total.sign()[..., None]
+        top_left = (slope[..., 0] > 0) | ((slope[..., 0] == 0) & (slope[..., 1] > 0))
+        inside = ((weights > 0) | ((weights == 0) & top_left)).all(-1)
+        z, w = (weights * corner[:, 2]).sum(-1), (weights * corner[:, 3]).sum(-1)
+        inside &= (w > 0) & (z >= -w) & (z <= w)
+        depth = (points @ (forms.T @ corner[:, 2] / determinant)).float()  # z / w is linear in the image
+        closer = inside & (depth < nearest)
+        nearest = torch.where(closer, depth, nearest)
+        seen = torch.where(closer, index, seen)
+    return seen
+
+
+def face_lists(faces: Tensor, batch: int) -> Tensor:
+    """Faces as one list per image, [B, F, 3]."""
+    return faces.expand(batch, -1, -1) if faces.dim() == 2 else faces
+
+
+def rasterize(
+    clip_positions: Tensor, faces: Tensor, resolution: tuple[int, int], *, derivatives: bool = False
+) -> Raster:
+    """Twin of `ops.rasterize`."""
+    height, width = resolution
+    points = pixel_centres(height, width, clip_positions)
+    images = []
+    for positions, face_list in zip(clip_positions, face_lists(faces, len(clip_positions)), strict=True):
+        seen = visible_faces(positions, face_list, height, width)
+        covered = seen >= 0
+        corners = corner_positions(positions, face_list)[seen[covered]]  # [N, 3, 4]
+        forms = edge_forms(homogeneous_pixels(corners, height, width))  # [N, 3, 3]
+        edges = (forms * points[covered][:, None]).sum(-1)  # [N, 3]
+        total = edges.sum(-1, keepdim=True)
+        weights = edges / total
+        z, w = (weights * corners[..., 2]).sum(-1), (weights * corners[..., 3]).sum(-1)
+        slopes = (forms[..., :2] - weights[..., None] * forms[..., :2].sum(1, keepdim=True)) / total[..., None]
+        barycentrics = torch.zeros_like(points[..., :2]).masked_scatter(covered[..., None], weights[:, :2])
+        depth = torch.ones_like(points[..., 0]).masked_scatter(covered, z / w)
+        screen = (
+            torch.zeros_like(points[..., :1])
+            .repeat(1, 1, 4)
+            .masked_scatter(covered[..., None], slopes[:, :2].detach().flatten(1))
+        )
+        images.append((seen.int(), barycentrics, depth, screen))
+    if not images:
+        empty = clip_positions.new_zeros(0, height, width, 4)
+        return Raster(empty[..., 0].int(), empty[..., :2], empty[..., 0], empty if derivatives else None)
+    face_id, barycentrics, depth, screen = (torch.stack(column) for column in zip(*images, strict=True))
+    return Raster(face_id, barycentrics, depth, screen if derivatives else None)
+
+
+def interpolate(attributes: Tensor, raster: Raster, faces: Tensor) -> Tensor:
+    """Twin of `ops.interpolate`."""
+    values = visible_corners(attributes, raster, faces)  # [B, H, W, 3, A]
+    u, v = raster.barycentrics.unbind(-1)
+    weights = torch.stack([u, v, 1 - u - v], dim=-1)
+    mixed = (weights[..., None] * values).sum(-2)
+    return torch.where(raster.face_id[..., None] >= 0, mixed, 0)
+
+
+def attribute_derivatives(attributes: Tensor, raster: Raster, faces: Tensor) -> Tensor:
+    """Twin of `ops.attribute_derivatives`: a = u p + v q + (1 - u - v) r, differentiated by x and y."""
+    assert raster.derivatives is not None
+    p, q, r = visible_corners(attributes.detach(), raster, faces).unbind(-2)
+    u_x, u_y, v_x, v_y = raster.derivatives[..., None].unbind(-2)
+    along_x, along_y = u_x * (p - r) + v_x * (q - r), u_y * (p - r) + v_y * (q - r)
+    slopes = torch.stack([along_x, along_y], dim=-1).flatten(-2)
+    return torch.where(raster.face_id[..., None] >= 0, slopes, 0)
+
+
+def visible_corners(attributes: Tensor, raster: Raster, faces: Tensor) -> Tensor:
+    """Attributes [V, A] or [1 or B, V, A] at the corners of each pixel's face, [B, H, W, 3, A]; face 0 where empty."""
+    batch, height, width = raster.face_id.shape
+    attributes = attributes[None] if attributes.dim() == 2 else attributes
+    if faces.shape[-2] == 0:
+        return attributes.new_zeros(batch, height, width, 3, attributes.shape[-1])
+    images = []
+    for index, face_list in enumerate(face_lists(faces, batch)):
+        vertices = face_list.long()[raster.face_id[index].clamp(min=0).long()]  # [H, W, 3]
+        images.append(attributes[index if len(attributes) > 1 else 0][vertices])
+    return torch.stack(images) if images else attributes.new_zeros(0, height, width, 3, attributes.shape[-1])
+
+
+def mip_stack(feature_map: Tensor) -> MipStack:
+    """Twin of `ops.mip_stack`."""
+    _, _, height, width = feature_map.shape
+    levels, level = [], feature_map
+    while True:
+        levels.append(level.flatten(2).transpose(1, 2))
+        if level.shape[2] % 2 or level.shape[3] % 2:
+            return MipStack(torch.cat(levels, dim=1), height, width, len(levels))
+        quads = level.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # [B, C, H/2, 2, W/2, 2]
+        level = quads.mean(dim=(3, 5))
+
+
+def texture(
+    feature_map: Tensor,
+    uv: Tensor,
+    uv_da: Tensor | None = None,
+    *,
+    filter_mode: str = "bilinear",
+    boundary_mode: str = "clamp",
+    mips: MipStack | None = None,
+) -> Tensor:
+    """Twin of `ops.texture`."""
+    batch, _, height, width = (len(uv), *feature_map.shape[1:])
+    if filter_mode != "trilinear":
+        level = feature_map.expand(batch, -1, -1, -1)
+        sample = nearest_sample if filter_mode == "nearest" else bilinear_sample
+        return sample(level, uv, boundary_mode)
+    assert uv_da is not None
+    mips = mip_stack(feature_map) if mips is None else mips
+    position = mip_level(uv_da, height, width).clamp(max=mips.levels - 1)  # [B, H', W']
+    result, first = 0, 0
+    for index in range(mips.levels):
+        rows, columns = height >> index, width >> index
+        texels = mips.texels[:, first : first + rows * columns]
+        first += rows * columns
+        level = texels.transpose(1, 2).unflatten(2, (rows, columns)).expand(batch, -1, -1, -1)
+        share = (1 - (position - index).abs()).clamp(min=0)
+        result = result + share[:, None] * bilinear_sample(level, uv, boundary_mode)
+    return result
+
+
+def mip_level(uv_da: Tensor, height: int, width: int) -> Tensor:
+    """log2 of the largest singular value of d texel / d pixel, at least 0."""
+    jacobian = uv_da.detach().unflatten(-1, (2, 2)) * uv_da.new_tensor([[width], [height]])
+    return torch.linalg.matrix_norm(jacobian, ord=2).clamp(min=1).log2()
+
+
+def bounded(index: Tensor, size: int, boundary_mode: str) -> Tensor:
+    """Texel index inside the map."""
+    return index % size if boundary_mode == "wrap" else index.clamp(0, size - 1)
+
+
+def texel_at(level: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Texels of [B, C, H, W] at int64 [B, H', W'] rows and columns, [B, C, H', W']."""
+    images = torch.arange(len(level), device=level.device)[:, None, None]
+    return level[images, :, rows, columns].permute(0, 3, 1, 2)
+
+
+def nearest_sample(level: Tensor, uv: Tensor, boundary_mode: str) -> Tensor:
+    """The texel that holds uv."""
+    height, width = level.shape[2:]
+    columns = bounded((uv[..., 0] * width).floor().long(), width, boundary_mode)
+    rows = bounded((uv[..., 1] * height).floor().long(), height, boundary_mode)
+    return texel_at(level, rows, columns) + 0 * uv.sum(-1)[:, None]
+
+
+def bilinear_sample(level: Tensor, uv: Tensor, boundary_mode: str) -> Tensor:
+    """Mean of the four texels around uv, weighted by nearness."""
+    height, width = level.shape[2:]
+    x, y = uv[..., 0] * width - 0.5, uv[..., 1] * height - 0.5
+    column, row = x.detach().floor(), y.detach().floor()
+    result = 0
+    for down in (0, 1):
+        for right in (0, 1):
+            share = (1 - (x - column - right).abs()) * (1 - (y - row - down).abs())
+            rows = bounded(row.long() + down, height, boundary_mode)
+            columns = bounded(column.long() + right, width, boundary_mode)
+            result = result + share[:, None] * texel_at(level, rows, columns)
+    return result
