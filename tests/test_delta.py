@@ -1,0 +1,36 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from adapt.delta import add_delta, new_delta, with_delta
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Flatten(), nn.Linear(8 * 4, 5))
+
+
+def test_a_new_delta_changes_nothing_and_learns():
+    net, image = network(), torch.rand(2, 3, 4, 4)
+    delta = {name: value.requires_grad_() for name, value in new_delta(net, seed=1, rank=2).items()}
+    torch.testing.assert_close(functional_call(net, with_delta(net, delta), image), net(image), rtol=0, atol=0)
+    functional_call(net, with_delta(net, delta), image).square().sum().backward()
+    assert all(value.grad is not None for value in delta.values())
+    assert all(float(value.grad.abs().sum()) > 0 for name, value in delta.items() if not name.endswith(".right"))
+
+
+def test_adding_in_place_equals_the_functional_form():
+    net, image = network(), torch.rand(2, 3, 4, 4)
+    delta = {name: torch.randn_like(value) for name, value in new_delta(net, seed=1, rank=2).items()}
+    expected = functional_call(net, with_delta(net, delta), image)
+    changed = copy.deepcopy(net)
+    add_delta(changed, delta)
+    torch.testing.assert_close(changed(image), expected)
+
+
+def test_a_foreign_delta_is_refused():
+    with pytest.raises(KeyError, match="other"):
+        with_delta(network(), {"other": torch.zeros(3)})
