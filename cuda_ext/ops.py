@@ -7,6 +7,9 @@
     uv_da = attribute_derivatives(vertex_uv, raster, faces)             # needs rasterize(..., derivatives=True)
     features = texture(feature_map, uv, uv_da, filter_mode="trilinear", mips=mips)
 
+    shading = shade(clip_positions, faces, vertex_uv, feature_map, (height, width), face_region=face_region)
+    shading.features, shading.region, shading.raster                    # the above in one pass, with masks
+
 Conventions: clip space x right, y up, z in [-w, w], smaller z / w is nearer; image row 0 is the top, the centre of a
 pixel is (column + 0.5, row + 0.5); uv origin top left, texel centres at (i + 0.5) / width. Images and feature maps are
 [B, C, H, W] in channels-last memory (any memory format is accepted, channels-last is not copied); what belongs to a
@@ -73,6 +76,20 @@ class MipStack(NamedTuple):
     levels: int
 
 
+class Shading(NamedTuple):
+    """What `shade` returns.
+
+    Attributes:
+        features: [B, C, H, W] in channels-last memory, 0 where `region` is 0.
+        region: uint8 [B, H, W], the visible face's label, 0 where empty. No gradient.
+        raster: as from `rasterize`, without derivatives.
+    """
+
+    features: Tensor
+    region: Tensor
+    raster: Raster
+
+
 def rasterize(
     clip_positions: Tensor,
     faces: Tensor,
@@ -85,8 +102,9 @@ def rasterize(
     """Find the nearest face at every pixel centre.
 
     Faces are clipped at the near and far plane, drawn from both sides, and watertight: a pixel centre on a shared edge
-    belongs to exactly one of the two (top-left rule). Edges are snapped to 1/4096 px; depths are compared after rounding
-    to float32, and the lower face index wins a tie. Gradients reach `clip_positions` through barycentrics and depth.
+    belongs to exactly one of the two (top-left rule). Edges are snapped to 1/4096 px; depths are compared after
+    rounding to float32, and the lower face index wins a tie. Gradients reach `clip_positions` through barycentrics and
+    depth.
 
     Args:
         clip_positions: [B, V, 4] float32 or float64.
@@ -229,6 +247,76 @@ def texture(
     return sampled.permute(0, 3, 1, 2)
 
 
+def shade(
+    clip_positions: Tensor,
+    faces: Tensor,
+    vertex_uv: Tensor,
+    feature_map: Tensor,
+    resolution: tuple[int, int],
+    *,
+    face_region: Tensor | None = None,
+    filter_mode: str = "bilinear",
+    boundary_mode: str = "clamp",
+    mips: MipStack | None = None,
+    deterministic: bool = False,
+    validate: bool = False,
+) -> Shading:
+    """Rasterize, interpolate uv and sample a feature map in one pass; differentiable in positions, uv and map.
+
+    The same as `rasterize`, `interpolate`, `texture` one after the other, then zeroed where the region is 0. A face of
+    region 0 hides what is behind it and is not sampled; other labels are the caller's, for masks.
+
+    Args:
+        clip_positions: [B, V, 4] float32 or float64.
+        faces: int32 [F, 3] or [B, F, 3].
+        vertex_uv: [V, 2], [1, V, 2] or [B, V, 2], origin top left.
+        feature_map: [B or 1, C, H', W']; one for all images, or one each.
+        resolution: (height, width), px.
+        face_region: uint8 [F] label per face; 1 everywhere where not given.
+        filter_mode: "nearest", "bilinear" or "trilinear".
+        boundary_mode: "clamp" or "wrap".
+        mips: `mip_stack(feature_map)`, for trilinear; built here where not given.
+        deterministic: on CUDA, sum gradients in a fixed order.
+        validate: on CUDA, check indices and positions, which waits for the device. On the CPU they always are.
+
+    Raises:
+        ValueError: wrong type, shape, device, layout or mode, a position that is not finite, an index out of range.
+    """
+    where = "shade"
+    height, width = _check_resolution(where, resolution)
+    _check_mesh(where, clip_positions, faces, validate)
+    batch, face_count = clip_positions.shape[0], faces.shape[-2]
+    if isinstance(vertex_uv, Tensor) and vertex_uv.dim() == 2:
+        vertex_uv = vertex_uv[None]
+    _check_tensor(where, "vertex_uv", vertex_uv, clip_positions, (None, clip_positions.shape[1], 2))
+    _check_feature_map(where, feature_map)
+    for name, value in (("vertex_uv", vertex_uv), ("feature_map", feature_map)):
+        if value.shape[0] not in (1, batch):
+            raise ValueError(f"{where}(): '{name}' has batch {value.shape[0]}, 'clip_positions' {batch}")
+    _check_same(where, "feature_map", feature_map, clip_positions)
+    if face_region is None:
+        face_region = torch.ones(face_count, dtype=torch.uint8, device=faces.device)
+    if face_region.dtype != torch.uint8 or face_region.shape != (face_count,):
+        raise ValueError(f"{where}(): 'face_region' must be uint8 [{face_count}], got {_describe(face_region)}")
+    _check_device(where, "face_region", face_region, clip_positions)
+    _check_boundary(where, boundary_mode)
+    texels, *map_shape = _choose_texels(where, feature_map, filter_mode, mips)
+    features, region, *raster = _ops.shade(
+        clip_positions,
+        faces,
+        vertex_uv,
+        face_region.contiguous(),
+        texels,
+        height,
+        width,
+        *map_shape,
+        _FILTERS[filter_mode],
+        _BOUNDARIES[boundary_mode],
+        deterministic,
+    )
+    return Shading(features.permute(0, 3, 1, 2), region, Raster(*raster))
+
+
 # ---- checks --------------------------------------------------------------------------------------------------------
 
 
@@ -263,11 +351,19 @@ def _check_tensor(where: str, name: str, value: Any, like: Tensor, shape: tuple[
     fits = isinstance(value, Tensor) and value.dim() == len(shape)
     if not fits or any(want not in (None, got) for want, got in zip(shape, value.shape, strict=True)):
         raise ValueError(f"{where}(): '{name}' must be {form}, got {_describe(value)}")
+    _check_same(where, name, value, like)
+    _check_contiguous(where, name, value)
+
+
+def _check_same(where: str, name: str, value: Tensor, like: Tensor) -> None:
     if value.dtype != like.dtype:
         raise ValueError(f"{where}(): '{name}' must be {like.dtype}, got {value.dtype}")
+    _check_device(where, name, value, like)
+
+
+def _check_device(where: str, name: str, value: Tensor, like: Tensor) -> None:
     if value.device != like.device:
         raise ValueError(f"{where}(): '{name}' is on {value.device}, expected {like.device}")
-    _check_contiguous(where, name, value)
 
 
 def _check_faces(where: str, faces: Any, batch: int, like: Tensor) -> None:
@@ -276,8 +372,7 @@ def _check_faces(where: str, faces: Any, batch: int, like: Tensor) -> None:
         raise ValueError(f"{where}(): 'faces' must be int32 [F, 3] or [B, F, 3], got {_describe(faces)}")
     if faces.dim() == 3 and faces.shape[0] != batch:
         raise ValueError(f"{where}(): 'faces' has batch {faces.shape[0]}, expected {batch}")
-    if faces.device != like.device:
-        raise ValueError(f"{where}(): 'faces' is on {faces.device}, expected {like.device}")
+    _check_device(where, "faces", faces, like)
     _check_contiguous(where, "faces", faces)
 
 
@@ -397,11 +492,31 @@ def _texture_backward(ctx: Any, grad: Tensor) -> tuple:
     return grad_texels, grad_uv, *(None,) * 7
 
 
+def _shade_setup(ctx: Any, inputs: tuple, output: tuple) -> None:
+    clip_positions, faces, vertex_uv, face_region, texels, _, _, *ctx.sampler, ctx.deterministic = inputs
+    _, region, face_id, barycentrics, _ = output
+    ctx.mark_non_differentiable(region, face_id)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(clip_positions, faces, vertex_uv, face_region, texels, face_id, barycentrics)
+
+
+def _shade_backward(ctx: Any, *grads: Tensor | None) -> tuple:
+    needed = (ctx.needs_input_grad[0], ctx.needs_input_grad[2], ctx.needs_input_grad[4])
+    grad_features, _, _, grad_barycentrics, grad_depth = (None if g is None else g.contiguous() for g in grads)
+    gradients = _ops.shade_backward(
+        *ctx.saved_tensors, grad_features, grad_barycentrics, grad_depth, *ctx.sampler, *needed, ctx.deterministic
+    )
+    positions, uv, texels = (g if need else None for g, need in zip(gradients, needed, strict=True))
+    return positions, None, uv, None, texels, *(None,) * 8
+
+
 def _register() -> None:
     library = torch.library
     library.register_autograd("cuda_ext::rasterize", _rasterize_backward, setup_context=_rasterize_setup)
     library.register_autograd("cuda_ext::interpolate", _interpolate_backward, setup_context=_interpolate_setup)
     library.register_autograd("cuda_ext::texture", _texture_backward, setup_context=_texture_setup)
+
+    library.register_autograd("cuda_ext::shade", _shade_backward, setup_context=_shade_setup)
 
     @library.register_fake("cuda_ext::rasterize")
     def _(clip_positions, faces, height, width, derivatives, deterministic):  # type: ignore[no-untyped-def]
@@ -432,6 +547,22 @@ def _register() -> None:
     @library.register_fake("cuda_ext::texture_backward")
     def _(texels, uv, uv_da, grad, height, width, levels, filter_mode, boundary_mode, deterministic):  # type: ignore[no-untyped-def]
         return torch.empty_like(texels), torch.empty_like(uv)
+
+    @library.register_fake("cuda_ext::shade")
+    def _(clip_positions, faces, vertex_uv, face_region, texels, height, width, *_options):  # type: ignore[no-untyped-def]
+        shape = (clip_positions.shape[0], height, width)
+        return (
+            texels.new_empty((*shape, texels.shape[2])),
+            face_region.new_empty(shape),
+            faces.new_empty(shape),
+            clip_positions.new_empty((*shape, 2)),
+            clip_positions.new_empty(shape),
+        )
+
+    @library.register_fake("cuda_ext::shade_backward")
+    def _(clip_positions, faces, vertex_uv, face_region, texels, *rest):  # type: ignore[no-untyped-def]
+        inputs = zip((clip_positions, vertex_uv, texels), rest[-4:-1], strict=True)
+        return tuple(torch.empty_like(x) if needed else x.new_empty(0) for x, needed in inputs)
 
 
 _register()

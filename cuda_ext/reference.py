@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from cuda_ext.ops import MipStack, Raster
+from cuda_ext.ops import MipStack, Raster, Shading
 
 
 def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ def texture(
     assert uv_da is not None
     mips = mip_stack(feature_map) if mips is None else mips
     position = mip_level(uv_da, height, width).clamp(max=mips.levels - 1)  # [B, H', W']
-    result, first = 0, 0
+    result, first = torch.zeros_like(uv[:, None, :, :, 0]), 0
     for index in range(mips.levels):
         rows, columns = height >> index, width >> index
         texels = mips.texels[:, first : first + rows * columns]
@@ -209,7 +209,7 @@ def bilinear_sample(level: Tensor, uv: Tensor, boundary_mode: str) -> Tensor:
     height, width = level.shape[2:]
     x, y = uv[..., 0] * width - 0.5, uv[..., 1] * height - 0.5
     column, row = x.detach().floor(), y.detach().floor()
-    result = 0
+    result = torch.zeros_like(uv[:, None, :, :, 0])
     for down in (0, 1):
         for right in (0, 1):
             share = (1 - (x - column - right).abs()) * (1 - (y - row - down).abs())
@@ -217,3 +217,27 @@ def bilinear_sample(level: Tensor, uv: Tensor, boundary_mode: str) -> Tensor:
             columns = bounded(column.long() + right, width, boundary_mode)
             result = result + share[:, None] * texel_at(level, rows, columns)
     return result
+
+
+def shade(
+    clip_positions: Tensor,
+    faces: Tensor,
+    vertex_uv: Tensor,
+    feature_map: Tensor,
+    resolution: tuple[int, int],
+    *,
+    face_region: Tensor | None = None,
+    filter_mode: str = "bilinear",
+    boundary_mode: str = "clamp",
+) -> Shading:
+    """Twin of `ops.shade`: the other twins one after the other."""
+    raster = rasterize(clip_positions, faces, resolution, derivatives=True)
+    uv = interpolate(vertex_uv, raster, faces)
+    uv_da = attribute_derivatives(vertex_uv, raster, faces)
+    features = texture(feature_map, uv, uv_da, filter_mode=filter_mode, boundary_mode=boundary_mode)
+    if face_region is None:
+        face_region = torch.ones(faces.shape[-2], dtype=torch.uint8, device=faces.device)
+    covered = raster.face_id >= 0
+    region = torch.zeros_like(raster.face_id, dtype=torch.uint8)
+    region[covered] = face_region[raster.face_id[covered].long()]
+    return Shading(torch.where(region[:, None] > 0, features, 0), region, raster._replace(derivatives=None))

@@ -21,4 +21,13 @@ STABLE_TORCH_LIBRARY(cuda_ext, m) {
   m.def(
       "texture_backward(Tensor texels, Tensor uv, Tensor? uv_da, Tensor grad, int height, int width, int levels, "
       "int filter, int boundary, bool deterministic) -> (Tensor, Tensor)");
+  m.def(
+      "shade(Tensor clip_positions, Tensor faces, Tensor vertex_uv, Tensor face_region, Tensor texels, int height, "
+      "int width, int map_height, int map_width, int levels, int filter, int boundary, bool deterministic) -> "
+      "(Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "shade_backward(Tensor clip_positions, Tensor faces, Tensor vertex_uv, Tensor face_region, Tensor texels, "
+      "Tensor face_id, Tensor barycentrics, Tensor? grad_features, Tensor? grad_barycentrics, Tensor? grad_depth, "
+      "int map_height, int map_width, int levels, int filter, int boundary, bool need_positions, bool need_uv, "
+      "bool need_texels, bool deterministic) -> (Tensor, Tensor, Tensor)");
 }

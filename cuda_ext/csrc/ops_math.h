@@ -214,47 +214,105 @@ enum Filter : int { kNearest = 0, kBilinear = 1, kTrilinear = 2 };
 enum Boundary : int { kWrap = 0, kClamp = 1 };
 
 // Keeps float -> int conversions defined for infinite and NaN coordinates.
-OPS_INLINE double finite_coordinate(double value) {
-  return value > -1e8 ? (value < 1e8 ? value : 1e8) : -1e8;
+template <typename T>
+OPS_INLINE T finite_coordinate(T value) {
+  return value > T(-1e9) ? (value < T(1e9) ? value : T(1e9)) : T(-1e9);
 }
 
-OPS_INLINE int64_t bounded_texel(int64_t index, int size, Boundary boundary) {
+OPS_INLINE int32_t bounded_texel(int32_t index, int size, Boundary boundary) {
   if (boundary == kWrap) {
-    const int64_t rest = index % size;
+    const int32_t rest = index % size;
     return rest < 0 ? rest + size : rest;
   }
   return index < 0 ? 0 : (index >= size ? size - 1 : index);
 }
 
-// Four taps of one mip level: offsets in texels and weights, and the derivative of the weights to the texel position.
+// The four texels around a point of one mip level.
+template <typename T>
 struct Taps {
-  int64_t offset[4];  // (y0, x0), (y0, x1), (y1, x0), (y1, x1)
-  double fx, fy;      // fraction between x0 and x1, y0 and y1
+  int32_t offset[4];  // (y0, x0), (y0, x1), (y1, x0), (y1, x1)
+  T fx, fy;           // fraction from x0 to x1, y0 to y1
 };
 
-OPS_INLINE Taps bilinear_taps(double u, double v, int height, int width, Boundary boundary) {
-  const double x = finite_coordinate(u * width - 0.5), y = finite_coordinate(v * height - 0.5);
-  const double floor_x = std::floor(x), floor_y = std::floor(y);
-  const int64_t ix = int64_t(floor_x), iy = int64_t(floor_y);
-  const int64_t x0 = bounded_texel(ix, width, boundary), x1 = bounded_texel(ix + 1, width, boundary);
-  const int64_t y0 = bounded_texel(iy, height, boundary), y1 = bounded_texel(iy + 1, height, boundary);
+template <typename T>
+OPS_INLINE Taps<T> bilinear_taps(T u, T v, int height, int width, Boundary boundary) {
+  const T x = finite_coordinate(u * width - T(0.5)), y = finite_coordinate(v * height - T(0.5));
+  const T floor_x = std::floor(x), floor_y = std::floor(y);
+  const int32_t ix = int32_t(floor_x), iy = int32_t(floor_y);
+  const int32_t x0 = bounded_texel(ix, width, boundary), x1 = bounded_texel(ix + 1, width, boundary);
+  const int32_t y0 = bounded_texel(iy, height, boundary), y1 = bounded_texel(iy + 1, height, boundary);
   return {{y0 * width + x0, y0 * width + x1, y1 * width + x0, y1 * width + x1}, x - floor_x, y - floor_y};
 }
 
-OPS_INLINE int64_t nearest_tap(double u, double v, int height, int width, Boundary boundary) {
-  const int64_t ix = int64_t(std::floor(finite_coordinate(u * width)));
-  const int64_t iy = int64_t(std::floor(finite_coordinate(v * height)));
+template <typename T>
+OPS_INLINE int32_t nearest_tap(T u, T v, int height, int width, Boundary boundary) {
+  const int32_t ix = int32_t(std::floor(finite_coordinate(u * width)));
+  const int32_t iy = int32_t(std::floor(finite_coordinate(v * height)));
   return bounded_texel(iy, height, boundary) * width + bounded_texel(ix, width, boundary);
 }
 
 // Mip level of a footprint: log2 of the longer axis, in texels, of the ellipse that one pixel covers in the texture.
 // uv_da = du/dx, du/dy, dv/dx, dv/dy in 1/px.
-OPS_INLINE double mip_level(const double uv_da[4], int height, int width, int levels) {
-  const double ux = uv_da[0] * width, uy = uv_da[1] * width, vx = uv_da[2] * height, vy = uv_da[3] * height;
-  const double xx = ux * ux + vx * vx, yy = uy * uy + vy * vy, xy = ux * uy + vx * vy;
-  const double major = 0.5 * (xx + yy + std::sqrt((xx - yy) * (xx - yy) + 4. * xy * xy));
-  const double level = major > 1. ? 0.5 * std::log2(major) : 0.;
-  return level < levels - 1 ? level : levels - 1;
+template <typename T>
+OPS_INLINE T mip_level(const T uv_da[4], int height, int width, int levels) {
+  const T ux = uv_da[0] * width, uy = uv_da[1] * width, vx = uv_da[2] * height, vy = uv_da[3] * height;
+  const T xx = ux * ux + vx * vx, yy = uy * uy + vy * vy, xy = ux * uy + vx * vy;
+  const T major = T(0.5) * (xx + yy + std::sqrt((xx - yy) * (xx - yy) + 4 * xy * xy));
+  const T level = major > 1 ? T(0.5) * std::log2(major) : T(0);
+  return level < levels - 1 ? level : T(levels - 1);
+}
+
+struct Sampler {
+  int height, width, levels;
+  Filter filter;
+  Boundary boundary;
+};
+
+// The texels of one sample: up to two mip levels of four. `du`, `dv` are the derivatives of the weights to uv.
+template <typename T>
+struct TapList {
+  int count = 0;
+  int32_t texel[8];
+  T weight[8], du[8], dv[8];
+
+  OPS_INLINE void add(int32_t index, T w, T w_du, T w_dv) {
+    texel[count] = index;
+    weight[count] = w;
+    du[count] = w_du;
+    dv[count] = w_dv;
+    ++count;
+  }
+
+  OPS_INLINE void add_bilinear(const Sampler& sampler, T u, T v, int level, int32_t first, T scale) {
+    const int height = sampler.height >> level, width = sampler.width >> level;
+    const Taps<T> taps = bilinear_taps(u, v, height, width, sampler.boundary);
+    const T gx = 1 - taps.fx, gy = 1 - taps.fy, sx = scale * width, sy = scale * height;
+    add(first + taps.offset[0], scale * gx * gy, -sx * gy, -sy * gx);
+    add(first + taps.offset[1], scale * taps.fx * gy, sx * gy, -sy * taps.fx);
+    add(first + taps.offset[2], scale * gx * taps.fy, -sx * taps.fy, sy * gx);
+    add(first + taps.offset[3], scale * taps.fx * taps.fy, sx * taps.fy, sy * taps.fx);
+  }
+};
+
+// `uv_da` is read for trilinear only.
+template <typename T>
+OPS_INLINE TapList<T> list_taps(const Sampler& sampler, T u, T v, const T* uv_da) {
+  TapList<T> list;
+  if (sampler.filter == kNearest) {
+    list.add(nearest_tap(u, v, sampler.height, sampler.width, sampler.boundary), 1, 0, 0);
+  } else if (sampler.filter == kBilinear) {
+    list.add_bilinear(sampler, u, v, 0, 0, 1);
+  } else {
+    const T position = mip_level(uv_da, sampler.height, sampler.width, sampler.levels);
+    const int level = int(position);
+    int32_t first = 0;
+    for (int i = 0; i < level; ++i) first += (sampler.height >> i) * (sampler.width >> i);
+    const T coarse = position - level;
+    list.add_bilinear(sampler, u, v, level, first, 1 - coarse);
+    if (coarse > 0)
+      list.add_bilinear(sampler, u, v, level + 1, first + (sampler.height >> level) * (sampler.width >> level), coarse);
+  }
+  return list;
 }
 
 }  // namespace ops

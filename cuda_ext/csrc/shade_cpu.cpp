@@ -1,0 +1,208 @@
+// shade() on the CPU: rasterize, interpolate uv and sample the feature map band by band, nothing written in between.
+#include "raster_cpu.h"
+#include "texture_cpu.h"
+
+namespace ops {
+namespace {
+
+template <typename scalar_t>
+struct ShadeInputs {
+  const scalar_t *positions, *uv, *texels;  // of one image
+  const uint8_t* region;
+  FaceList faces;
+  Sampler sampler;
+  int64_t batch, channels;
+  int height, width;
+
+  ShadeInputs(const Tensor& clip_positions, const Tensor& face_list, const Tensor& vertex_uv,
+              const Tensor& face_region, const Tensor& feature_texels, const Sampler& map, int64_t index, int height_px,
+              int width_px)
+      : positions(data<scalar_t>(clip_positions) + index * clip_positions.size(1) * 4),
+        uv(data<scalar_t>(vertex_uv) + (vertex_uv.size(0) > 1 ? index * vertex_uv.size(1) * 2 : 0)),
+        texels(data<scalar_t>(feature_texels) +
+               (feature_texels.size(0) > 1 ? index * feature_texels.size(1) * feature_texels.size(2) : 0)),
+        region(data<uint8_t>(face_region)),
+        faces(face_list),
+        sampler(map),
+        batch(index),
+        channels(feature_texels.size(2)),
+        height(height_px),
+        width(width_px) {}
+
+  void form(int32_t face, FaceForm& out) const {
+    const int32_t* vertex = faces.of(batch, face);
+    Corner corners[3];
+    for (int k = 0; k < 3; ++k) corners[k] = corner_from_clip(positions + 4 * int64_t(vertex[k]), height, width);
+    make_form(corners, out);
+  }
+
+  // Taps of one pixel from its barycentrics; `face` only for the trilinear footprint.
+  TapList<scalar_t> taps(const int32_t* vertex, scalar_t b0, scalar_t b1, const FaceForm* face, int column,
+                         int row) const {
+    const scalar_t b2 = 1 - b0 - b1;
+    const scalar_t *p = uv + 2 * int64_t(vertex[0]), *q = uv + 2 * int64_t(vertex[1]), *r = uv + 2 * int64_t(vertex[2]);
+    scalar_t footprint[4];
+    if (face) {
+      double slopes[4];
+      barycentric_derivatives_at(*face, column + 0.5, row + 0.5, b0, b1, slopes);
+      for (int axis = 0; axis < 2; ++axis)
+        for (int i = 0; i < 2; ++i)
+          footprint[2 * i + axis] =
+              scalar_t(slopes[axis]) * (p[i] - r[i]) + scalar_t(slopes[2 + axis]) * (q[i] - r[i]);
+    }
+    return list_taps(sampler, b0 * p[0] + b1 * q[0] + b2 * r[0], b0 * p[1] + b1 * q[1] + b2 * r[1], footprint);
+  }
+};
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> shade(const Tensor& clip_positions, const Tensor& faces,
+                                                         const Tensor& vertex_uv, const Tensor& face_region,
+                                                         const Tensor& texels, int64_t height, int64_t width,
+                                                         int64_t map_height, int64_t map_width, int64_t levels,
+                                                         int64_t filter, int64_t boundary, bool /*deterministic*/) {
+  const int64_t batch_size = clip_positions.size(0), channels = texels.size(2);
+  const Sampler sampler{int(map_height), int(map_width), int(levels), Filter(filter), Boundary(boundary)};
+  const Tensor features = torch::stable::new_empty(texels, {batch_size, height, width, channels});
+  const Tensor region = torch::stable::new_empty(face_region, {batch_size, height, width});
+  const Tensor face_id = torch::stable::new_empty(faces, {batch_size, height, width});
+  const Tensor barycentrics = torch::stable::new_empty(clip_positions, {batch_size, height, width, 2});
+  const Tensor depth = torch::stable::new_empty(clip_positions, {batch_size, height, width});
+  OPS_DISPATCH_FLOATING(clip_positions, [&] {
+    for (int64_t batch = 0; batch < batch_size; ++batch) {
+      const ShadeInputs<scalar_t> in(clip_positions, faces, vertex_uv, face_region, texels, sampler, batch, int(height),
+                                     int(width));
+      MeshSetup mesh;
+      mesh.build(in.positions, in.faces, batch, int(height), int(width));
+      const RasterOutput<scalar_t> raster{mutable_data<int32_t>(face_id), mutable_data<scalar_t>(barycentrics),
+                                          mutable_data<scalar_t>(depth), nullptr};
+      for_each_task(mesh.band_count(), [&](int64_t band) {
+        BandBuffer buffer;
+        mesh.draw_band(band, buffer);
+        for (int row = buffer.row_begin; row < buffer.row_end; ++row) {
+          const int64_t first = (batch * height + row) * width;
+          const int32_t* ids = buffer.ids(row);
+          const RasterOutput<scalar_t> out = raster.at(first);
+          resolve_row(mesh, ids, row, int(width), out);
+          scalar_t* pixel = mutable_data<scalar_t>(features) + first * channels;
+          for (int column = 0; column < width; ++column, pixel += channels) {
+            const int32_t face = ids[column];
+            const uint8_t label = face < 0 ? 0 : in.region[face];
+            mutable_data<uint8_t>(region)[first + column] = label;
+            if (label == 0) {
+              std::fill_n(pixel, channels, scalar_t(0));
+              continue;
+            }
+            const FaceForm* form = sampler.filter == kTrilinear ? &mesh.forms[face] : nullptr;
+            fetch(in.taps(in.faces.of(batch, face), out.barycentrics[2 * column], out.barycentrics[2 * column + 1], form,
+                          column, row),
+                  in.texels, channels, pixel);
+          }
+        }
+      });
+    }
+  });
+  return {features, region, face_id, barycentrics, depth};
+}
+
+template <typename scalar_t>
+struct ShadeGradients {
+  const scalar_t *features, *barycentrics, *depth;  // of the outputs, of one image, may be null
+  scalar_t *positions, *uv, *texels;                // of the inputs, may be null
+};
+
+// Adds one image to the gradients. First every pixel's taps and gradient to uv, in parallel; then sums per texel and per
+// face, each owned by one task.
+template <typename scalar_t>
+void shade_backward_image(const ShadeInputs<scalar_t>& in, const int32_t* ids, const scalar_t* weights,
+                          const ShadeGradients<scalar_t>& grad) {
+  const int64_t pixels = int64_t(in.height) * in.width;
+  std::vector<TapList<scalar_t>> taps(grad.features ? pixels : 0);
+  std::vector<scalar_t> grad_uv(grad.features ? 2 * pixels : 0);
+  const bool geometry = grad.positions || grad.uv;
+  if (grad.features)
+    for_each_task(in.height, [&](int64_t row) {
+      for (int64_t i = row * in.width; i < (row + 1) * in.width; ++i) {
+        if (ids[i] < 0 || in.region[ids[i]] == 0) continue;
+        FaceForm form;
+        if (in.sampler.filter == kTrilinear) in.form(ids[i], form);
+        taps[i] = in.taps(in.faces.of(in.batch, ids[i]), weights[2 * i], weights[2 * i + 1],
+                          in.sampler.filter == kTrilinear ? &form : nullptr, int(i - row * in.width), int(row));
+        double grad_u = 0., grad_v = 0.;
+        if (geometry)
+          fetch_backward_uv(taps[i], in.texels, grad.features + i * in.channels, in.channels, grad_u, grad_v);
+        grad_uv[2 * i] = scalar_t(grad_u);
+        grad_uv[2 * i + 1] = scalar_t(grad_v);
+      }
+    });
+  if (grad.texels && grad.features) scatter_texels(taps, grad.features, in.channels, grad.texels);
+  if (!geometry) return;
+
+  std::vector<FaceMoments> moments(in.faces.count);
+  std::vector<double> uv_sums(grad.uv ? in.faces.count * 6 : 0);
+  for_each_owner(ids, pixels, in.faces.count, [&](int64_t i, int64_t face) {
+    const int32_t* vertex = in.faces.of(in.batch, face);
+    const double b[3] = {double(weights[2 * i]), double(weights[2 * i + 1]),
+                         1. - double(weights[2 * i]) - double(weights[2 * i + 1])};
+    double g[2] = {0., 0.};
+    if (grad.barycentrics)
+      for (int k = 0; k < 2; ++k) g[k] = grad.barycentrics[2 * i + k];
+    if (grad.features) {
+      for (int axis = 0; axis < 2; ++axis) {
+        const double last = in.uv[2 * int64_t(vertex[2]) + axis], slope = grad_uv[2 * i + axis];
+        for (int k = 0; k < 2; ++k) g[k] += slope * (in.uv[2 * int64_t(vertex[k]) + axis] - last);
+        if (grad.uv)
+          for (int k = 0; k < 3; ++k) uv_sums[face * 6 + 2 * k + axis] += b[k] * slope;
+      }
+    }
+    moments[face].add(b, g[0], g[1], grad.depth ? double(grad.depth[i]) : 0., in.positions, vertex);
+  });
+  if (grad.positions)
+    scatter_moments(moments, in.positions, in.faces, in.batch, in.height, in.width, grad.positions);
+  if (grad.uv)
+    for (int64_t face = 0; face < in.faces.count; ++face)
+      for (int k = 0; k < 3; ++k)
+        for (int axis = 0; axis < 2; ++axis)
+          grad.uv[2 * int64_t(in.faces.of(in.batch, face)[k]) + axis] += scalar_t(uv_sums[face * 6 + 2 * k + axis]);
+}
+
+std::tuple<Tensor, Tensor, Tensor> shade_backward(
+    const Tensor& clip_positions, const Tensor& faces, const Tensor& vertex_uv, const Tensor& face_region,
+    const Tensor& texels, const Tensor& face_id, const Tensor& barycentrics, const std::optional<Tensor>& grad_features,
+    const std::optional<Tensor>& grad_barycentrics, const std::optional<Tensor>& grad_depth, int64_t map_height,
+    int64_t map_width, int64_t levels, int64_t filter, int64_t boundary, bool need_positions, bool need_uv,
+    bool need_texels, bool /*deterministic*/) {
+  const Sampler sampler{int(map_height), int(map_width), int(levels), Filter(filter), Boundary(boundary)};
+  const auto gradient_of = [](const Tensor& input, bool needed) {
+    return needed ? torch::stable::new_zeros(input, input.sizes()) : torch::stable::new_empty(input, {0});
+  };
+  const Tensor grad_positions = gradient_of(clip_positions, need_positions), grad_uv = gradient_of(vertex_uv, need_uv),
+               grad_texels = gradient_of(texels, need_texels);
+  const int height = int(face_id.size(1)), width = int(face_id.size(2));
+  const int64_t pixels = int64_t(height) * width;
+  OPS_DISPATCH_FLOATING(clip_positions, [&] {
+    const auto output = [](const std::optional<Tensor>& gradient, int64_t offset) {
+      return gradient ? data<scalar_t>(*gradient) + offset : nullptr;
+    };
+    for (int64_t batch = 0; batch < clip_positions.size(0); ++batch) {
+      const ShadeInputs<scalar_t> in(clip_positions, faces, vertex_uv, face_region, texels, sampler, batch, height,
+                                     width);
+      const auto input = [](const Tensor& gradient, bool needed, const scalar_t* at, const Tensor& whole) {
+        return needed ? mutable_data<scalar_t>(gradient) + (at - data<scalar_t>(whole)) : nullptr;
+      };
+      const int64_t first = batch * pixels;
+      shade_backward_image<scalar_t>(
+          in, data<int32_t>(face_id) + first, data<scalar_t>(barycentrics) + 2 * first,
+          {output(grad_features, first * in.channels), output(grad_barycentrics, 2 * first), output(grad_depth, first),
+           input(grad_positions, need_positions, in.positions, clip_positions),
+           input(grad_uv, need_uv, in.uv, vertex_uv), input(grad_texels, need_texels, in.texels, texels)});
+    }
+  });
+  return {grad_positions, grad_uv, grad_texels};
+}
+
+}  // namespace
+}  // namespace ops
+
+STABLE_TORCH_LIBRARY_IMPL(cuda_ext, CPU, m) {
+  m.impl("shade", TORCH_BOX(&ops::shade));
+  m.impl("shade_backward", TORCH_BOX(&ops::shade_backward));
+}
