@@ -9,6 +9,10 @@ class FootageError(AdaptError):
     """A video or audio file cannot be used: missing, empty, not media, interlaced, no such stream."""
 
 
+class OutputError(AdaptError):
+    """A result cannot be written: it exists, the folder is not writable, the disk is full, the container differs."""
+
+
 class TrackingError(AdaptError):
     """A person cannot be tracked: no face, several people and none chosen, too few usable frames."""
 

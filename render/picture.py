@@ -72,6 +72,12 @@ class Colour:
     tag_primaries: int
     tag_transfer: int
 
+    @property
+    def is_tagged(self) -> bool:
+        """Whether the file says anything about its colour."""
+        unsaid = self.tag_matrix == self.tag_primaries == self.tag_transfer == UNSPECIFIED
+        return not unsaid or self.tag_range == ColorRange.JPEG
+
     def yuv_from_rgb(self, bit_depth: int) -> tuple[np.ndarray, np.ndarray]:
         """Matrix float64 [3, 3], offset [3]: rgb in [0, 1] → Y, Cb, Cr in units of a sample (ITU-T H.273, 8.3)."""
         red, blue = LUMA_WEIGHTS[self.matrix]

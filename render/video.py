@@ -163,8 +163,7 @@ class Footage:
 
     def _read_container(self, container: Any, stream: Any) -> None:
         self.container = container.format.name
-        self.codec = stream.codec_context.name
-        self.codec = {"libdav1d": "av1", "libvpx-vp9": "vp9"}.get(self.codec, self.codec)
+        self.codec = stream.codec_context.codec.canonical_name
         self.stream_index: int = stream.index
         self.time_base: Fraction = stream.time_base
         self.sample_aspect = stream.sample_aspect_ratio or Fraction(1)
@@ -172,7 +171,8 @@ class Footage:
         self.metadata = dict(container.metadata)
         self.video_metadata = dict(stream.metadata)
         self.chapters = container.chapters()
-        self.declared_frames: int = stream.frames
+        self._declared_frames = stream.frames if "mp4" in self.container else 0
+        self._declared_end = _declared_end(stream)
         self.audio = tuple(_audio_info(s, container) for s in container.streams.audio if s.codec_context)
         self.streams = tuple(_describe(s) for s in container.streams)
 
@@ -208,7 +208,7 @@ class Footage:
         stamps, damaged = self._packet_times()
         stamps = {pts: d for pts, d in stamps.items() if first.pts is not None and pts >= first.pts}
         # The index of a cut-off file lists frames that are not there; VP8 has packets that are never shown.
-        cut_off = self.declared_frames > 0 and len(stamps) < self.declared_frames and not self._edited
+        cut_off = len(stamps) < self._declared_frames and not self._edited
         by_decoding = damaged or cut_off or not stamps or self.codec == "vp8"
         if by_decoding:
             stamps = {}
@@ -220,15 +220,21 @@ class Footage:
         last = stamps[int(self.pts[-1])] or (int(np.median(gaps[:-1])) if len(gaps) > 1 else 0)
         gaps[-1] = last or max(1, round(1 / ((self.nominal_rate or 25) * self.time_base)))
         self.durations = gaps
-        lost = self.declared_frames - len(self.pts)
-        if cut_off and lost > 0:
-            self.notes.append(
-                f"{lost} of {self.declared_frames} frames are missing or undecodable; "
-                f"the last good one ends at {timecode(self.end)}"
-            )
-        elif damaged:
-            self.notes.append("some packets are damaged or carry no times; frames were counted by decoding")
+        self._note_damage(damaged)
         return by_decoding
+
+    def _note_damage(self, damaged: bool) -> None:
+        lost = 0 if self._edited else self._declared_frames - len(self.pts)
+        short = 0.0 if self._declared_end is None else self._declared_end - self.end
+        if lost > 0:
+            missing = f"{lost} of {self._declared_frames} frames are missing or undecodable"
+        elif not self._declared_frames and short > 1.5 / self.fps:
+            missing = f"the last {short:.2f} s that the file declares are missing"
+        elif damaged:
+            missing = "some packets are damaged or carry no times, so frames were counted by decoding"
+        else:
+            return
+        self.notes.append(f"{missing}; the last good frame ends at {timecode(self.end)}")
 
     def _packet_times(self) -> tuple[dict[int, int], bool]:
         """Time → duration of every packet that will be shown, and whether some are damaged or have no time."""
@@ -371,6 +377,18 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
         return
 
 
+def _declared_end(stream: Any) -> float | None:
+    """Where the file says that the stream ends, in seconds; None where it says nothing."""
+    if stream.duration is not None:
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    parts = stream.metadata.get("DURATION", "").split(":")  # Matroska, as h:mm:ss.fraction
+    try:
+        hours, minutes, seconds = (float(part) for part in parts)
+    except ValueError:
+        return None
+    return hours * 3600 + minutes * 60 + seconds
+
+
 def _audio_info(stream: Any, container: Any) -> AudioInfo:
     context = stream.codec_context
     start = float((stream.start_time or 0) * stream.time_base)
@@ -380,7 +398,7 @@ def _audio_info(stream: Any, container: Any) -> AudioInfo:
         duration = (container.duration or 0) / av.time_base
     return AudioInfo(
         index=stream.index,
-        codec=context.name,
+        codec=context.codec.canonical_name,
         sample_rate=context.sample_rate or 0,
         channels=context.channels,
         layout=context.layout.name,
@@ -392,7 +410,7 @@ def _audio_info(stream: Any, container: Any) -> AudioInfo:
 
 def _describe(stream: Any) -> str:
     context = stream.codec_context
-    name = context.name if context is not None else getattr(stream, "name", None) or "unknown"
+    name = context.codec.canonical_name if context is not None else getattr(stream, "name", None) or "unknown"
     language = f", {stream.language}" if stream.language else ""
     if stream.type == "video":
         return f"#{stream.index} video {name} {context.width}x{context.height} {context.pix_fmt}{language}"

@@ -1,0 +1,151 @@
+"""Small clips made for tests: any rate, timing, rotation, depth, sampling, size, sound."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Sound:
+    """One sound stream of a clip: a tone per channel. `start` and `seconds` in seconds."""
+
+    codec: str = "aac"
+    rate: int = 48000
+    layout: str = "stereo"
+    start: float = 0.0
+    seconds: float = 1.0
+    language: str | None = None
+
+
+def picture(index: int, width: int, height: int) -> np.ndarray:
+    """A smooth coloured picture with fine texture that moves, uint8 [H, W, 3]."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    phase = index * 0.4
+    red = 128 + 100 * np.sin(x / 17 + phase)
+    green = 128 + 100 * np.sin(y / 13 - phase)
+    blue = 128 + 90 * np.sin((x + y) / 23 + 2 * phase)
+    grain = np.random.default_rng(index).normal(0, 4, (height, width, 1)).astype(np.float32)
+    return np.clip(np.stack([red, green, blue], axis=2) + grain, 0, 255).astype(np.uint8)
+
+
+def coded_frame(rgb: np.ndarray, pix_fmt: str, rotation: int = 0) -> av.VideoFrame:
+    """An upright rgb picture as the frame that is shown upright after a clockwise turn by `rotation` degrees."""
+    turned = np.ascontiguousarray(np.rot90(rgb, rotation // 90))
+    frame = av.VideoFrame.from_ndarray(turned, format="rgb24")
+    if pix_fmt.startswith("gbr") or pix_fmt == "rgb24":
+        return frame.reformat(format=pix_fmt)
+    return frame.reformat(format=pix_fmt, dst_colorspace=5, interpolation="BICUBIC")
+
+
+def make_clip(
+    path: Path,
+    frames: int = 24,
+    size: tuple[int, int] = (160, 120),
+    rate: Fraction | int = 25,
+    times: Sequence[int] | None = None,
+    time_base: Fraction | None = None,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    rotation: int = 0,
+    sounds: Sequence[Sound] = (),
+    options: dict[str, str] | None = None,
+    pictures: Sequence[np.ndarray] | None = None,
+    context: dict[str, Any] | None = None,
+    metadata: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+    format: str | None = None,
+) -> Path:
+    """Write a clip. `times` are frame times in units of `time_base`; `size` is the upright one."""
+    rate = Fraction(rate)
+    time_base = time_base or 1 / rate
+    upright = [p for p in pictures] if pictures is not None else None
+    width, height = size if upright is None else upright[0].shape[1::-1]
+    if rotation % 180:
+        width, height = height, width
+    with av.open(str(path), "w", format=format, container_options=container_options or {}) as output:
+        output.metadata.update(metadata or {})
+        stream: Any = output.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        stream.time_base = stream.codec_context.time_base = time_base
+        default = {
+            "libx264": {"preset": "ultrafast", "crf": "18"},
+            "libx265": {"preset": "ultrafast", "x265-params": "log-level=error"},
+        }
+        stream.options = options if options is not None else default.get(codec, {})
+        for name, value in (context or {}).items():
+            setattr(stream.codec_context, name, value)
+        if rotation:
+            stream.set_display_rotation(-rotation)
+        voices = [_add_sound(output, sound) for sound in sounds]
+        for voice, sound in zip(voices, sounds, strict=True):
+            for packet in _sound_packets(voice, sound):
+                output.mux(packet)
+        count = len(times) if times is not None else frames
+        for index in range(count):
+            rgb = upright[index] if upright is not None else picture(index, *size)
+            frame = coded_frame(rgb, pix_fmt, rotation)
+            frame.pts = times[index] if times is not None else index
+            frame.time_base = time_base
+            for packet in stream.encode(frame):
+                output.mux(packet)
+        for packet in stream.encode(None):
+            output.mux(packet)
+    return path
+
+
+def make_sound(path: Path, sound: Sound | None = None) -> Path:
+    """Write a sound file; the suffix chooses the container."""
+    sound = sound or Sound()
+    with av.open(str(path), "w") as output:
+        voice = _add_sound(output, sound)
+        for packet in _sound_packets(voice, sound):
+            output.mux(packet)
+    return path
+
+
+def _add_sound(output: Any, sound: Sound) -> Any:
+    stream = output.add_stream(sound.codec, rate=sound.rate)
+    stream.codec_context.layout = sound.layout
+    stream.codec_context.time_base = Fraction(1, sound.rate)
+    if sound.language:
+        stream.metadata["language"] = sound.language
+    return stream
+
+
+def _sound_packets(stream: Any, sound: Sound) -> list[Any]:
+    channels = len(av.AudioLayout(sound.layout).channels)
+    count = round(sound.seconds * sound.rate)
+    tones = 220.0 * 1.5 ** np.arange(channels)
+    clock = np.arange(count) / sound.rate
+    wave = 0.2 * np.sin(2 * np.pi * tones[:, None] * clock).astype(np.float32)
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave), format="fltp", layout=sound.layout)
+    frame.sample_rate = sound.rate
+    context = stream.codec_context
+    resampler = av.AudioResampler(context.format.name, sound.layout, sound.rate, context.frame_size or 1024)
+    packets = []
+    start = round(sound.start * sound.rate)
+    for source in (frame, None):
+        for piece in resampler.resample(source):
+            piece.pts, piece.time_base = start, Fraction(1, sound.rate)
+            start += piece.samples
+            packets += stream.encode(piece)
+    return packets + stream.encode(None)
+
+
+def truncate(path: Path, share: float) -> Path:
+    """Cut a file down to `share` of its bytes."""
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+def packets(path: Path, kind: str = "audio", number: int = 0) -> bytes:
+    """All packet bytes of one stream."""
+    with av.open(str(path)) as source:
+        stream = [s for s in source.streams if s.type == kind][number]
+        return b"".join(bytes(p) for p in source.demux(stream) if p.size)
