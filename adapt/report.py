@@ -25,6 +25,9 @@ STATUS_COLOURS = {
     "occluded": "#c2571a",
 }
 
+#: 1 / 90000 s, fine enough for every frame rate.
+CLIP_TIME_BASE = Fraction(1, 90_000)
+
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1b1b1b;background:#fff}
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem;border-bottom:1px solid #ddd}
@@ -62,32 +65,41 @@ for (const player of document.querySelectorAll('.player')) {
 """
 
 
+class ClipEncoder:
+    """Encodes frames for a report's player, one at a time, as an H.264 mp4 file in memory that starts at time 0."""
+
+    def __init__(self) -> None:
+        self._buffer = io.BytesIO()
+        self._container: Any = av.open(self._buffer, "w", format="mp4")
+        self._stream: Any = self._container.add_stream("libx264", rate=25, options={"crf": "16", "preset": "veryfast"})
+        self._stream.time_base = self._stream.codec_context.time_base = CLIP_TIME_BASE
+        self._stream.pix_fmt = "yuv420p"
+        self._start: float | None = None
+
+    def add(self, rgb: np.ndarray, timestamp: float) -> None:
+        """Add a frame, uint8 [H, W, 3] sRGB, all of one size; timestamps in seconds, increasing."""
+        even = np.ascontiguousarray(rgb[: rgb.shape[0] // 2 * 2, : rgb.shape[1] // 2 * 2])
+        if self._start is None:
+            self._start = timestamp
+            self._stream.height, self._stream.width = even.shape[:2]
+        frame = av.VideoFrame.from_ndarray(even, format="rgb24")
+        frame.pts = round((timestamp - self._start) / CLIP_TIME_BASE)
+        frame.time_base = CLIP_TIME_BASE
+        self._container.mux(self._stream.encode(frame))
+
+    def finish(self) -> bytes:
+        """The file."""
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+        return self._buffer.getvalue()
+
+
 def encode_clip(frames: Iterable[np.ndarray], timestamps: Sequence[float]) -> bytes:
-    """Encode frames for a report's player.
-
-    Args:
-        frames: uint8 [H, W, 3] sRGB each, equal sizes.
-        timestamps: seconds, one per frame, increasing.
-
-    Returns:
-        An H.264 mp4 file that starts at time 0.
-    """
-    buffer = io.BytesIO()
-    base = Fraction(1, 90_000)
-    with av.open(buffer, "w", format="mp4") as container:
-        stream: Any = container.add_stream("libx264", rate=25, options={"crf": "16", "preset": "veryfast"})
-        stream.time_base = stream.codec_context.time_base = base
-        stream.pix_fmt = "yuv420p"
-        for index, rgb in enumerate(frames):
-            even = np.ascontiguousarray(rgb[: rgb.shape[0] // 2 * 2, : rgb.shape[1] // 2 * 2])
-            if index == 0:
-                stream.height, stream.width = even.shape[:2]
-            frame = av.VideoFrame.from_ndarray(even, format="rgb24")
-            frame.pts = round((timestamps[index] - timestamps[0]) / base)
-            frame.time_base = base
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return buffer.getvalue()
+    """Encode frames uint8 [H, W, 3] sRGB at `timestamps` (seconds, one per frame); see `ClipEncoder`."""
+    encoder = ClipEncoder()
+    for rgb, timestamp in zip(frames, timestamps, strict=True):
+        encoder.add(rgb, timestamp)
+    return encoder.finish()
 
 
 def _data_uri(data: bytes, media_type: str) -> str:
