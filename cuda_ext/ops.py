@@ -10,6 +10,9 @@
     shading = shade(clip_positions, faces, vertex_uv, feature_map, (height, width), face_region=face_region)
     shading.features, shading.region, shading.raster                    # the above in one pass, with masks
 
+    topology = edge_topology(faces)                                     # once per mesh
+    image = antialias(image, raster, clip_positions, faces, topology)   # smooth outlines, gradients to positions
+
 Conventions: clip space x right, y up, z in [-w, w], smaller z / w is nearer; image row 0 is the top, the centre of a
 pixel is (column + 0.5, row + 0.5); uv origin top left, texel centres at (i + 0.5) / width. Images and feature maps are
 [B, C, H, W] in channels-last memory (any memory format is accepted, channels-last is not copied); what belongs to a
@@ -317,6 +320,86 @@ def shade(
     return Shading(features.permute(0, 3, 1, 2), region, Raster(*raster))
 
 
+def edge_topology(faces: Tensor) -> Tensor:
+    """Find, for every edge of every face, the vertex on its other side; once per mesh, for `antialias`.
+
+    Args:
+        faces: int32 [F, 3] or [B, F, 3].
+
+    Returns:
+        int32 of the same shape: entry k belongs to the edge between corners k + 1 and k + 2 and is the third corner of
+        the other face that has it, -1 where there is none, or more than one.
+
+    Raises:
+        ValueError: wrong type or shape.
+    """
+    _check_faces("edge_topology", faces, faces.shape[0] if isinstance(faces, Tensor) else 0, faces)
+    if faces.dim() == 3:
+        return torch.stack([edge_topology(face_list) for face_list in faces]) if len(faces) else faces.clone()
+    vertices = faces.long()
+    from_vertex, to_vertex = vertices.roll(-1, 1).flatten(), vertices.roll(-2, 1).flatten()
+    low, high = torch.minimum(from_vertex, to_vertex), torch.maximum(from_vertex, to_vertex)
+    key, order = torch.sort(low * (1 << 31) + high, stable=True)
+    other = faces.flatten()[order]
+    # A pair is two equal keys with different ones before and after.
+    pad = key.new_full((1,), -1)
+    before, after = torch.cat([pad, key[:-1]]), torch.cat([key[1:], pad])
+    twice_before, twice_after = torch.cat([pad, before[:-1]]), torch.cat([after[1:], pad])
+    first = (key == after) & (key != before) & (key != twice_after)
+    second = (key == before) & (key != after) & (key != twice_before)
+    partner = torch.where(first, other.roll(-1), torch.where(second, other.roll(1), -1))
+    return torch.empty_like(other).scatter_(0, order, partner).view_as(faces)
+
+
+def antialias(
+    image: Tensor,
+    raster: Raster,
+    clip_positions: Tensor,
+    faces: Tensor,
+    topology: Tensor | None = None,
+    *,
+    deterministic: bool = False,
+    validate: bool = False,
+) -> Tensor:
+    """Blend pixels across the outlines of the mesh; differentiable in the image and in positions.
+
+    Where two neighbouring pixels show different faces, the nearer one is followed towards the other pixel's centre. If
+    the edge crossed on the way is part of an outline (no face across it, or one folded back), at t of the way, the
+    front colour covers t - 1/2 of the other pixel (t > 1/2), or the other colour 1/2 - t of the front pixel. So the
+    sum of an image changes with t, and a loss on the image moves outlines.
+
+    Args:
+        image: [B, C, H, W], same type as the raster.
+        raster: from `rasterize` or `shade`.
+        clip_positions: [B, V, 4], as given to it.
+        faces: int32 [F, 3] or [B, F, 3], as given to it.
+        topology: `edge_topology(faces)`; found here where not given.
+        deterministic: on CUDA, sum gradients in a fixed order.
+        validate: on CUDA, check indices and positions, which waits for the device. On the CPU they always are.
+
+    Returns:
+        [B, C, H, W] in channels-last memory.
+
+    Raises:
+        ValueError: wrong type, shape, device or layout, a position that is not finite, an index out of range.
+    """
+    where = "antialias"
+    _check_mesh(where, clip_positions, faces, validate)
+    _check_floating(where, "image", image, "[B, C, H, W]", 4)
+    _check_same(where, "image", image, clip_positions)
+    shape = raster.face_id.shape
+    if (image.shape[0], *image.shape[2:]) != tuple(shape) or shape[0] != clip_positions.shape[0]:
+        raise ValueError(f"{where}(): 'image' must be [B, C, H, W] of the raster {list(shape)}, got {_describe(image)}")
+    _check_same(where, "raster.depth", raster.depth, clip_positions)
+    topology = edge_topology(faces) if topology is None else topology
+    if topology.dtype != torch.int32 or topology.shape != faces.shape or topology.device != faces.device:
+        raise ValueError(f"{where}(): 'topology' must be edge_topology(faces), got {_describe(topology)}")
+    channels_last = image.permute(0, 2, 3, 1).contiguous()
+    depth = raster.depth.detach()
+    out = _ops.antialias(channels_last, raster.face_id, depth, clip_positions, faces, topology, deterministic)
+    return out.permute(0, 3, 1, 2)
+
+
 # ---- checks --------------------------------------------------------------------------------------------------------
 
 
@@ -510,12 +593,23 @@ def _shade_backward(ctx: Any, *grads: Tensor | None) -> tuple:
     return positions, None, uv, None, texels, *(None,) * 8
 
 
+def _antialias_setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:6])
+    ctx.deterministic = inputs[6]
+
+
+def _antialias_backward(ctx: Any, grad: Tensor) -> tuple:
+    grad_image, grad_positions = _ops.antialias_backward(*ctx.saved_tensors, grad.contiguous(), ctx.deterministic)
+    return grad_image, None, None, grad_positions, None, None, None
+
+
 def _register() -> None:
     library = torch.library
     library.register_autograd("cuda_ext::rasterize", _rasterize_backward, setup_context=_rasterize_setup)
     library.register_autograd("cuda_ext::interpolate", _interpolate_backward, setup_context=_interpolate_setup)
     library.register_autograd("cuda_ext::texture", _texture_backward, setup_context=_texture_setup)
 
+    library.register_autograd("cuda_ext::antialias", _antialias_backward, setup_context=_antialias_setup)
     library.register_autograd("cuda_ext::shade", _shade_backward, setup_context=_shade_setup)
 
     @library.register_fake("cuda_ext::rasterize")
@@ -547,6 +641,14 @@ def _register() -> None:
     @library.register_fake("cuda_ext::texture_backward")
     def _(texels, uv, uv_da, grad, height, width, levels, filter_mode, boundary_mode, deterministic):  # type: ignore[no-untyped-def]
         return torch.empty_like(texels), torch.empty_like(uv)
+
+    @library.register_fake("cuda_ext::antialias")
+    def _(image, *rest):  # type: ignore[no-untyped-def]
+        return torch.empty_like(image)
+
+    @library.register_fake("cuda_ext::antialias_backward")
+    def _(image, face_id, depth, clip_positions, *rest):  # type: ignore[no-untyped-def]
+        return torch.empty_like(image), torch.empty_like(clip_positions)
 
     @library.register_fake("cuda_ext::shade")
     def _(clip_positions, faces, vertex_uv, face_region, texels, height, width, *_options):  # type: ignore[no-untyped-def]

@@ -241,3 +241,98 @@ def shade(
     region = torch.zeros_like(raster.face_id, dtype=torch.uint8)
     region[covered] = face_region[raster.face_id[covered].long()]
     return Shading(torch.where(region[:, None] > 0, features, 0), region, raster._replace(derivatives=None))
+
+
+def edge_topology(faces: Tensor) -> Tensor:
+    """Twin of `ops.edge_topology`, for faces [F, 3]."""
+    sides: dict[tuple[int, int], list[int]] = {}
+    for triple in faces.tolist():
+        for k in range(3):
+            edge = (min(triple[k - 2], triple[k - 1]), max(triple[k - 2], triple[k - 1]))
+            sides.setdefault(edge, []).append(triple[k])
+    topology = torch.full_like(faces, -1)
+    seen: dict[tuple[int, int], int] = {}
+    for index, triple in enumerate(faces.tolist()):
+        for k in range(3):
+            edge = (min(triple[k - 2], triple[k - 1]), max(triple[k - 2], triple[k - 1]))
+            if len(sides[edge]) == 2:
+                topology[index, k] = sides[edge][1 - seen.get(edge, 0)]
+            seen[edge] = seen.get(edge, 0) + 1
+    return topology
+
+
+def antialias(
+    image: Tensor, raster: Raster, clip_positions: Tensor, faces: Tensor, topology: Tensor | None = None
+) -> Tensor:
+    """Twin of `ops.antialias`."""
+    result = image
+    for down in (False, True):
+        result = result + blends(image, raster, clip_positions, faces, topology, down)
+    return result
+
+
+def blends(
+    image: Tensor, raster: Raster, clip_positions: Tensor, faces: Tensor, topology: Tensor | None, down: bool
+) -> Tensor:
+    """What blending every pixel with its right, or lower, neighbour adds to the image, [B, C, H, W]."""
+    batch, height, width = raster.face_id.shape
+    dim = 1 if down else 2
+    count = raster.face_id.shape[dim] - 1
+    first_id, second_id = raster.face_id.narrow(dim, 0, count), raster.face_id.narrow(dim, 1, count)
+    depth = raster.depth.detach()
+    nearer_first = depth.narrow(dim, 0, count) <= depth.narrow(dim, 1, count)
+    added = torch.zeros_like(image)
+    for index in range(batch):
+        face_list = face_lists(faces, batch)[index]
+        across_list = edge_topology(face_list) if topology is None else face_lists(topology, batch)[index]
+        one, two = first_id[index], second_id[index]
+        where = (one != two).nonzero()  # [N, 2] rows and columns of first pixels
+        if len(where) == 0:
+            continue
+        one, two, near = one[tuple(where.T)], two[tuple(where.T)], nearer_first[index][tuple(where.T)]
+        front_first = (two < 0) | ((one >= 0) & near)
+        here = where.flip(1).to(image.dtype) + 0.5
+        there = here + image.new_tensor([0.0, 1.0] if down else [1.0, 0.0])
+        p, q = torch.where(front_first[:, None], here, there), torch.where(front_first[:, None], there, here)
+        front = torch.where(front_first, one, two).long()
+        t, outline = outline_crossing(clip_positions[index], face_list, across_list, front, p, q, (height, width))
+        grows = t > 0.5
+        second_takes = grows == front_first
+        share = torch.where(outline, (t - 0.5).abs(), 0)
+        other = where + where.new_tensor([1, 0] if down else [0, 1])
+        taker = torch.where(second_takes[:, None], other, where)
+        giver = torch.where(second_takes[:, None], where, other)
+        colours = image[index].permute(1, 2, 0)  # [H, W, C]
+        change = share[:, None] * (colours[tuple(giver.T)] - colours[tuple(taker.T)])
+        blank = torch.zeros_like(colours).index_put(tuple(taker.T), change, accumulate=True)
+        added = added + torch.nn.functional.one_hot(torch.tensor(index), batch).to(image)[:, None, None, None] * (
+            blank.permute(2, 0, 1)
+        )
+    return added
+
+
+def outline_crossing(
+    clip_positions: Tensor,
+    faces: Tensor,
+    topology: Tensor,
+    front: Tensor,
+    p: Tensor,
+    q: Tensor,
+    resolution: tuple[int, int],
+) -> tuple[Tensor, Tensor]:
+    """Where the way from pixel centre p to q leaves the faces `front` [N]: t of the way, and whether at an outline."""
+    corners = homogeneous_pixels(clip_positions[faces.long()[front]], *resolution)  # [N, 3, 3]
+    forms = edge_forms(corners)
+    sign = torch.linalg.det(corners.detach()).sign()[:, None]
+    one = torch.ones_like(p[:, :1])
+    at_p = sign * (forms * torch.cat([p, one], 1)[:, None]).sum(-1)  # [N, 3]
+    at_q = sign * (forms * torch.cat([q, one], 1)[:, None]).sum(-1)
+    inside = at_p.clamp(min=0)
+    left = at_q < 0
+    t = torch.where(left, inside / torch.where(left, inside - at_q, 1), 2)
+    t, edge = t.min(dim=1)
+    across = topology[front].gather(1, edge[:, None])[:, 0].long()  # [N]
+    form = forms.detach()[torch.arange(len(front)), edge]
+    beyond = homogeneous_pixels(clip_positions.detach()[across.clamp(min=0)], *resolution)
+    folded = sign[:, 0] * (form * beyond).sum(-1) >= 0
+    return t, (t <= 1) & ((across < 0) | folded)

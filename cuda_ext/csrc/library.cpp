@@ -30,4 +30,10 @@ STABLE_TORCH_LIBRARY(cuda_ext, m) {
       "Tensor face_id, Tensor barycentrics, Tensor? grad_features, Tensor? grad_barycentrics, Tensor? grad_depth, "
       "int map_height, int map_width, int levels, int filter, int boundary, bool need_positions, bool need_uv, "
       "bool need_texels, bool deterministic) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "antialias(Tensor image, Tensor face_id, Tensor depth, Tensor clip_positions, Tensor faces, Tensor topology, "
+      "bool deterministic) -> Tensor");
+  m.def(
+      "antialias_backward(Tensor image, Tensor face_id, Tensor depth, Tensor clip_positions, Tensor faces, "
+      "Tensor topology, Tensor grad, bool deterministic) -> (Tensor, Tensor)");
 }

@@ -187,12 +187,20 @@ OPS_INLINE void barycentric_derivatives_at(const FaceForm& face, double x, doubl
   out[3] = (face.form[1][1] - v * face.sum[1]) * inverse;
 }
 
+// Adds a gradient to (x w, y w, w) in px to that of the clip position (x, y, z, w) it came from.
+template <typename F>
+OPS_INLINE void add_clip_gradient(const double q[3], int height, int width, const F& add) {
+  add(0, q[0] * (0.5 * width));
+  add(1, -q[1] * (0.5 * height));
+  add(3, q[2] + q[0] * (0.5 * width) + q[1] * (0.5 * height));
+}
+
 // Gradients of the barycentrics. With M = [q_0 q_1 q_2], q = (x, y, w) and M b = lambda p, sum b = 1:
 // dL/dq_j = -b_j M^-T (g - (g . b) 1). The sum over the pixels of b_j (g - (g . b) 1) is kept per face
-// (`moments[j]`), and M^-T, the cofactors over the determinant, is applied once. Adds to gradient[j] = (x, y, w)
-// in clip space.
+// (`moments[j]`), and M^-T, the cofactors over the determinant, is applied once. Adds to gradient[j] of the clip
+// position (x, y, z, w).
 OPS_INLINE void position_gradient(const Corner corners[3], const double moments[3][3], int height, int width,
-                                  double gradient[3][3]) {
+                                  double gradient[3][4]) {
   FaceForm face;
   if (!make_form(corners, face)) return;
   const double determinant =
@@ -202,10 +210,76 @@ OPS_INLINE void position_gradient(const Corner corners[3], const double moments[
     for (int i = 0; i < 3; ++i)
       q[i] = -(face.form[0][i] * moments[j][0] + face.form[1][i] * moments[j][1] + face.form[2][i] * moments[j][2]) /
              determinant;
-    gradient[j][0] += q[0] * (0.5 * width);
-    gradient[j][1] -= q[1] * (0.5 * height);
-    gradient[j][2] += q[2] + q[0] * (0.5 * width) + q[1] * (0.5 * height);
+    add_clip_gradient(q, height, width, [&](int axis, double value) { gradient[j][axis] += value; });
   }
+}
+
+// ---- antialiasing ----------------------------------------------------------------------------------------------
+
+// Where the outline of the front face passes between two neighbouring pixel centres, the one that it covers more than
+// half of the way towards takes a share of the other's colour.
+struct Blend {
+  bool second = false;  // the pixel that takes is the second of the pair
+  double share = 0.;    // of the other's colour, at most 1/2; 0: nothing to blend
+  double toward[3];     // d share = toward . d(edge through `from`, `to`), see blend_gradient()
+  int from = 0, to = 0; // corners of the front face that the edge joins
+};
+
+// `p` is the centre of the front face's pixel, `q` its neighbour's; `opposite[k]` the vertex across edge k (which joins
+// the other two corners), where `has_opposite[k]`. The edge left by the way from p to q must be part of the outline: no
+// face across it, or one folded back. `front_first`: p is the first pixel of the pair.
+OPS_INLINE Blend blend_across_edge(const Corner corners[3], const Corner opposite[3], const bool has_opposite[3],
+                                   const double p[2], const double q[2], bool front_first) {
+  Blend blend;
+  FaceForm face;
+  if (!make_form(corners, face)) return blend;
+  const double determinant =
+      face.form[0][0] * corners[0].x + face.form[0][1] * corners[0].y + face.form[0][2] * corners[0].w;
+  const double sign = determinant > 0. ? 1. : -1.;
+  int edge = -1;
+  double nearest = 2., at_p = 0., at_q = 0.;
+  for (int k = 0; k < 3; ++k) {
+    const double ep = sign * dot_point(face.form[k], p[0], p[1]), eq = sign * dot_point(face.form[k], q[0], q[1]);
+    if (!(eq < 0.)) continue;
+    const double inside = ep > 0. ? ep : 0., t = inside / (inside - eq);
+    if (t < nearest) {
+      nearest = t;
+      edge = k;
+      at_p = ep;
+      at_q = eq;
+    }
+  }
+  if (edge < 0) return blend;
+  if (has_opposite[edge]) {
+    const Corner& other = opposite[edge];
+    const double side =
+        sign * (face.form[edge][0] * other.x + face.form[edge][1] * other.y + face.form[edge][2] * other.w);
+    if (side < 0.) return blend;
+  }
+  const bool grows = nearest > 0.5;  // the front face reaches into its neighbour
+  blend.second = grows == front_first;
+  blend.share = grows ? nearest - 0.5 : 0.5 - nearest;
+  blend.from = (edge + 1) % 3;
+  blend.to = (edge + 2) % 3;
+  const double inside = at_p > 0. ? at_p : 0., inverse = 1. / ((inside - at_q) * (inside - at_q));
+  const double slope = (grows ? 1. : -1.) * sign * inverse;
+  const double by_p = at_p > 0. ? -at_q * slope : 0., by_q = inside * slope;
+  blend.toward[0] = by_p * p[0] + by_q * q[0];
+  blend.toward[1] = by_p * p[1] + by_q * q[1];
+  blend.toward[2] = by_p + by_q;
+  return blend;
+}
+
+// d share / d corner: the edge form at a point is det(from, to, point), so it is to x point, and point x from.
+OPS_INLINE void blend_gradient(const Blend& blend, const Corner corners[3], double from[3], double to[3]) {
+  const Corner &a = corners[blend.from], &b = corners[blend.to];
+  const double* d = blend.toward;
+  from[0] = b.y * d[2] - b.w * d[1];
+  from[1] = b.w * d[0] - b.x * d[2];
+  from[2] = b.x * d[1] - b.y * d[0];
+  to[0] = d[1] * a.w - d[2] * a.y;
+  to[1] = d[2] * a.x - d[0] * a.w;
+  to[2] = d[0] * a.y - d[1] * a.x;
 }
 
 // ---- texture ---------------------------------------------------------------------------------------------------

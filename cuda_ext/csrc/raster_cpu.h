@@ -182,14 +182,14 @@ void scatter_moments(const std::vector<FaceMoments>& moments, const scalar_t* po
     const int32_t* vertex = faces.of(batch, face);
     Corner corners[3];
     for (int k = 0; k < 3; ++k) corners[k] = corner_from_clip(positions + 4 * int64_t(vertex[k]), height, width);
-    double gradient[3][3] = {};
+    double gradient[3][4] = {};
     position_gradient(corners, moments[face].barycentric, height, width, gradient);
     for (int k = 0; k < 3; ++k) {
       scalar_t* target = grad_positions + 4 * int64_t(vertex[k]);
       target[0] += scalar_t(gradient[k][0]);
       target[1] += scalar_t(gradient[k][1]);
       target[2] += scalar_t(moments[face].depth[k][0]);
-      target[3] += scalar_t(gradient[k][2] + moments[face].depth[k][1]);
+      target[3] += scalar_t(gradient[k][3] + moments[face].depth[k][1]);
     }
   }
 }
