@@ -1,0 +1,228 @@
+"""The optimisation of `adapt fit`: a texture and a small delta of the renderer learn one actor's frames.
+
+In: the unadapted texture, and clips with frames to learn from and held-out ones. The texture alone is optimised
+first, then the texture with the delta, by the loss that the prior was learnt with. The state that draws the held-out frames best is kept;
+where none is better than the unadapted prior, that is kept. A checkpoint resumes to the same bytes.
+"""
+
+import math
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.func import functional_call
+
+from adapt.delta import new_delta, with_delta
+from adapt.progress import Progress
+from prior.losses import renderer_loss
+from prior.renderer_prior import RendererPrior
+from render.errors import StoreError
+from render.face_model import FaceModel
+from render.neural_texture import sample_texture
+from render.renderer import RenderInputs, render_inputs
+from render.store import load_tensors, save_tensors
+from render.track import Track
+
+CHECKPOINT = "adapt-fit-checkpoint"
+CHECKPOINT_VERSION = 1
+BATCH = 4
+#: The part of the steps that moves the texture alone.
+TEXTURE_PART = 0.4
+TEXTURE_RATE, DELTA_RATE, LAST_RATE = 1e-2, 1e-3, 0.1
+#: Expression noise, in standard deviations: motion from sound differs from tracked motion.
+EXPRESSION_NOISE = 0.15
+JUDGE_EVERY = 25
+MOST_JUDGED = 16
+CHECKPOINT_EVERY = 50
+#: A fit must beat the unadapted prior by this part of its loss, or the prior is kept.
+LEAST_GAIN = 0.01
+
+
+@dataclass(frozen=True)
+class FitClip:
+    """One clip as a fit reads it.
+
+    Attributes:
+        track: of the actor, every frame of the video.
+        frames: [N] int64 frame numbers whose crops are held.
+        crops: [N, 3, H, W] uint8 sRGB.
+        learn: [L] rows of `frames` to learn from; `held_out`: [M] rows to judge by.
+        held_out: [M].
+    """
+
+    track: Track
+    frames: torch.Tensor
+    crops: torch.Tensor
+    learn: torch.Tensor
+    held_out: torch.Tensor
+
+
+@dataclass
+class FitState:
+    """What a fit changes as it goes; saved in checkpoints."""
+
+    texture: torch.Tensor
+    delta: dict[str, torch.Tensor]
+    moments: dict[str, torch.Tensor] = field(default_factory=dict)
+    step: int = 0
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    best_loss: float = math.inf
+    unadapted_loss: float = math.inf
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """Texture and delta by name."""
+        return {"texture": self.texture, **self.delta}
+
+    def save(self, path: Path, facts: dict[str, Any]) -> None:
+        """Write a checkpoint; `facts` say which fit it belongs to."""
+        groups = {"now": self.parameters, "best": self.best, "moment": self.moments}
+        tensors = {f"{group}/{name}": value for group, named in groups.items() for name, value in named.items()}
+        numbers = {"step": self.step, "best_loss": self.best_loss, "unadapted_loss": self.unadapted_loss}
+        save_tensors(path, CHECKPOINT, CHECKPOINT_VERSION, tensors, {**numbers, "history": self.history, "fit": facts})
+
+    @staticmethod
+    def load(path: Path, facts: dict[str, Any]) -> "FitState":
+        """Read a checkpoint; raises `StoreError` where it belongs to another fit."""
+        tensors, stored = load_tensors(path, CHECKPOINT, CHECKPOINT_VERSION)
+        if stored.pop("fit") != facts:
+            raise StoreError(
+                f"{path}: the checkpoint is of another fit (footage, settings or prior differ); fit without --resume"
+            )
+        groups: dict[str, dict[str, torch.Tensor]] = {"now": {}, "best": {}, "moment": {}}
+        for name, value in tensors.items():
+            group, rest = name.split("/", 1)
+            groups[group][rest] = value
+        texture = groups["now"].pop("texture")
+        return FitState(texture, groups["now"], groups["moment"], best=groups["best"], **stored)
+
+
+def optimise(
+    prior: RendererPrior,
+    model: FaceModel,
+    clips: list[FitClip],
+    texture: torch.Tensor,
+    steps: int,
+    seed: int = 0,
+    seconds_budget: float | None = None,
+    checkpoint: tuple[Path, dict[str, Any]] | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> FitState:
+    """Fit a texture and a renderer delta to clips.
+
+    Args:
+        prior: renderer prior; not changed.
+        model: face model of the tracks.
+        clips: what to learn from and be judged on.
+        texture: [1, C, H, W] the unadapted texture.
+        steps: optimiser steps; the same steps, inputs and seed give the same bytes.
+        seed: of the choice of frames and of noise.
+        seconds_budget: stop early after so many seconds.
+        checkpoint: file to save to every `CHECKPOINT_EVERY` steps, and the facts that identify this fit.
+        resume: go on from the checkpoint if it is there.
+        progress: where the bar goes.
+
+    Returns:
+        The last state; `best` holds the parameters that drew the held-out frames best (empty: the unadapted prior did).
+    """
+    progress = progress or Progress(silent=True)
+    if resume and checkpoint is not None and checkpoint[0].is_file():
+        state = FitState.load(*checkpoint)
+    else:
+        state = FitState(texture.clone(), new_delta(prior.renderer, seed))
+        state.unadapted_loss = _judge(prior, model, clips, state)
+        state.best_loss = state.unadapted_loss * (1 - LEAST_GAIN)
+    started = time.monotonic()
+    with progress.stage("fit", steps) as advance:
+        advance(state.step)
+        while state.step < steps:
+            _step(prior, model, clips, state, steps, seed)
+            advance(1)
+            if state.step % JUDGE_EVERY == 0 or state.step == steps:
+                _keep_best(state, _judge(prior, model, clips, state))
+            if checkpoint is not None and state.step % CHECKPOINT_EVERY == 0:
+                state.save(*checkpoint)
+            if seconds_budget is not None and time.monotonic() - started > seconds_budget:
+                _keep_best(state, _judge(prior, model, clips, state))
+                break
+    return state
+
+
+def _keep_best(state: FitState, loss: float) -> None:
+    state.history.append({"step": state.step, "held_out_loss": loss})
+    if loss < state.best_loss:
+        state.best_loss = loss
+        state.best = {name: value.detach().clone() for name, value in state.parameters.items()}
+
+
+def _step(prior: RendererPrior, model: FaceModel, clips: list[FitClip], state: FitState, steps: int, seed: int) -> None:
+    """One Adam step on frames chosen by (seed, step) alone, so that a resumed fit goes the same way."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
+    sizes = torch.tensor([float(len(clip.learn)) for clip in clips])
+    clip = clips[int(torch.multinomial(sizes, 1, generator=generator))]
+    rows = clip.learn[torch.randint(len(clip.learn), (BATCH,), generator=generator)]
+    adapts_network = state.step >= TEXTURE_PART * steps
+    chosen = {"texture": state.texture, **(state.delta if adapts_network else {})}
+    leaves = {name: value.requires_grad_() for name, value in chosen.items()}
+    loss = _loss(prior, model, clip, rows, state, generator)
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    decay = LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * state.step / steps))
+    state.step += 1
+    with torch.no_grad():
+        for (name, value), gradient in zip(leaves.items(), gradients, strict=True):
+            value.requires_grad_(False)
+            rate = (TEXTURE_RATE if name == "texture" else DELTA_RATE) * decay
+            _adam(state, name, value, gradient, rate)
+
+
+def _adam(state: FitState, name: str, value: torch.Tensor, gradient: torch.Tensor, rate: float) -> None:
+    """Adam (Kingma and Ba 2015) in place, with moments that live in the state so that a checkpoint holds them."""
+    first = state.moments.setdefault(f"first.{name}", torch.zeros_like(value))
+    second = state.moments.setdefault(f"second.{name}", torch.zeros_like(value))
+    count = state.moments.setdefault(f"count.{name}", torch.zeros(()))
+    count += 1
+    first.lerp_(gradient, 0.1)
+    second.lerp_(gradient.square(), 0.01)
+    corrected = second / (1 - 0.99 ** float(count))
+    value -= rate / (1 - 0.9 ** float(count)) * first / (corrected.sqrt() + 1e-8)
+
+
+def _inputs(prior: RendererPrior, model: FaceModel, clip: FitClip, rows: torch.Tensor) -> RenderInputs:
+    crops = clip.crops[rows].float() / 255
+    return render_inputs(model, clip.track, clip.frames[rows], crops, prior.outer_expressions)
+
+
+def _loss(
+    prior: RendererPrior,
+    model: FaceModel,
+    clip: FitClip,
+    rows: torch.Tensor,
+    state: FitState,
+    generator: torch.Generator | None,
+) -> torch.Tensor:
+    inputs = _inputs(prior, model, clip, rows)
+    if generator is not None:
+        noise = torch.randn(inputs.window.shape[0], 1, inputs.window.shape[2], generator=generator)
+        scale = prior.renderer.expression_scale
+        inputs = replace(inputs, window=inputs.window + EXPRESSION_NOISE * scale * noise)
+    features = sample_texture(state.texture, inputs.buffer)
+    arguments = (features, inputs.buffer.inner, inputs.outer, inputs.crop, inputs.window, inputs.log_scale)
+    rgb, matte = functional_call(prior.renderer, with_delta(prior.renderer, state.delta), arguments)
+    masks = (inputs.buffer.inner, inputs.buffer.mouth, inputs.outer)
+    return renderer_loss(rgb, matte, inputs.crop, *masks, inputs.log_scale)["total"]
+
+
+def _judge(prior: RendererPrior, model: FaceModel, clips: list[FitClip], state: FitState) -> float:
+    """Mean loss over held-out frames, without noise."""
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for clip in clips:
+            every = max(1, math.ceil(len(clip.held_out) * len(clips) / MOST_JUDGED))
+            for rows in clip.held_out[::every].split(BATCH):
+                total += float(_loss(prior, model, clip, rows, state, None)) * len(rows)
+                count += len(rows)
+    return total / max(count, 1)
