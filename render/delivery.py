@@ -20,6 +20,8 @@ import av
 from render.errors import FootageError, OutputError
 from render.video import Footage, open_media
 
+# Channel layouts for streams that tell their number of channels only.
+LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 AAC_BITS_PER_CHANNEL = 128_000  # per second, for sound that must be encoded anew
 
 
@@ -32,6 +34,7 @@ class CopiedStream:
         self.index: int = output.index
         self.shift = round(shift / source.time_base)
         self.digest = hashlib.md5(usedforsecurity=False)
+        self.has_own_delay = source.type == "audio" and source.codec_context.codec.canonical_name == "opus"
         # AAC in a transport stream carries its header in every packet; mp4 moves it to the file's own.
         self.is_comparable = source.type == "audio" and not (
             source.codec_context.name.startswith("aac") and not source.codec_context.extradata
@@ -39,7 +42,6 @@ class CopiedStream:
 
     def packets(self, packet: Any) -> list[Any]:
         """The packet, on the output's clock."""
-        self.digest.update(bytes(packet))
         if packet.pts is not None:
             packet.pts += self.shift
         if packet.dts is not None:
@@ -56,12 +58,14 @@ class EncodedStream:
     """One sound stream, decoded and encoded anew at its own rate and channels."""
 
     is_comparable = False
+    has_own_delay = False
 
     def __init__(self, source: Any, output: Any, shift: Fraction) -> None:
         self.source = source
         self.output = output
         self.index: int = output.index
         self.shift = shift
+        self.digest = hashlib.md5(usedforsecurity=False)
         self.resampler: av.AudioResampler | None = None
 
     def packets(self, packet: Any) -> list[Any]:
@@ -101,6 +105,8 @@ class StreamFeed:
         self.path = path
         self.output = output
         self.container = open_media(path)
+        # Matroska has no times below 0 (but for the delay that Opus declares): it would move the frames to make room.
+        self._begins_at_zero = output.format.name == "matroska"
         self.streams: dict[int, CopiedStream | EncodedStream] = {}
         self._times: list[tuple[Fraction, Any]] = []
         self._demuxed: Iterator[Any] | None = None
@@ -125,11 +131,18 @@ class StreamFeed:
         name = "aac" if self.output.format.name == "mp4" else "pcm_s16le"
         notes.append(f"{note_name}: {self.output.format.name} cannot hold {context.name}; encoded anew as {name}")
         output = self.output.add_stream(name, rate=context.sample_rate)
-        output.codec_context.layout = context.layout
+        output.codec_context.layout = self._layout(context)
         output.codec_context.time_base = output.time_base = Fraction(1, context.sample_rate)
         if name == "aac":
             output.codec_context.bit_rate = AAC_BITS_PER_CHANNEL * context.channels
         return output
+
+    def _layout(self, context: Any) -> str:
+        if "channels" not in context.layout.name:
+            return context.layout.name
+        if context.channels not in LAYOUTS:
+            raise FootageError(f"{self.path}: its {context.channels} channels cannot be delivered")
+        return LAYOUTS[context.channels]
 
     def mux_until(self, time: Fraction) -> None:
         """Mux all packets that are due before `time` (seconds on the output's clock)."""
@@ -137,19 +150,25 @@ class StreamFeed:
             if due > time:
                 self._times.append((due, packet))
                 return
-            self._mux(packet)
+            self._pass_on(packet)
 
     def finish(self) -> None:
         """Mux everything that is left."""
         for _, packet in self._pending():
-            self._mux(packet)
+            self._pass_on(packet)
         for stream in self.streams.values():
-            for packet in stream.last_packets():
-                self.output.mux(packet)
+            self._mux(stream, stream.last_packets())
 
-    def _mux(self, packet: Any) -> None:
-        for made in self.streams[packet.stream.index].packets(packet):
-            self.output.mux(made)
+    def _pass_on(self, packet: Any) -> None:
+        stream = self.streams[packet.stream.index]
+        self._mux(stream, stream.packets(packet))
+
+    def _mux(self, stream: CopiedStream | EncodedStream, packets: list[Any]) -> None:
+        for packet in packets:
+            if self._begins_at_zero and not stream.has_own_delay and packet.pts is not None and packet.pts < 0:
+                continue
+            stream.digest.update(bytes(packet))
+            self.output.mux(packet)
 
     def _pending(self) -> Iterator[tuple[Fraction, Any]]:
         while self._times:
@@ -230,6 +249,9 @@ def open_feeds(
             if source.index == footage.stream_index or source.type == "audio" and audio is not None:
                 continue
             if _is_made_by_muxer(source, footage):
+                continue
+            if source.type == "audio" and not (source.codec_context and source.codec_context.channels):
+                notes.append(f"stream {source.index} of {footage.path.name}: its sound cannot be read; left out")
                 continue
             own.take(source, Fraction(0), notes, f"stream {source.index} of {footage.path.name}")
         for path in audio or ():

@@ -106,7 +106,7 @@ class _Shape:
 
 
 class VideoWriter:
-    """Writes frames of `footage`, in order, into a new file. Use as a context manager: leaving it normally finishes the file.
+    """Writes frames of `footage`, in order, into a new file; a context manager, left normally once all is written.
 
     Args:
         footage: the source of frames, timing, tags and other streams.
@@ -366,7 +366,7 @@ class VideoWriter:
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OutputError(f"{self.path}: no permission to write there") from error
         reason = getattr(error, "strerror", None) or error
-        raise OutputError(f"{self.path}: cannot be written as {self.codec} ({reason})") from error
+        raise OutputError(f"{self.path}: cannot be written ({reason})") from error
 
     def __enter__(self) -> VideoWriter:
         return self
