@@ -212,9 +212,10 @@ class Footage:
         """Fill `pts` and `durations`; True where frame numbers are only known by decoding from the start."""
         stamps, damaged = self._packet_times()
         stamps = {pts: d for pts, d in stamps.items() if first.pts is not None and pts >= first.pts}
-        # The index of a cut-off file lists frames that are not there; VP8 has packets that are never shown.
+        # A cut-off file's index lists frames that are not there, VP8 has packets that are never shown, and AVI keeps
+        # the order of decoding only.
         cut_off = len(stamps) < self._declared_frames and not self._edited
-        by_decoding = damaged or cut_off or not stamps or self.codec == "vp8"
+        by_decoding = damaged or cut_off or not stamps or self.codec == "vp8" or self.container == "avi"
         if by_decoding:
             stamps = {}
             with open_media(self.path) as container:
