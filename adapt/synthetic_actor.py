@@ -1,9 +1,9 @@
 """The synthetic actor: a talking head that the project renders itself from the public-domain portrait in scikit-image.
 
 In: timed phonemes (or a seed) and a length. Out: footage with its ground-truth `Track`. The portrait is tracked once;
-its pixels become the texture of the face model, whose surroundings (hair, neck, shoulders) follow the head less and less
-with distance; the mouth's inside is painted. A soft background moves behind. Nobody's consent is needed for her: it is
-what the demo, the examples and the tests use.
+its pixels become the texture of the face model, whose surroundings (hair, neck, shoulders) follow the head less and
+less with distance; the mouth's inside is painted. A soft background moves behind. Nobody's consent is needed for her:
+it is what the demo, the examples and the tests use.
 """
 
 from collections.abc import Iterator, Sequence
