@@ -1,0 +1,241 @@
+"""The deferred neural renderer: a sampled neural texture and the real pixels around it become a mouth.
+
+In, per crop: texture samples inside *inner*, real pixels outside *outer* (those inside are erased here, before the
+network sees them), both masks, the log of source pixels per crop pixel, and the lower expression of a short window of
+frames. Out: rgb over all of *outer* and a matte. Colours are sRGB in [0, 1].
+
+The network runs at one fixed batch size, so that the same frame gives the same bytes in any batch.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from render.face_model import FaceModel
+from render.gbuffer import CROP_SIZE, GBuffer, gbuffer, inner_mask, outer_mask, paste_mask
+from render.neural_texture import COLOUR_BINS, COLOUR_CHANNELS, TEXTURE_CHANNELS, sample_texture
+from render.track import Track
+from render.unet import UNet, prefers_bfloat16
+
+#: Times of the expression window around a frame, seconds.
+WINDOW_SECONDS = (-0.08, -0.04, 0.0, 0.04, 0.08)
+FIXED_BATCH = 4
+CONDITION_SIZE = 128
+
+
+@dataclass(frozen=True)
+class RenderInputs:
+    """Everything the renderer reads for B frames, apart from the texture.
+
+    Attributes:
+        buffer: G-buffer of the expression to be drawn.
+        outer: [B, 1, H, W], what is erased.
+        paste: [B, 1, H, W], what is put back.
+        crop: [B, 3, H, W] sRGB in [0, 1], the real frame; its pixels inside *outer* are never read.
+        window: [B, W, E] lower expression around the frame, of `expression_window`.
+        log_scale: [B] natural log of source px per crop px.
+    """
+
+    buffer: GBuffer
+    outer: torch.Tensor
+    paste: torch.Tensor
+    crop: torch.Tensor
+    window: torch.Tensor
+    log_scale: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.crop)
+
+
+@dataclass(frozen=True)
+class RenderOutput:
+    """What the renderer drew for B frames.
+
+    Attributes:
+        rgb: [B, 3, H, W] sRGB in [0, 1]; meaningful inside *outer* only.
+        matte: [B, 1, H, W] in [0, 1], exactly 0 outside *paste*; not feathered.
+        inner, outer, paste: [B, 1, H, W] masks of 0 and 1.
+    """
+
+    rgb: torch.Tensor
+    matte: torch.Tensor
+    inner: torch.Tensor
+    outer: torch.Tensor
+    paste: torch.Tensor
+
+
+class Renderer(nn.Module):
+    """U-Net from texture samples and surrounding pixels to rgb and matte.
+
+    The colour is a blend of the texture's own colour channels, chosen pixel by pixel, plus a correction: detail of the
+    actor passes straight through, light and motion are what is learnt.
+
+    Args:
+        expression_size: length of a full lower expression; its first `expression_axes` are used.
+        expression_axes: how many.
+        widths: of the U-Net.
+    """
+
+    def __init__(
+        self, expression_size: int, expression_axes: int = 10, widths: Sequence[int] = (16, 32, 64, 128, 256)
+    ) -> None:
+        super().__init__()
+        self.arguments = {
+            "expression_size": expression_size,
+            "expression_axes": expression_axes,
+            "widths": list(widths),
+        }
+        self.expression_axes = expression_axes
+        self.register_buffer("expression_mean", torch.zeros(expression_size))
+        self.register_buffer("expression_scale", torch.ones(expression_size))
+        window_size = len(WINDOW_SECONDS) * expression_axes
+        self.condition = nn.Sequential(
+            nn.Linear(window_size + 2, CONDITION_SIZE), nn.SiLU(), nn.Linear(CONDITION_SIZE, CONDITION_SIZE), nn.SiLU()
+        )
+        self.unet = UNet(TEXTURE_CHANNELS + 6, COLOUR_BINS + 4, widths, CONDITION_SIZE)
+
+    def forward(
+        self,
+        features: torch.Tensor,
+        inner: torch.Tensor,
+        outer: torch.Tensor,
+        crop: torch.Tensor,
+        window: torch.Tensor,
+        log_scale: torch.Tensor,
+        known: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw.
+
+        Args:
+            features: [B, TEXTURE_CHANNELS, H, W] texture samples, 0 outside *inner*.
+            inner, outer: [B, 1, H, W].
+            crop: [B, 3, H, W] sRGB in [0, 1]; read outside *outer* only.
+            window: [B, W, E] lower expressions.
+            log_scale: [B].
+            known: [B] 1 where the window may be read, 0 where it is withheld (training); default 1.
+
+        Returns:
+            rgb [B, 3, H, W] (not clamped) and the matte's logit [B, 1, H, W], float32.
+        """
+        code = ((window - self.expression_mean) / self.expression_scale)[..., : self.expression_axes].flatten(1)
+        known = torch.ones_like(log_scale) if known is None else known
+        condition = self.condition(torch.cat([code * known[:, None], known[:, None], log_scale[:, None]], 1))
+        surround = torch.where(outer > 0, torch.zeros_like(crop), crop - 0.5)
+        scale = log_scale[:, None, None, None].expand_as(outer)
+        image = torch.cat([features, surround, inner, outer, scale], 1)
+        drawn = self.unet(image, condition)
+        blend = drawn[:, :COLOUR_BINS].softmax(1)
+        colours = features[:, :COLOUR_CHANNELS].unflatten(1, (COLOUR_BINS, 3))  # [B, bins, 3, H, W]
+        rgb = (blend[:, :, None] * colours).sum(1) + drawn[:, COLOUR_BINS : COLOUR_BINS + 3]
+        # Where no texture is drawn the correction stands alone: it starts at mid grey.
+        return rgb + 0.5 * (1 - inner), drawn[:, -1:] + 4 * (2 * inner - 1)
+
+
+def expression_window(
+    lower_expression: torch.Tensor, timestamps: torch.Tensor, shot: torch.Tensor, frames: torch.Tensor
+) -> torch.Tensor:
+    """Lower expression at `WINDOW_SECONDS` around frames, linear in time, held at the ends of the shot.
+
+    Args:
+        lower_expression: [T, E], one row a frame of the video.
+        timestamps: [T] seconds.
+        shot: [T] index of the shot.
+        frames: [N] int64.
+
+    Returns:
+        [N, W, E] float32.
+    """
+    offsets = torch.tensor(WINDOW_SECONDS, dtype=torch.float64)
+    wanted = timestamps[frames].double()[:, None] + offsets  # [N, W]
+    after = torch.searchsorted(timestamps.double(), wanted.contiguous()).clamp(1, max(1, len(timestamps) - 1))
+    first, last = _shot_ends(shot, frames)
+    after = after.clamp(max=len(timestamps) - 1)
+    before = (after - 1).clamp(min=0).clamp(first[:, None], last[:, None])
+    after = after.clamp(first[:, None], last[:, None])
+    span = (timestamps[after] - timestamps[before]).double().clamp(min=1e-6)
+    weight = ((wanted - timestamps[before]) / span).clamp(0, 1).float()[..., None]
+    return lower_expression[before] * (1 - weight) + lower_expression[after] * weight
+
+
+def _shot_ends(shot: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """First and last frame [N] of the shots that frames [N] are in; a shot's frames are consecutive."""
+    starts = torch.cat([torch.zeros(1, dtype=torch.int64), 1 + (shot[1:] != shot[:-1]).nonzero()[:, 0]])
+    ends = torch.cat([starts[1:] - 1, torch.tensor([len(shot) - 1])])
+    index = torch.searchsorted(starts, frames, right=True) - 1
+    return starts[index], ends[index]
+
+
+def log_source_scale(crop_from_image: torch.Tensor) -> torch.Tensor:
+    """Natural log of source px per crop px [N], from similarities [N, 2, 3]."""
+    return (-0.5 * torch.linalg.det(crop_from_image[:, :, :2].double()).abs().log()).float()
+
+
+def render_inputs(
+    model: FaceModel,
+    track: Track,
+    frames: torch.Tensor,
+    crops: torch.Tensor,
+    outer_expressions: torch.Tensor,
+    lower_expression: torch.Tensor | None = None,
+    window: torch.Tensor | None = None,
+) -> RenderInputs:
+    """What the renderer reads for some frames of a track.
+
+    Args:
+        model: the face model.
+        track: of the source video.
+        frames: [N] int64, frames of the video.
+        crops: [N, 3, H, W] sRGB in [0, 1], those frames through `track.crop_from_image`.
+        outer_expressions: [K, E] the fixed expressions of *outer* (`RendererPrior.outer_expressions`).
+        lower_expression: [T, E] the motion to be drawn, a row for every frame of the video; default the track's own.
+        window: [N, W, E], where it is not to be taken from `lower_expression`.
+    """
+    lower = track.lower_expression if lower_expression is None else lower_expression
+    size = crops.shape[-1]
+    buffer = gbuffer(model, track.clip_vertices(model, frames, lower[frames]), size)
+    count = len(outer_expressions)
+    repeated = frames.repeat_interleave(count)
+    fixed = track.clip_vertices(model, repeated, outer_expressions.repeat(len(frames), 1))
+    outer = outer_mask(model, fixed.unflatten(0, (len(frames), count)), size)
+    source = inner_mask(model, track.clip_vertices(model, frames), size) if lower_expression is not None else buffer.inner
+    if window is None:
+        window = expression_window(lower, track.timestamps, track.shot, frames)
+    scale = log_source_scale(track.crop_from_image[frames])
+    return RenderInputs(buffer, outer, paste_mask(buffer.inner, source, outer), crops, window, scale)
+
+
+def draw(renderer: Renderer, texture: torch.Tensor, inputs: RenderInputs) -> RenderOutput:
+    """Render B frames without gradients, in runs of `FIXED_BATCH` (the last one padded).
+
+    Args:
+        renderer: of `fast_renderer`, or any.
+        texture: [1, TEXTURE_CHANNELS, H', W'] float32.
+        inputs: of `render_inputs`.
+    """
+    inner = inputs.buffer.inner
+    with torch.inference_mode():
+        features = sample_texture(texture, inputs.buffer)
+        tensors = (features, inner, inputs.outer, inputs.crop, inputs.window, inputs.log_scale)
+        parts = []
+        for first in range(0, len(inputs), FIXED_BATCH):
+            part = [_padded(tensor[first : first + FIXED_BATCH]) for tensor in tensors]
+            parts.append(renderer(*part))
+        rgb, logit = (torch.cat(values)[: len(inputs)] for values in zip(*parts, strict=True))
+        matte = torch.sigmoid(logit) * inputs.paste
+    return RenderOutput(rgb.clamp(0, 1), matte, inner, inputs.outer, inputs.paste)
+
+
+def _padded(tensor: torch.Tensor) -> torch.Tensor:
+    missing = FIXED_BATCH - len(tensor)
+    return tensor if missing == 0 else torch.cat([tensor, tensor[-1:].expand(missing, *tensor.shape[1:])])
+
+
+def fast_renderer(renderer: Renderer, device: str | torch.device = "cpu") -> Renderer:
+    """A copy for drawing: channels last, in bfloat16 where the processor multiplies that faster than float32."""
+    fast = copy.deepcopy(renderer).eval().requires_grad_(False).to(device)
+    if prefers_bfloat16(device):
+        fast.unet.bfloat16()
+    return fast.to(memory_format=torch.channels_last)
