@@ -87,11 +87,15 @@ MESH_SIZE = 192
 # Side of the square that the mesh network sees, as a multiple of the landmarks' larger extent: what it was trained
 # with.
 MESH_MARGIN = 1.5
-# Side of a detector tile, px of the picture: a 40 px face is then an eighth of it.
-TILE = 320
-TILE_OVERLAP = 80
-LEAST_SCORE = 0.5
+# Side of a detector tile, px of the picture: a 40 px face is then a tenth of it.
+TILE = 384
+TILE_OVERLAP = 96
+# Least confidence of a face that is followed, and of one that is found anew; of a detector's proposal.
+LEAST_CONFIDENCE = 0.5
+LEAST_NEW_CONFIDENCE = 0.9
 LEAST_DETECTION = 0.4
+# Two boxes that share this much of the smaller one are the same face.
+SAME_FACE = 0.4
 LEAST_FACE_PX = 24.0
 
 MESH_GRAPH = """
@@ -202,7 +206,8 @@ class FaceMesh:
 
 class MediaPipeBackend:
     """Faces by MediaPipe: its two detectors on the picture and on tiles of it, its refined mesh on each face's own
-    crop."""
+    crop.
+    """
 
     layout = FACE_MESH_LAYOUT
     point_count = 478
@@ -226,7 +231,7 @@ class MediaPipeBackend:
                     continue
                 face = self._mesh_in(rgb, square)
                 face = face and self.follow(rgb, face)  # again from its own landmarks: the detector's box is loose
-                if face and not any(overlap(face.box, other.box) > 0.4 for other in faces):
+                if face and face.confidence >= LEAST_NEW_CONFIDENCE and not _is_known(face, faces):
                     faces.append(face)
         return faces
 
@@ -256,7 +261,7 @@ class MediaPipeBackend:
         if square.side < LEAST_FACE_PX:
             return None
         points, confidence = self._mesh(square.cut(rgb))
-        if confidence < LEAST_SCORE:
+        if confidence < LEAST_CONFIDENCE:
             return None
         landmarks = square.to_image(points)
         box = np.concatenate([landmarks[:, :2].min(axis=0), landmarks[:, :2].max(axis=0)])
@@ -281,7 +286,7 @@ class Square:
 
     def cut(self, rgb: np.ndarray) -> np.ndarray:
         """The square's picture, uint8 [192, 192, 3]; shrunk by area averaging, so that fine detail does not flicker."""
-        factor = int(np.clip(np.ceil(self.side / MESH_SIZE), 1, 4))
+        factor = int(np.clip(round(self.side / MESH_SIZE), 1, 4))
         size = MESH_SIZE * factor
         # Pixel centres are at + 0.5; warpAffine puts them at whole numbers.
         matrix = self.image_from_unit()
@@ -324,10 +329,14 @@ def _tiles(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> float:
-    """Intersection of two boxes over their union."""
-    size = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
-    shared = float(np.prod(np.maximum(size, 0)))
-    return shared / max(float(np.prod(first[2:] - first[:2]) + np.prod(second[2:] - second[:2])) - shared, 1e-9)
+    """What two boxes share, over the area of the smaller one."""
+    shared = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
+    smaller = min(float(np.prod(box[2:] - box[:2])) for box in (first, second))
+    return float(np.prod(np.maximum(shared, 0))) / max(smaller, 1e-9)
+
+
+def _is_known(face: Face, others: Iterable[Face]) -> bool:
+    return any(overlap(face.box, other.box) > SAME_FACE for other in others)
 
 
 def _covers(face: Face, square: Square) -> bool:
@@ -364,12 +373,12 @@ def follow_faces(
     for frame, is_cut in marked:
         age = 0 if is_cut else age + 1
         known = {} if is_cut else runs
-        followed = {run: backend.follow(frame.rgb, face) for run, face in known.items()}
+        followed = {run: backend.follow(frame.preview, face) for run, face in known.items()}
         runs = _without_doubles({run: face for run, face in followed.items() if face})
         closely = age % LOOK_CLOSELY_EVERY == 0 or len(runs) < len(known)
         if closely or age % LOOK_EVERY == 0:
-            for face in backend.detect(frame.rgb, small=closely):
-                if all(overlap(face.box, other.box) < 0.3 for other in runs.values()):
+            for face in backend.detect(frame.preview, small=closely):
+                if not _is_known(face, runs.values()):
                     runs[next_run] = face
                     next_run += 1
         yield frame, is_cut, dict(runs)
@@ -379,6 +388,6 @@ def _without_doubles(faces: dict[int, Face]) -> dict[int, Face]:
     """The faces less those that slid onto an older run's face."""
     kept: dict[int, Face] = {}
     for run, face in sorted(faces.items()):
-        if all(overlap(face.box, other.box) < 0.5 for other in kept.values()):
+        if not _is_known(face, kept.values()):
             kept[run] = face
     return kept

@@ -12,10 +12,9 @@ from typing import Protocol, TypeVar
 import cv2
 import numpy as np
 
-# Size of the small picture, px; and the blur that makes small movements cheap.
+# Width and height of the small picture, px.
 THUMBNAIL = (48, 27)
-# Mean absolute difference of the small pictures, 0..255, below which there is never a cut, and above which there
-# always is one.
+# Difference of the small pictures below which there is never a cut.
 LEAST_DIFFERENCE = 14.0
 # How many times the difference of its neighbours in time a cut's own must be.
 LEAST_RATIO = 3.0
@@ -23,21 +22,22 @@ LEAST_RATIO = 3.0
 LOOK_AHEAD = 2
 
 
-class HasPicture(Protocol):
-    """Anything with an upright rgb picture, uint8 [H, W, 3]."""
+class HasPreview(Protocol):
+    """Anything with an upright rgb picture, uint8 [H, W, 3], such as a `render.video.Frame`."""
 
     @property
-    def rgb(self) -> np.ndarray:
+    def preview(self) -> np.ndarray:
         """The picture."""
         ...
 
 
-FrameType = TypeVar("FrameType", bound=HasPicture)
+FrameType = TypeVar("FrameType", bound=HasPreview)
 
 
 def thumbnail(rgb: np.ndarray) -> np.ndarray:
     """Small luma-chroma picture, float32 [27, 48, 3] in 0..255, of an rgb picture uint8 [H, W, 3]."""
-    small = cv2.resize(rgb, THUMBNAIL, interpolation=cv2.INTER_AREA)
+    step = max(1, min(rgb.shape[:2]) // (4 * THUMBNAIL[1]))
+    small = cv2.resize(np.ascontiguousarray(rgb[::step, ::step]), THUMBNAIL, interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(small, cv2.COLOR_RGB2YCrCb).astype(np.float32)
 
 
@@ -51,7 +51,7 @@ def mark_cuts(frames: Iterable[FrameType]) -> Iterator[tuple[FrameType, bool]]:
     held: deque[tuple[FrameType, np.ndarray]] = deque()
     past: deque[np.ndarray] = deque(maxlen=1 + LOOK_AHEAD)
     for frame in frames:
-        held.append((frame, thumbnail(frame.rgb)))
+        held.append((frame, thumbnail(frame.preview)))
         if len(held) > LOOK_AHEAD:
             yield _judge(held, past)
     while held:
