@@ -139,9 +139,7 @@ def _refuse_stills(
         if len(rows) > 1
     )
     if not moving:
-        raise FitError(
-            f"{', '.join(names)}: a still picture (neither mouth nor head moves); footage of the actor talking is needed"
-        )
+        raise FitError(f"{', '.join(names)}: a still picture (nothing moves); footage of the actor talking is needed")
 
 
 def _split(track: Track, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
