@@ -24,6 +24,7 @@ COLOUR_REACH = 0.12  # of the crop's width: how far a colour difference at the b
 COLOUR_LIMIT = 0.12  # in [0, 1]: larger differences are other content, not another tone
 GRAIN_REACH_PX = 24  # around the patch, where the source's own grain is measured
 DETAIL_SIGMA_PX = 1.0  # what is finer than this is called grain
+ROUNDING_VARIANCE = 1 / 12  # of whole numbers, in sample units; rounding the patch adds it by itself
 MAD_TO_DEVIATION = 1.4826  # median absolute deviation → standard deviation of a normal distribution
 
 
@@ -285,7 +286,7 @@ def _grain_of(luma: np.ndarray, where: np.ndarray) -> Grain | None:
 def _noise(luma: np.ndarray, matte: np.ndarray, grain: Grain, seed: tuple[int, int]) -> np.ndarray:
     """Noise that brings the grain inside the matte up to `grain`; zero where it has as much already."""
     own = _grain_of(luma, matte > 0)
-    missing = grain.deviation**2 - (own.deviation**2 if own else 0.0)
+    missing = grain.deviation**2 - (own.deviation**2 if own else 0.0) - ROUNDING_VARIANCE
     if missing <= 0:
         return np.zeros_like(luma)
     noise = np.random.default_rng(seed).standard_normal(luma.shape, dtype=np.float32)

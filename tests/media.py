@@ -63,7 +63,7 @@ def make_clip(
     """Write a clip. `times` are frame times in units of `time_base`; `size` is the upright one."""
     rate = Fraction(rate)
     time_base = time_base or 1 / rate
-    upright = [p for p in pictures] if pictures is not None else None
+    upright = None if pictures is None else list(pictures)
     width, height = size if upright is None else upright[0].shape[1::-1]
     if rotation % 180:
         width, height = height, width
@@ -85,7 +85,7 @@ def make_clip(
         for voice, sound in zip(voices, sounds, strict=True):
             for packet in _sound_packets(voice, sound):
                 output.mux(packet)
-        count = len(times) if times is not None else frames
+        count = len(times) if times is not None else len(upright) if upright is not None else frames
         for index in range(count):
             rgb = upright[index] if upright is not None else picture(index, *size)
             frame = coded_frame(rgb, pix_fmt, rotation)
