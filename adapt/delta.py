@@ -1,8 +1,8 @@
 """The small delta of the renderer that a fit learns: low-rank for matrices and convolutions, full for vectors.
 
-A delta is a dictionary of tensors. For a parameter `name` with two or more dimensions it holds `name.left` [out, rank] and
-`name.right` [rank, rest]; their product, shaped like the parameter, is added to it (Hu et al. 2021, "LoRA"). For a
-vector it holds `name` itself, added in full.
+A delta is a dictionary of tensors. For a parameter `name` with two or more dimensions it holds `name.left` [out, rank]
+and `name.right` [rank, rest]; their product, shaped like the parameter, is added to it (Hu et al. 2021, "LoRA"). For
+a vector it holds `name` itself, added in full.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def with_delta(network: nn.Module, delta: Mapping[str, torch.Tensor]) -> dict[st
     Raises:
         KeyError: the delta belongs to another network.
     """
-    parameters = dict(network.named_parameters())
+    parameters: dict[str, torch.Tensor] = dict(network.named_parameters())
     changed = dict(parameters)
     for name, value in delta.items():
         if name.endswith(".right"):

@@ -191,7 +191,7 @@ def _adam(state: FitState, name: str, value: torch.Tensor, gradient: torch.Tenso
     value -= rate / (1 - 0.9 ** float(count)) * first / (corrected.sqrt() + 1e-8)
 
 
-def _inputs(prior: RendererPrior, model: FaceModel, clip: FitClip, rows: torch.Tensor) -> RenderInputs:
+def clip_inputs(prior: RendererPrior, model: FaceModel, clip: FitClip, rows: torch.Tensor) -> RenderInputs:
     crops = clip.crops[rows].float() / 255
     return render_inputs(model, clip.track, clip.frames[rows], crops, prior.outer_expressions)
 
@@ -204,7 +204,7 @@ def _loss(
     state: FitState,
     generator: torch.Generator | None,
 ) -> torch.Tensor:
-    inputs = _inputs(prior, model, clip, rows)
+    inputs = clip_inputs(prior, model, clip, rows)
     if generator is not None:
         noise = torch.randn(inputs.window.shape[0], 1, inputs.window.shape[2], generator=generator)
         scale = prior.renderer.expression_scale

@@ -11,13 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
+import mediapipe
 import numpy as np
+import skimage.data
 import torch
 from scipy.spatial import Delaunay
 
+from adapt.faces import MediaPipeBackend, silent_libraries
 from adapt.report import encode_clip
+from adapt.tracking import track_landmarks
 from cuda_ext.ops import interpolate, rasterize, texture
-from prior.face_model import LIPS_INNER, LIPS_OUTER, eye_distance, lip_gap
+from prior.face_model import LIPS_INNER, LIPS_OUTER, eye_distance, lip_gap, load_face_model
 from render.camera import NEAR_CM, camera_from_head, clip_from_camera, transform_points
 from render.face_model import REGIONS, FaceModel
 from render.store import write_atomic
@@ -51,7 +55,7 @@ class SyntheticActor:
 
     Attributes:
         model: the face model that it moves by.
-        pose: one-row track of the portrait itself.
+        pose: track of the portrait itself.
         points: [P, 3] camera-space points (cm) around the face, beyond the model's mesh.
         follow: [P] how much such a point moves with the head.
         faces: [F, 3] int32 over model vertices and points.
@@ -153,6 +157,22 @@ class SyntheticActor:
         write_atomic(Path(path), write)
 
 
+def make_actor(size: int = 512) -> SyntheticActor:
+    """The synthetic actor at `size` px: the portrait of Eileen Collins (NASA, public domain), tracked and cut out."""
+    model = load_face_model()
+    portrait = cv2.resize(skimage.data.astronaut()[PORTRAIT], (size, size), interpolation=cv2.INTER_CUBIC)
+    landmarks = torch.from_numpy(MediaPipeBackend().detect(portrait, small=False)[0].landmarks)
+    # The tracker wants at least two frames.
+    twice = torch.stack([landmarks, landmarks])
+    times = torch.tensor([0.0, 0.04], dtype=torch.float64)
+    shot = torch.zeros(2, dtype=torch.int32)
+    pose = track_landmarks(model, twice, torch.ones(2), times, shot, (size, size), {})
+    with silent_libraries(), mediapipe.solutions.selfie_segmentation.SelfieSegmentation(model_selection=0) as cutter:
+        person = cutter.process(portrait).segmentation_mask
+    # The mask's soft edge holds pixels of the portrait's own background.
+    return build_actor(model, portrait, ((person - 0.5) / 0.4).clip(0, 1), pose)
+
+
 def build_actor(model: FaceModel, portrait: np.ndarray, opacity: np.ndarray, pose: Track) -> SyntheticActor:
     """Make a portrait movable.
 
@@ -160,7 +180,7 @@ def build_actor(model: FaceModel, portrait: np.ndarray, opacity: np.ndarray, pos
         model: the face model.
         portrait: uint8 [size, size, 3] sRGB.
         opacity: float [size, size], 1 on the person, 0 on the background.
-        pose: one-row track of the portrait.
+        pose: track of the portrait; its first row is used.
     """
     size = len(portrait)
     rows = torch.tensor([0])
