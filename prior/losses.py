@@ -21,10 +21,21 @@ from render.unet import prefers_bfloat16
 
 TRUNK_NAME = "squeezenet1_1_trunk.safetensors"
 #: Index of each Fire module in SqueezeNet 1.1's `features`: (squeezed, expanded) channels.
-FIRES = {3: (16, 64), 4: (16, 64), 6: (32, 128), 7: (32, 128), 9: (48, 192), 10: (48, 192), 11: (64, 256), 12: (64, 256)}
+FIRES = {
+    3: (16, 64),
+    4: (16, 64),
+    6: (32, 128),
+    7: (32, 128),
+    9: (48, 192),
+    10: (48, 192),
+    11: (64, 256),
+    12: (64, 256),
+}
 POOLS = (2, 5, 8)
 #: Outputs that are compared; the same taps as in LPIPS (Zhang et al. 2018).
 TAPS = (1, 4, 7, 9, 10, 11, 12)
+#: Those compared in training: the finest costs most and adds least.
+TRAINING_TAPS = (4, 7, 10)
 MEAN_BGR = (104.0, 117.0, 123.0)
 
 
@@ -91,17 +102,18 @@ def load_trunk(path: Path | None = None) -> SqueezeNetTrunk:
         trunk.load_state_dict(load_file(str(path)))
     except RuntimeError as error:
         raise StoreError(f"{path}: not a SqueezeNet 1.1 trunk ({str(error).splitlines()[0]})") from error
-    return trunk.eval().to(memory_format=torch.channels_last)
+    return trunk.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def feature_distance(
     trunk: SqueezeNetTrunk, first: torch.Tensor, second: torch.Tensor, taps: Sequence[int] = TAPS
 ) -> torch.Tensor:
-    """SqueezeNet feature distance [B]: LPIPS-like (unit-length features, squared difference), without its learnt weights.
+    """SqueezeNet feature distance [B]: like LPIPS (unit-length features, squared difference) without learnt weights.
 
     Args:
         trunk: of `load_trunk`.
-        first, second: [B, 3, H, W] sRGB in [0, 1]; gradients reach `first`.
+        first: [B, 3, H, W] sRGB in [0, 1]; gradients reach it.
+        second: [B, 3, H, W], the real one.
         taps: outputs of the trunk that are compared.
 
     Returns:
@@ -132,7 +144,7 @@ class LossWeights:
     inner: float = 1.0
     mouth: float = 4.0
     detail: float = 1.0
-    perceptual: float = 0.05
+    perceptual: float = 0.04
     matte: float = 0.02
 
 
@@ -158,7 +170,9 @@ def renderer_loss(
         rgb: [B, 3, H, W] as drawn, not clamped.
         matte_logit: [B, 1, H, W].
         crop: [B, 3, H, W] the real frame, sRGB in [0, 1].
-        inner, mouth, outer: [B, 1, H, W] masks.
+        inner: [B, 1, H, W] mask of the lower face.
+        mouth: [B, 1, H, W] mask of lips and mouth.
+        outer: [B, 1, H, W] mask of what was erased.
         log_scale: [B] log of source px per crop px.
         weights: of the terms.
         trunk: for the perceptual term; left out where not given.
@@ -183,7 +197,7 @@ def renderer_loss(
     if trunk is not None and weights.perceptual:
         drawn = torch.where(outer > 0, rgb.clamp(-0.2, 1.2), crop)
         with torch.autocast(crop.device.type, torch.bfloat16, enabled=prefers_bfloat16(crop.device)):
-            distance = feature_distance(trunk, drawn, crop)
+            distance = feature_distance(trunk, drawn, crop, TRAINING_TAPS)
         terms["perceptual"] = (distance * (0.25 + 0.75 * detail[:, 0, 0, 0])).mean()
     terms["total"] = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
     return terms

@@ -140,12 +140,16 @@ class RendererPrior(nn.Module):
         facts: how and on what it was trained, and "sha256" where it was read from a file.
     """
 
+    outer_expressions: torch.Tensor
+
     def __init__(self, model: FaceModel, renderer: Mapping[str, Any] | None = None, outer_count: int = 4) -> None:
         super().__init__()
         self.model = model
         expressions = model.lower_basis.shape[0]
         self.renderer = Renderer(expressions, **(renderer or {}))
-        self.encoder = UNet(COLOUR_CHANNELS + 2 * COLOUR_BINS + TEXTURE_CHANNELS, TEXTURE_CHANNELS, (16, 32, 64, 96, 128))
+        self.encoder = UNet(
+            COLOUR_CHANNELS + 2 * COLOUR_BINS + TEXTURE_CHANNELS, TEXTURE_CHANNELS, (16, 32, 64, 96, 128)
+        )
         self.mean_texture = nn.Parameter(torch.zeros(TEXTURE_CHANNELS, TEXTURE_SIZE, TEXTURE_SIZE))
         self.register_buffer("outer_expressions", torch.zeros(outer_count, expressions))
         self.facts: dict[str, Any] = {}
@@ -231,6 +235,8 @@ def load_renderer_prior(
     try:
         prior.load_state_dict({name: value.float() for name, value in tensors.items()})
     except RuntimeError as error:
-        raise StoreError(f"{path}: does not fit the face model in use ({str(error).splitlines()[-1].strip()})") from error
+        raise StoreError(
+            f"{path}: does not fit the face model in use ({str(error).splitlines()[-1].strip()})"
+        ) from error
     prior.facts = {**facts, "sha256": file_sha256(path)}
     return prior.eval().requires_grad_(False).to(device)

@@ -5,7 +5,7 @@
 head converted to this file form works.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -54,8 +54,16 @@ class FaceModel:
 
     def faces_in(self, *regions: str) -> torch.Tensor:
         """Boolean [F]: faces whose region is one of `regions`."""
-        wanted = torch.tensor([REGIONS.index(region) for region in regions], dtype=torch.uint8)
+        wanted = torch.tensor(
+            [REGIONS.index(region) for region in regions], dtype=torch.uint8, device=self.face_region.device
+        )
         return torch.isin(self.face_region, wanted)
+
+    def to(self, device: str | torch.device) -> "FaceModel":
+        """The same on a device."""
+        return replace(
+            self, **{name: value.to(device) for name, value in vars(self).items() if name != "landmark_count"}
+        )
 
     def save(self, path: Path) -> None:
         """Write as safetensors, atomically."""

@@ -30,17 +30,20 @@ class GBuffer:
 
     Attributes:
         uv: [B, H, W, 2] in [0, 1], origin top left; 0 where empty.
-        uv_da: [B, H, W, 4] change of uv per px (du/dx, du/dy, dv/dx, dv/dy), without gradient.
         inner: [B, 1, H, W], 1 on the lower face.
         mouth: [B, 1, H, W], 1 on the lips and inside the mouth.
         depth: [B, H, W], z / w in [-1, 1]; 1 where empty.
     """
 
     uv: torch.Tensor
-    uv_da: torch.Tensor
     inner: torch.Tensor
     mouth: torch.Tensor
     depth: torch.Tensor
+
+    def part(self, rows: slice, columns: slice) -> "GBuffer":
+        """The same of a rectangle of the crop."""
+        inner, mouth = (mask[:, :, rows, columns] for mask in (self.inner, self.mouth))
+        return GBuffer(self.uv[:, rows, columns].contiguous(), inner, mouth, self.depth[:, rows, columns])
 
 
 def gbuffer(model: FaceModel, clip_vertices: torch.Tensor, size: int = CROP_SIZE) -> GBuffer:
@@ -51,12 +54,11 @@ def gbuffer(model: FaceModel, clip_vertices: torch.Tensor, size: int = CROP_SIZE
         clip_vertices: [B, V, 4] float32.
         size: px of the square crop.
     """
-    raster = ops.rasterize(clip_vertices, model.faces, (size, size), derivatives=True)
+    raster = ops.rasterize(clip_vertices, model.faces, (size, size))
     uv = ops.interpolate(model.uv, raster, model.faces)
-    uv_da = ops.attribute_derivatives(model.uv, raster, model.faces)
     inner = _pick(model.faces_in(*INNER_REGIONS), raster.face_id)
     mouth = _pick(model.faces_in(*MOUTH_REGIONS), raster.face_id)
-    return GBuffer(uv, uv_da, inner, mouth, raster.depth)
+    return GBuffer(uv, inner, mouth, raster.depth)
 
 
 def inner_mask(model: FaceModel, clip_vertices: torch.Tensor, size: int = CROP_SIZE) -> torch.Tensor:

@@ -17,7 +17,9 @@ COLOUR_CHANNELS = 3 * COLOUR_BINS
 
 
 def sample_texture(texture: torch.Tensor, buffer: GBuffer) -> torch.Tensor:
-    """Draw a texture into crops: trilinear samples inside *inner*, 0 elsewhere.
+    """Draw a texture into crops: bilinear samples inside *inner*, 0 elsewhere.
+
+    Crops have one scale, and a texel of the lower face is about a pixel there, so no mip levels are needed.
 
     Args:
         texture: [1 or B, C, H', W'] float32.
@@ -26,5 +28,5 @@ def sample_texture(texture: torch.Tensor, buffer: GBuffer) -> torch.Tensor:
     Returns:
         [B, C, H, W] float32, channels last; differentiable in the texture.
     """
-    sampled = ops.texture(texture, buffer.uv, buffer.uv_da, filter_mode="trilinear")
+    sampled = ops.texture(texture, buffer.uv, filter_mode="bilinear")
     return sampled * buffer.inner

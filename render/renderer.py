@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from render.face_model import FaceModel
-from render.gbuffer import CROP_SIZE, GBuffer, gbuffer, inner_mask, outer_mask, paste_mask
+from render.gbuffer import GBuffer, gbuffer, inner_mask, outer_mask, paste_mask
 from render.neural_texture import COLOUR_BINS, COLOUR_CHANNELS, TEXTURE_CHANNELS, sample_texture
 from render.track import Track
 from render.unet import UNet, prefers_bfloat16
@@ -79,6 +79,9 @@ class Renderer(nn.Module):
         widths: of the U-Net.
     """
 
+    expression_mean: torch.Tensor
+    expression_scale: torch.Tensor
+
     def __init__(
         self, expression_size: int, expression_axes: int = 10, widths: Sequence[int] = (16, 32, 64, 128, 256)
     ) -> None:
@@ -111,7 +114,8 @@ class Renderer(nn.Module):
 
         Args:
             features: [B, TEXTURE_CHANNELS, H, W] texture samples, 0 outside *inner*.
-            inner, outer: [B, 1, H, W].
+            inner: [B, 1, H, W], where texture is drawn.
+            outer: [B, 1, H, W], what is erased.
             crop: [B, 3, H, W] sRGB in [0, 1]; read outside *outer* only.
             window: [B, W, E] lower expressions.
             log_scale: [B].
@@ -200,7 +204,9 @@ def render_inputs(
     repeated = frames.repeat_interleave(count)
     fixed = track.clip_vertices(model, repeated, outer_expressions.repeat(len(frames), 1))
     outer = outer_mask(model, fixed.unflatten(0, (len(frames), count)), size)
-    source = inner_mask(model, track.clip_vertices(model, frames), size) if lower_expression is not None else buffer.inner
+    source = (
+        inner_mask(model, track.clip_vertices(model, frames), size) if lower_expression is not None else buffer.inner
+    )
     if window is None:
         window = expression_window(lower, track.timestamps, track.shot, frames)
     scale = log_source_scale(track.crop_from_image[frames])
@@ -238,4 +244,4 @@ def fast_renderer(renderer: Renderer, device: str | torch.device = "cpu") -> Ren
     fast = copy.deepcopy(renderer).eval().requires_grad_(False).to(device)
     if prefers_bfloat16(device):
         fast.unet.bfloat16()
-    return fast.to(memory_format=torch.channels_last)
+    return fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -66,7 +66,11 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, widths: Sequence[int] = (16, 32, 64, 128, 256), condition_size: int = 0
+        self,
+        in_channels: int,
+        out_channels: int,
+        widths: Sequence[int] = (16, 32, 64, 128, 256),
+        condition_size: int = 0,
     ) -> None:
         super().__init__()
         self.stem = nn.Conv2d(in_channels, widths[0], 3, padding=1)
@@ -80,6 +84,7 @@ class UNet(nn.Module):
         self.norm = ChannelNorm(widths[0])
         self.head = nn.Conv2d(widths[0], out_channels, 3, padding=1)
         nn.init.normal_(self.head.weight, std=0.1 / (9 * widths[0]) ** 0.5)
+        assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
