@@ -2,19 +2,42 @@
 
 In: a `Footage`. Out: an `Analysis`: shots, runs (one face followed through one shot) and cast members (runs that show
 the same person). One pass over the frames, in memory that hardly grows with their number: landmarks go to an unnamed
-temporary file.
+temporary file, pictures are reduced to an `Appearance` per run.
 """
 
 import tempfile
+from array import array
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
 
-from adapt.faces import Face, LandmarkBackend, LandmarkLayout, MediaPipeBackend, follow_faces
+from adapt.appearance import Appearance, likeness
+from adapt.faces import (
+    Face,
+    LandmarkBackend,
+    LandmarkLayout,
+    eye_distance,
+    follow_faces,
+    mouth_opening,
+    overlap,
+    sharpness,
+    yaw,
+)
+from adapt.mediapipe_faces import MediaPipeBackend
 from adapt.progress import Progress
 from adapt.shots import mark_cuts
 from render.errors import TrackingError
-from render.video import Footage
+from render.video import Footage, Frame
+
+# What is added to the likeness of two runs of one shot of which the second begins where the first was lost.
+RESUMED_BONUS = 4.0
+# Frames within which, and shared part of the boxes with which, a lost face counts as resumed.
+RESUMED_FRAMES = 50
+RESUMED_OVERLAP = 0.3
+# A likeness no clustering can make up for: two faces in one frame are two people.
+TWO_PEOPLE = -1e4
 
 
 @dataclass(frozen=True)
@@ -27,18 +50,36 @@ class Shot:
 
 @dataclass
 class Run:
-    """One face followed through one shot: per sighting the frame's index, row of its landmarks, box and confidence."""
+    """One face followed through one shot. One entry per sighting, in order of time.
+
+    Attributes:
+        shot: index of the shot.
+        frames: index of the frame. `rows`: where its landmarks are kept.
+        confidence: in [0, 1]. `boxes`: px, four numbers a sighting.
+        eye_distance: px. `yaw`: radians. `opening`: of the mouth, in eye distances. `sharpness`: see `faces.sharpness`.
+        appearance: what the face looks like, over the run.
+    """
 
     shot: int
-    frames: list[int] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)
-    boxes: list[np.ndarray] = field(default_factory=list)
-    confidence: list[float] = field(default_factory=list)
+    frames: array = field(default_factory=lambda: array("i"))
+    rows: array = field(default_factory=lambda: array("i"))
+    confidence: array = field(default_factory=lambda: array("f"))
+    boxes: array = field(default_factory=lambda: array("f"))
+    eye_distance: array = field(default_factory=lambda: array("f"))
+    yaw: array = field(default_factory=lambda: array("f"))
+    opening: array = field(default_factory=lambda: array("f"))
+    sharpness: array = field(default_factory=lambda: array("f"))
+    appearance: Appearance = field(default_factory=Appearance)
+
+    def box(self, sighting: int) -> np.ndarray:
+        """Box of one sighting, float32 [4] px."""
+        sighting %= len(self.frames)
+        return np.array(self.boxes[4 * sighting : 4 * sighting + 4], np.float32)
 
 
 @dataclass(frozen=True)
 class CastMember:
-    """One person: `number` by screen time from 1, and the runs that show them."""
+    """One person: `number` by screen time from 1, and the runs that show them, in order of time."""
 
     number: int
     runs: tuple[Run, ...]
@@ -47,6 +88,10 @@ class CastMember:
     def frame_count(self) -> int:
         """Frames in which this person's face is seen."""
         return sum(len(run.frames) for run in self.runs)
+
+    def values(self, name: str) -> np.ndarray:
+        """One of a run's measures over all sightings, such as "frames" or "yaw"; [frame_count]."""
+        return np.concatenate([np.asarray(getattr(run, name)) for run in self.runs])
 
 
 class LandmarkFile:
@@ -80,6 +125,7 @@ class Analysis:
         layout: which landmark is what.
         shots: in order, covering every frame.
         cast: by number.
+        landmark_file: the landmarks of every sighting, see `landmarks`.
     """
 
     footage: Footage
@@ -105,13 +151,16 @@ class Analysis:
         Returns:
             landmarks: float32 [T, N, 3] px, NaN where the face is not seen.
             confidence: float32 [T] in [0, 1], 0 where the face is not seen.
+
+        Raises:
+            TrackingError: there is no such person.
         """
         stop = self.footage.frame_count if stop is None else stop
         landmarks = np.full((stop - start, self.landmark_file.point_count, 3), np.nan, np.float32)
         confidence = np.zeros(stop - start, np.float32)
         for run in self.member(person).runs:
             for frame, row, sure in zip(run.frames, run.rows, run.confidence, strict=True):
-                if start <= frame < stop and sure > confidence[frame - start]:
+                if start <= frame < stop:
                     landmarks[frame - start] = self.landmark_file.read(row)
                     confidence[frame - start] = sure
         return landmarks, confidence
@@ -137,19 +186,47 @@ def analyse(footage: Footage, backend: LandmarkBackend | None = None, progress: 
             starts.append(frame.index)
         for number, face in faces.items():
             run = runs.setdefault(number, Run(len(starts) - 1))
-            _sight(run, frame.index, face, landmark_file)
+            _sight(run, frame, face, backend.layout, landmark_file)
     starts[:1] = [0]
     shots = tuple(Shot(a, b) for a, b in zip(starts, [*starts[1:], footage.frame_count], strict=True))
-    return Analysis(footage, backend.layout, shots, _cast(list(runs.values())), landmark_file)
+    return Analysis(footage, backend.layout, shots, gather_cast(list(runs.values())), landmark_file)
 
 
-def _sight(run: Run, frame: int, face: Face, landmark_file: LandmarkFile) -> None:
-    run.frames.append(frame)
+def _sight(run: Run, frame: Frame, face: Face, layout: LandmarkLayout, landmark_file: LandmarkFile) -> None:
+    run.frames.append(frame.index)
     run.rows.append(landmark_file.append(face.landmarks))
-    run.boxes.append(face.box)
     run.confidence.append(face.confidence)
+    run.boxes.extend(face.box.tolist())
+    run.eye_distance.append(eye_distance(face.landmarks, layout))
+    run.yaw.append(yaw(face.landmarks, layout))
+    run.opening.append(mouth_opening(face.landmarks, layout))
+    run.sharpness.append(sharpness(frame.preview, face))
+    run.appearance.add(frame.preview, face, layout)
 
 
-def _cast(runs: list[Run]) -> tuple[CastMember, ...]:
-    ordered = sorted(runs, key=lambda run: (-len(run.frames), run.frames[0]))
-    return tuple(CastMember(number, (run,)) for number, run in enumerate(ordered, 1))
+def gather_cast(runs: list[Run]) -> tuple[CastMember, ...]:
+    """Cluster runs into people (average linkage on their likeness), most frames first."""
+    if not runs:
+        return ()
+    labels = np.ones(1, int)
+    if len(runs) > 1:
+        unlike = -np.array([[_likeness(a, b) for a in runs] for b in runs])
+        unlike -= unlike.min()
+        threshold = -np.array([[_likeness(a, b) for a in runs] for b in runs]).min()
+        labels = fcluster(linkage(squareform(unlike, checks=False), "average"), threshold, "distance")
+    people = [[run for run, label in zip(runs, labels, strict=True) if label == person] for person in set(labels)]
+    people.sort(key=lambda person: (-sum(len(run.frames) for run in person), person[0].frames[0]))
+    return tuple(CastMember(number, tuple(person)) for number, person in enumerate(people, 1))
+
+
+def _likeness(first: Run, second: Run) -> float:
+    """Log-odds that two runs show one person."""
+    if first.shot != second.shot:
+        return likeness(first.appearance, second.appearance)
+    if first.frames[0] > second.frames[0]:
+        first, second = second, first
+    gap = second.frames[0] - first.frames[-1]
+    if gap <= 0:
+        return TWO_PEOPLE
+    resumed = gap <= RESUMED_FRAMES and overlap(first.box(-1), second.box(0)) > RESUMED_OVERLAP
+    return likeness(first.appearance, second.appearance) + (RESUMED_BONUS if resumed else 0.0)
