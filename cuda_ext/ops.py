@@ -122,7 +122,7 @@ def rasterize(
     """
     height, width = _check_resolution("rasterize", resolution)
     _check_mesh("rasterize", clip_positions, faces, validate)
-    face_id, barycentrics, depth, slopes = _ops.rasterize(
+    barycentrics, depth, face_id, slopes = _ops.rasterize(
         clip_positions, faces, height, width, derivatives, deterministic
     )
     return Raster(face_id, barycentrics, depth, slopes if derivatives else None)
@@ -299,7 +299,7 @@ def shade(
     _check_same(where, "feature_map", feature_map, clip_positions)
     if face_region is None:
         face_region = torch.ones(face_count, dtype=torch.uint8, device=faces.device)
-    if face_region.dtype != torch.uint8 or face_region.shape != (face_count,):
+    if not isinstance(face_region, Tensor) or face_region.dtype != torch.uint8 or face_region.shape != (face_count,):
         raise ValueError(f"{where}(): 'face_region' must be uint8 [{face_count}], got {_describe(face_region)}")
     _check_device(where, "face_region", face_region, clip_positions)
     _check_boundary(where, boundary_mode)
@@ -321,14 +321,14 @@ def shade(
 
 
 def edge_topology(faces: Tensor) -> Tensor:
-    """Find, for every edge of every face, the vertex on its other side; once per mesh, for `antialias`.
+    """Find, for every edge of every face, the face on its other side; once per mesh, for `antialias`.
 
     Args:
         faces: int32 [F, 3] or [B, F, 3].
 
     Returns:
-        int32 of the same shape: entry k belongs to the edge between corners k + 1 and k + 2 and is the third corner of
-        the other face that has it, -1 where there is none, or more than one.
+        int32 of the same shape: entry k belongs to the edge between corners k + 1 and k + 2 and is the index of the
+        other face that has it, -1 where there is none, or more than one.
 
     Raises:
         ValueError: wrong type or shape.
@@ -340,7 +340,7 @@ def edge_topology(faces: Tensor) -> Tensor:
     from_vertex, to_vertex = vertices.roll(-1, 1).flatten(), vertices.roll(-2, 1).flatten()
     low, high = torch.minimum(from_vertex, to_vertex), torch.maximum(from_vertex, to_vertex)
     key, order = torch.sort(low * (1 << 31) + high, stable=True)
-    other = faces.flatten()[order]
+    other = (order // 3).int()
     # A pair is two equal keys with different ones before and after.
     pad = key.new_full((1,), -1)
     before, after = torch.cat([pad, key[:-1]]), torch.cat([key[1:], pad])
@@ -363,10 +363,11 @@ def antialias(
 ) -> Tensor:
     """Blend pixels across the outlines of the mesh; differentiable in the image and in positions.
 
-    Where two neighbouring pixels show different faces, the nearer one is followed towards the other pixel's centre. If
-    the edge crossed on the way is part of an outline (no face across it, or one folded back), at t of the way, the
-    front colour covers t - 1/2 of the other pixel (t > 1/2), or the other colour 1/2 - t of the front pixel. So the
-    sum of an image changes with t, and a loss on the image moves outlines.
+    Where two neighbouring pixels show different faces, the mesh is followed from the nearer one towards the other
+    pixel's centre. If an edge crossed on the way is part of an outline (no face across it, or one folded back) and
+    steeper than 45 degrees to the way, then, with t the share of the way before it, the front colour covers t - 1/2 of
+    the other pixel (t > 1/2), or the other colour 1/2 - t of the front pixel. So the sum of an image changes as the
+    area of the mesh does, and a loss on the image moves outlines.
 
     Args:
         image: [B, C, H, W], same type as the raster.
@@ -528,14 +529,14 @@ def _choose_texels(
 
 def _rasterize_setup(ctx: Any, inputs: tuple, output: tuple) -> None:
     clip_positions, faces, *_, deterministic = inputs
-    face_id, barycentrics, depth, slopes = output
+    barycentrics, _, face_id, slopes = output
     ctx.mark_non_differentiable(face_id, slopes)
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(clip_positions, faces, face_id, barycentrics)
     ctx.deterministic = deterministic
 
 
-def _rasterize_backward(ctx: Any, _face_id: Any, grad_barycentrics: Any, grad_depth: Any, _slopes: Any) -> tuple:
+def _rasterize_backward(ctx: Any, grad_barycentrics: Any, grad_depth: Any, _face_id: Any, _slopes: Any) -> tuple:
     clip_positions, faces, face_id, barycentrics = ctx.saved_tensors
     if grad_barycentrics is None and grad_depth is None:
         return (None,) * 6
@@ -616,9 +617,9 @@ def _register() -> None:
     def _(clip_positions, faces, height, width, derivatives, deterministic):  # type: ignore[no-untyped-def]
         shape = (clip_positions.shape[0], height, width)
         return (
-            faces.new_empty(shape),
             clip_positions.new_empty((*shape, 2)),
             clip_positions.new_empty(shape),
+            faces.new_empty(shape),
             clip_positions.new_empty((*shape, 4) if derivatives else (0,)),
         )
 

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from cuda_ext.ops import MipStack, Raster, Shading
 
+_WALK_FACES = 16  # faces walked through, at most, between two pixel centres, by antialias
+
 
 def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
     """Homogeneous pixel centres (x, y, 1), px, as [H, W, 3]."""
@@ -46,27 +48,27 @@ def visible_faces(clip_positions: Tensor, faces: Tensor, height: int, width: int
     """
     corners = corner_positions(clip_positions.detach().double(), faces)
     points = pixel_centres(height, width, corners)
-    nearest = torch.full((height, width), math.inf, dtype=torch.float32, device=corners.device)
-    seen = torch.full((height, width), -1, dtype=torch.int64, device=corners.device)
-    for index, corner in enumerate(corners):
-        forms = edge_forms(homogeneous_pixels(corner, height, width))  # [3, 3]
-        determinant = (forms[0] * homogeneous_pixels(corner, height, width)[0]).sum()
-        if not (determinant != 0 and torch.isfinite(1 / determinant)):
-            continue
-        edges = points @ forms.T  # [H, W, 3]
-        total = edges.sum(-1, keepdim=True)
-        weights = edges / total
-        # Of a x + b y + c = 0 with the face where it is positive: left edges have a > 0, top ones a = 0, b > 0.
-        slope = forms[None, None, :, :2] * total.sign()[..., None]
-        top_left = (slope[..., 0] > 0) | ((slope[..., 0] == 0) & (slope[..., 1] > 0))
-        inside = ((weights > 0) | ((weights == 0) & top_left)).all(-1)
-        z, w = (weights * corner[:, 2]).sum(-1), (weights * corner[:, 3]).sum(-1)
-        inside &= (w > 0) & (z >= -w) & (z <= w)
-        depth = (points @ (forms.T @ corner[:, 2] / determinant)).float()  # z / w is linear in the image
-        closer = inside & (depth < nearest)
-        nearest = torch.where(closer, depth, nearest)
-        seen = torch.where(closer, index, seen)
-    return seen
+    pixels = homogeneous_pixels(corners, height, width)
+    forms = edge_forms(pixels)  # [F, 3, 3]
+    determinant = (forms[:, 0] * pixels[:, 0]).sum(-1)
+    usable = (determinant != 0) & (1 / determinant).isfinite()
+    edges = torch.einsum("fkc,hwc->fhwk", forms, points)  # [F, H, W, 3]
+    total = edges.sum(-1, keepdim=True)
+    weights = edges / total
+    # Of a x + b y + c = 0 with the face where it is positive: left edges have a > 0, top ones a = 0, b > 0.
+    slope = forms[:, None, None, :, :2] * total.sign()[..., None]
+    top_left = (slope[..., 0] > 0) | ((slope[..., 0] == 0) & (slope[..., 1] > 0))
+    inside = ((weights > 0) | ((weights == 0) & top_left)).all(-1)
+    z, w = (torch.einsum("fhwk,fk->fhw", weights, corners[..., i]) for i in (2, 3))
+    inside &= (w > 0) & (z >= -w) & (z <= w) & usable[:, None, None]
+    plane = torch.einsum("fkc,fk->fc", forms, corners[..., 2]) / determinant[:, None]  # z / w is linear in the image
+    depth = torch.einsum("fc,hwc->fhw", plane, points).float()
+    depth = torch.where(inside, depth, math.inf)
+    index = torch.arange(len(faces), device=faces.device)[:, None, None]
+    none = torch.full((1, height, width), len(faces), device=faces.device)
+    candidates = torch.where(inside & (depth == depth.amin(0, keepdim=True)), index, none) if len(faces) else none
+    first = candidates.amin(0)
+    return torch.where(first < len(faces), first, -1)
 
 
 def face_lists(faces: Tensor, batch: int) -> Tensor:
@@ -246,10 +248,10 @@ def shade(
 def edge_topology(faces: Tensor) -> Tensor:
     """Twin of `ops.edge_topology`, for faces [F, 3]."""
     sides: dict[tuple[int, int], list[int]] = {}
-    for triple in faces.tolist():
+    for index, triple in enumerate(faces.tolist()):
         for k in range(3):
             edge = (min(triple[k - 2], triple[k - 1]), max(triple[k - 2], triple[k - 1]))
-            sides.setdefault(edge, []).append(triple[k])
+            sides.setdefault(edge, []).append(index)
     topology = torch.full_like(faces, -1)
     seen: dict[tuple[int, int], int] = {}
     for index, triple in enumerate(faces.tolist()):
@@ -281,14 +283,12 @@ def blends(
     first_id, second_id = raster.face_id.narrow(dim, 0, count), raster.face_id.narrow(dim, 1, count)
     depth = raster.depth.detach()
     nearer_first = depth.narrow(dim, 0, count) <= depth.narrow(dim, 1, count)
-    added = torch.zeros_like(image)
+    added = []
     for index in range(batch):
         face_list = face_lists(faces, batch)[index]
         across_list = edge_topology(face_list) if topology is None else face_lists(topology, batch)[index]
         one, two = first_id[index], second_id[index]
         where = (one != two).nonzero()  # [N, 2] rows and columns of first pixels
-        if len(where) == 0:
-            continue
         one, two, near = one[tuple(where.T)], two[tuple(where.T)], nearer_first[index][tuple(where.T)]
         front_first = (two < 0) | ((one >= 0) & near)
         here = where.flip(1).to(image.dtype) + 0.5
@@ -296,19 +296,15 @@ def blends(
         p, q = torch.where(front_first[:, None], here, there), torch.where(front_first[:, None], there, here)
         front = torch.where(front_first, one, two).long()
         t, outline = outline_crossing(clip_positions[index], face_list, across_list, front, p, q, (height, width))
-        grows = t > 0.5
-        second_takes = grows == front_first
+        second_takes = (t > 0.5) == front_first
         share = torch.where(outline, (t - 0.5).abs(), 0)
         other = where + where.new_tensor([1, 0] if down else [0, 1])
         taker = torch.where(second_takes[:, None], other, where)
         giver = torch.where(second_takes[:, None], where, other)
         colours = image[index].permute(1, 2, 0)  # [H, W, C]
         change = share[:, None] * (colours[tuple(giver.T)] - colours[tuple(taker.T)])
-        blank = torch.zeros_like(colours).index_put(tuple(taker.T), change, accumulate=True)
-        added = added + torch.nn.functional.one_hot(torch.tensor(index), batch).to(image)[:, None, None, None] * (
-            blank.permute(2, 0, 1)
-        )
-    return added
+        added.append(torch.zeros_like(colours).index_put(tuple(taker.T), change, accumulate=True).permute(2, 0, 1))
+    return torch.stack(added) if added else torch.zeros_like(image)
 
 
 def outline_crossing(
@@ -320,19 +316,42 @@ def outline_crossing(
     q: Tensor,
     resolution: tuple[int, int],
 ) -> tuple[Tensor, Tensor]:
-    """Where the way from pixel centre p to q leaves the faces `front` [N]: t of the way, and whether at an outline."""
-    corners = homogeneous_pixels(clip_positions[faces.long()[front]], *resolution)  # [N, 3, 3]
-    forms = edge_forms(corners)
-    sign = torch.linalg.det(corners.detach()).sign()[:, None]
+    """Where the way from pixel centre p to q [N, 2], begun on the faces `front` [N], crosses an outline.
+
+    Returns t of the way [N], and whether there is such an edge and it is steep enough, bool [N].
+    """
+    face, previous = front, torch.full_like(front, -1)
+    walking, found = torch.ones_like(front, dtype=torch.bool), torch.zeros_like(front, dtype=torch.bool)
+    crossing = torch.full_like(p[:, 0], 0.5)
     one = torch.ones_like(p[:, :1])
-    at_p = sign * (forms * torch.cat([p, one], 1)[:, None]).sum(-1)  # [N, 3]
-    at_q = sign * (forms * torch.cat([q, one], 1)[:, None]).sum(-1)
-    inside = at_p.clamp(min=0)
-    left = at_q < 0
-    t = torch.where(left, inside / torch.where(left, inside - at_q, 1), 2)
-    t, edge = t.min(dim=1)
-    across = topology[front].gather(1, edge[:, None])[:, 0].long()  # [N]
-    form = forms.detach()[torch.arange(len(front)), edge]
-    beyond = homogeneous_pixels(clip_positions.detach()[across.clamp(min=0)], *resolution)
-    folded = sign[:, 0] * (form * beyond).sum(-1) >= 0
-    return t, (t <= 1) & ((across < 0) | folded)
+    rows = torch.arange(len(front), device=front.device)
+    for _ in range(_WALK_FACES):
+        corners = homogeneous_pixels(clip_positions[faces.long()[face]], *resolution)  # [N, 3, 3]
+        forms = edge_forms(corners)
+        sign = torch.linalg.det(corners.detach()).sign()[:, None]
+        at_p = sign * (forms * torch.cat([p, one], 1)[:, None]).sum(-1)  # [N, 3]
+        at_q = sign * (forms * torch.cat([q, one], 1)[:, None]).sum(-1)
+        inside = at_p.clamp(min=0)
+        entered = (topology[face] == previous[:, None]) & (previous >= 0)[:, None]
+        left = (at_q < 0) & ~entered
+        t, edge = torch.where(left, inside / torch.where(left, inside - at_q, 1), 2).min(dim=1)
+        walking = walking & (t <= 1)
+        form = forms.detach()[rows, edge]
+        following = topology[face].gather(1, edge[:, None])[:, 0].long()
+        others = faces[following.clamp(min=0)].long()  # [N, 3]
+        on_edge = (others[..., None] == edge_vertices(faces[face], edge)[:, None]).any(-1)
+        far = others[rows, (~on_edge).int().argmax(1)]  # the corner that is not on the edge
+        beyond = homogeneous_pixels(clip_positions.detach()[far], *resolution)
+        goes_on = (following >= 0) & (sign[:, 0] * (form * beyond).sum(-1) < 0)
+        steep = (form[:, 0].abs() >= form[:, 1].abs()) == (p[:, 1] == q[:, 1])  # followed along one axis only
+        stops = walking & ~goes_on
+        found = found | (stops & steep)
+        crossing = torch.where(stops & steep, t, crossing)
+        walking = walking & goes_on
+        previous, face = torch.where(walking, face, previous), torch.where(walking, following, face)
+    return crossing, found
+
+
+def edge_vertices(corners: Tensor, edge: Tensor) -> Tensor:
+    """Vertices that edges [N] of faces [N, 3] join, [N, 2]."""
+    return torch.stack([corners.gather(1, (edge[:, None] + k) % 3)[:, 0] for k in (1, 2)], dim=1).long()

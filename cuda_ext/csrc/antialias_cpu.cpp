@@ -12,30 +12,28 @@ struct Outline {
   int64_t batch, topology_stride, positions_stride;
   int height, width;
 
-  Corner corner(int32_t vertex) const {
-    return corner_from_clip(positions + batch * positions_stride + 4 * int64_t(vertex), height, width);
+  void corners(int32_t face, Corner out[3]) const {
+    const int32_t* vertex = vertices(face);
+    for (int k = 0; k < 3; ++k)
+      out[k] = corner_from_clip(positions + batch * positions_stride + 4 * int64_t(vertex[k]), height, width);
   }
+
+  const int32_t* vertices(int32_t face) const { return faces.of(batch, face); }
+
+  const int32_t* neighbours(int32_t face) const { return topology + batch * topology_stride + int64_t(face) * 3; }
 
   int64_t pixel(int row, int column) const { return (batch * height + row) * int64_t(width) + column; }
 
-  // Blend between a pixel and its right (down = 0) or lower (down = 1) neighbour; the front face and its corners.
-  Blend between(int row, int column, int down, int32_t& front, Corner corners[3]) const {
+  // Blend between a pixel and its right (down = 0) or lower (down = 1) neighbour.
+  Blend between(int row, int column, int down) const {
+    Blend blend;
     const int64_t first = pixel(row, column), second = down ? first + width : first + 1;
-    if (face_id[first] == face_id[second]) return {};
+    if (face_id[first] == face_id[second]) return blend;
     const bool front_first = face_id[second] < 0 || (face_id[first] >= 0 && depth[first] <= depth[second]);
-    front = face_id[front_first ? first : second];
-    const int32_t* vertex = faces.of(batch, front);
-    const int32_t* across = topology + batch * topology_stride + int64_t(front) * 3;
-    Corner opposite[3];
-    bool has_opposite[3];
-    for (int k = 0; k < 3; ++k) {
-      corners[k] = corner(vertex[k]);
-      has_opposite[k] = across[k] >= 0;
-      if (has_opposite[k]) opposite[k] = corner(across[k]);
-    }
     const double here[2] = {column + 0.5, row + 0.5}, there[2] = {column + (down ? 0.5 : 1.5), row + (down ? 1.5 : 0.5)};
-    return front_first ? blend_across_edge(corners, opposite, has_opposite, here, there, true)
-                       : blend_across_edge(corners, opposite, has_opposite, there, here, false);
+    find_blend(*this, face_id[front_first ? first : second], front_first ? here : there, front_first ? there : here,
+               front_first, blend);
+    return blend;
   }
 
   // Calls visit(blend, other pixel, this one is the one that takes) for every blend that a pixel is part of.
@@ -43,9 +41,7 @@ struct Outline {
   void around(int row, int column, const F& visit) const {
     const int64_t self = pixel(row, column);
     const auto pair = [&](int r, int c, int down, int64_t other, bool is_second) {
-      int32_t front;
-      Corner corners[3];
-      const Blend blend = between(r, c, down, front, corners);
+      const Blend blend = between(r, c, down);
       if (blend.share > 0.) visit(blend, other, blend.second == is_second);
     };
     if (column > 0) pair(row, column - 1, 0, self - 1, true);
@@ -107,18 +103,16 @@ void collect_row(const Outline<scalar_t>& outline, int row, const scalar_t* colo
   for (int column = 0; column < outline.width; ++column)
     for (int down = 0; down < 2; ++down) {
       if (down ? row + 1 >= outline.height : column + 1 >= outline.width) continue;
-      int32_t front;
-      Corner corners[3];
-      const Blend blend = outline.between(row, column, down, front, corners);
+      const Blend blend = outline.between(row, column, down);
       if (!(blend.share > 0.)) continue;
       const int64_t first = outline.pixel(row, column), second = down ? first + outline.width : first + 1;
       const int64_t taker = blend.second ? second : first, giver = blend.second ? first : second;
       double slope = 0.;
       for (int64_t c = 0; c < channels; ++c)
         slope += double(grad[taker * channels + c] * (colours[giver * channels + c] - colours[taker * channels + c]));
-      const int32_t* vertex = outline.faces.of(outline.batch, front);
+      const int32_t* vertex = outline.vertices(blend.face);
       CornerGradient from{vertex[blend.from], {}}, to{vertex[blend.to], {}};
-      blend_gradient(blend, corners, from.q, to.q);
+      blend_gradient(blend, from.q, to.q);
       for (int i = 0; i < 3; ++i) {
         from.q[i] *= slope;
         to.q[i] *= slope;

@@ -5,7 +5,7 @@ STABLE_TORCH_LIBRARY(cuda_ext, m) {
   m.def("check_mesh(Tensor clip_positions, Tensor faces) -> int");
   m.def(
       "rasterize(Tensor clip_positions, Tensor faces, int height, int width, bool derivatives, bool deterministic) -> "
-      "(Tensor, Tensor, Tensor, Tensor)");
+      "(Tensor barycentrics, Tensor depth, Tensor face_id, Tensor derivatives)");
   m.def(
       "rasterize_backward(Tensor clip_positions, Tensor faces, Tensor face_id, Tensor barycentrics, "
       "Tensor grad_barycentrics, Tensor? grad_depth, bool deterministic) -> Tensor");
@@ -24,7 +24,7 @@ STABLE_TORCH_LIBRARY(cuda_ext, m) {
   m.def(
       "shade(Tensor clip_positions, Tensor faces, Tensor vertex_uv, Tensor face_region, Tensor texels, int height, "
       "int width, int map_height, int map_width, int levels, int filter, int boundary, bool deterministic) -> "
-      "(Tensor, Tensor, Tensor, Tensor, Tensor)");
+      "(Tensor features, Tensor region, Tensor face_id, Tensor barycentrics, Tensor depth)");
   m.def(
       "shade_backward(Tensor clip_positions, Tensor faces, Tensor vertex_uv, Tensor face_region, Tensor texels, "
       "Tensor face_id, Tensor barycentrics, Tensor? grad_features, Tensor? grad_barycentrics, Tensor? grad_depth, "

@@ -216,63 +216,87 @@ OPS_INLINE void position_gradient(const Corner corners[3], const double moments[
 
 // ---- antialiasing ----------------------------------------------------------------------------------------------
 
+constexpr int kWalkFaces = 16;  // faces walked through, at most, between two pixel centres
+
 // Where the outline of the front face passes between two neighbouring pixel centres, the one that it covers more than
 // half of the way towards takes a share of the other's colour.
 struct Blend {
-  bool second = false;  // the pixel that takes is the second of the pair
-  double share = 0.;    // of the other's colour, at most 1/2; 0: nothing to blend
-  double toward[3];     // d share = toward . d(edge through `from`, `to`), see blend_gradient()
-  int from = 0, to = 0; // corners of the front face that the edge joins
+  bool second = false;   // the pixel that takes is the second of the pair
+  double share = 0.;     // of the other's colour, at most 1/2; 0: nothing to blend
+  double toward[3];      // d share = toward . d(edge form), see blend_gradient()
+  int32_t face = 0;      // whose edge it is,
+  int from = 0, to = 0;  // and the corners that the edge joins
+  Corner corners[3];     // of that face
 };
 
-// `p` is the centre of the front face's pixel, `q` its neighbour's; `opposite[k]` the vertex across edge k (which joins
-// the other two corners), where `has_opposite[k]`. The edge left by the way from p to q must be part of the outline: no
-// face across it, or one folded back. `front_first`: p is the first pixel of the pair.
-OPS_INLINE Blend blend_across_edge(const Corner corners[3], const Corner opposite[3], const bool has_opposite[3],
-                                   const double p[2], const double q[2], bool front_first) {
-  Blend blend;
-  FaceForm face;
-  if (!make_form(corners, face)) return blend;
-  const double determinant =
-      face.form[0][0] * corners[0].x + face.form[0][1] * corners[0].y + face.form[0][2] * corners[0].w;
-  const double sign = determinant > 0. ? 1. : -1.;
-  int edge = -1;
-  double nearest = 2., at_p = 0., at_q = 0.;
-  for (int k = 0; k < 3; ++k) {
-    const double ep = sign * dot_point(face.form[k], p[0], p[1]), eq = sign * dot_point(face.form[k], q[0], q[1]);
-    if (!(eq < 0.)) continue;
-    const double inside = ep > 0. ? ep : 0., t = inside / (inside - eq);
-    if (t < nearest) {
-      nearest = t;
-      edge = k;
-      at_p = ep;
-      at_q = eq;
+// Walks from `p`, the centre of the pixel where face `front` is seen, to its neighbour's centre `q`, from face to face
+// across shared edges, until it crosses an edge of the outline: no face behind it (neighbours[k] < 0; edge k joins the
+// corners other than k), or one folded back. The edge counts if it is steeper than 45 degrees to the way: each is
+// followed along one axis only, else it would count twice. `front_first`: p is the first pixel of the pair.
+// Mesh has corners(face, Corner[3]), and vertices(face) and neighbours(face) -> const int32_t*.
+template <typename Mesh>
+OPS_INLINE void find_blend(const Mesh& mesh, int32_t front, const double p[2], const double q[2], bool front_first,
+                           Blend& blend) {
+  int32_t previous = -1;
+  blend.face = front;
+  for (int step = 0; step < kWalkFaces; ++step) {
+    mesh.corners(blend.face, blend.corners);
+    const int32_t* neighbours = mesh.neighbours(blend.face);
+    FaceForm face;
+    if (!make_form(blend.corners, face)) return;
+    const Corner& c = blend.corners[0];
+    const double sign = face.form[0][0] * c.x + face.form[0][1] * c.y + face.form[0][2] * c.w > 0. ? 1. : -1.;
+    int edge = -1;
+    double nearest = 2., at_p = 0., at_q = 0.;
+    for (int k = 0; k < 3; ++k) {
+      if (step > 0 && neighbours[k] == previous) continue;
+      const double ep = sign * dot_point(face.form[k], p[0], p[1]), eq = sign * dot_point(face.form[k], q[0], q[1]);
+      if (!(eq < 0.)) continue;
+      const double inside = ep > 0. ? ep : 0., t = inside / (inside - eq);
+      if (t < nearest) {
+        nearest = t;
+        edge = k;
+        at_p = ep;
+        at_q = eq;
+      }
     }
+    if (edge < 0) return;
+    const double* form = face.form[edge];
+    const int32_t next = neighbours[edge];
+    if (next >= 0) {
+      const int32_t *own = mesh.vertices(blend.face), *other = mesh.vertices(next);
+      const int32_t from = own[(edge + 1) % 3], to = own[(edge + 2) % 3];
+      int third = 0;  // the corner that is not on the edge
+      while (third < 2 && (other[third] == from || other[third] == to)) ++third;
+      Corner beyond[3];
+      mesh.corners(next, beyond);
+      const Corner& far = beyond[third];
+      if (sign * (form[0] * far.x + form[1] * far.y + form[2] * far.w) < 0.) {  // it goes on behind the edge
+        previous = blend.face;
+        blend.face = next;
+        continue;
+      }
+    }
+    const double across_x = std::fabs(form[0]), across_y = std::fabs(form[1]);
+    if (p[1] == q[1] ? across_x < across_y : across_x >= across_y) return;
+    const bool grows = nearest > 0.5;  // the front face reaches into its neighbour
+    blend.second = grows == front_first;
+    blend.share = grows ? nearest - 0.5 : 0.5 - nearest;
+    blend.from = (edge + 1) % 3;
+    blend.to = (edge + 2) % 3;
+    const double inside = at_p > 0. ? at_p : 0., inverse = 1. / ((inside - at_q) * (inside - at_q));
+    const double slope = (grows ? 1. : -1.) * sign * inverse;
+    const double by_p = at_p > 0. ? -at_q * slope : 0., by_q = inside * slope;
+    blend.toward[0] = by_p * p[0] + by_q * q[0];
+    blend.toward[1] = by_p * p[1] + by_q * q[1];
+    blend.toward[2] = by_p + by_q;
+    return;
   }
-  if (edge < 0) return blend;
-  if (has_opposite[edge]) {
-    const Corner& other = opposite[edge];
-    const double side =
-        sign * (face.form[edge][0] * other.x + face.form[edge][1] * other.y + face.form[edge][2] * other.w);
-    if (side < 0.) return blend;
-  }
-  const bool grows = nearest > 0.5;  // the front face reaches into its neighbour
-  blend.second = grows == front_first;
-  blend.share = grows ? nearest - 0.5 : 0.5 - nearest;
-  blend.from = (edge + 1) % 3;
-  blend.to = (edge + 2) % 3;
-  const double inside = at_p > 0. ? at_p : 0., inverse = 1. / ((inside - at_q) * (inside - at_q));
-  const double slope = (grows ? 1. : -1.) * sign * inverse;
-  const double by_p = at_p > 0. ? -at_q * slope : 0., by_q = inside * slope;
-  blend.toward[0] = by_p * p[0] + by_q * q[0];
-  blend.toward[1] = by_p * p[1] + by_q * q[1];
-  blend.toward[2] = by_p + by_q;
-  return blend;
 }
 
 // d share / d corner: the edge form at a point is det(from, to, point), so it is to x point, and point x from.
-OPS_INLINE void blend_gradient(const Blend& blend, const Corner corners[3], double from[3], double to[3]) {
-  const Corner &a = corners[blend.from], &b = corners[blend.to];
+OPS_INLINE void blend_gradient(const Blend& blend, double from[3], double to[3]) {
+  const Corner &a = blend.corners[blend.from], &b = blend.corners[blend.to];
   const double* d = blend.toward;
   from[0] = b.y * d[2] - b.w * d[1];
   from[1] = b.w * d[0] - b.x * d[2];

@@ -38,7 +38,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rasterize(const Tensor& clip_position
     for (int64_t batch = 0; batch < batch_size; ++batch)
       rasterize_image<scalar_t>(clip_positions, list, batch, int(height), int(width), out);
   });
-  return {face_id, barycentrics, depth, slopes};
+  return {barycentrics, depth, face_id, slopes};
 }
 
 // Sums, per face, what position_gradient() and the depth need, over its pixels in raster order; a face belongs to one
