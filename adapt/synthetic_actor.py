@@ -17,7 +17,7 @@ import skimage.data
 import torch
 from scipy.spatial import Delaunay
 
-from adapt.faces import MediaPipeBackend, silent_libraries
+from adapt.mediapipe_faces import MediaPipeBackend, silent_libraries
 from adapt.report import encode_clip
 from adapt.tracking import track_landmarks
 from cuda_ext.ops import interpolate, rasterize, texture
