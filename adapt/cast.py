@@ -8,6 +8,7 @@ temporary file, pictures are reduced to an `Appearance` per run.
 import tempfile
 from array import array
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -210,10 +211,13 @@ def gather_cast(runs: list[Run]) -> tuple[CastMember, ...]:
         return ()
     labels = np.ones(1, int)
     if len(runs) > 1:
-        unlike = -np.array([[_likeness(a, b) for a in runs] for b in runs])
-        unlike -= unlike.min()
-        threshold = -np.array([[_likeness(a, b) for a in runs] for b in runs]).min()
-        labels = fcluster(linkage(squareform(unlike, checks=False), "average"), threshold, "distance")
+        alike = np.zeros((len(runs), len(runs)))
+        for a, b in combinations(range(len(runs)), 2):
+            alike[a, b] = alike[b, a] = _likeness(runs[a], runs[b])
+        # Clustering wants distances from 0 up; a likeness of 0 (even odds) is where people part.
+        distance = alike.max() - alike
+        np.fill_diagonal(distance, 0.0)
+        labels = fcluster(linkage(squareform(distance), "average"), alike.max(), "distance")
     people = [[run for run, label in zip(runs, labels, strict=True) if label == person] for person in set(labels)]
     people.sort(key=lambda person: (-sum(len(run.frames) for run in person), person[0].frames[0]))
     return tuple(CastMember(number, tuple(person)) for number, person in enumerate(people, 1))
