@@ -1,0 +1,259 @@
+"""What audio to motion learns from: sound and mouth motion on one clock, brought into step.
+
+In: tracks of a prepared cache and the clips' own sound; a performance-capture rig; synthesised speech. Out: rows at
+`LABEL_RATE`. Some footage's sound is out of step or a voice-over: a ridge regression that never saw the person says
+by how much, and how sure that is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from tqdm import tqdm
+
+from prior import audio
+from prior.motion_model import MouthStyle, input_rows, mouth_measures, mouth_style
+from prior.phonemes import CLOSED, LABEL_RATE
+from prior.phonetics import PhoneticEncoder, load_phonetics
+from render.errors import FootageError, StoreError
+from render.face_model import FaceModel
+from render.track import Track
+
+LEAST_CONFIDENCE = 0.5
+LONGEST_GAP_SECONDS = 0.08  # between tracked frames that a row may lie between
+LEAST_SYNC = 0.25  # correlation of predicted and seen opening at the best lag, below which a clip is left out
+LONGEST_LAG_ROWS = 15  # 0.3 s
+RIG_LEAST_SPREAD = 0.02  # rig controls that move less are left out
+
+
+@dataclass(frozen=True)
+class SpokenClip:
+    """One clip's sound and motion on one clock, rows at `LABEL_RATE`.
+
+    Attributes:
+        name, person: of the clip; file: its footage.
+        lag_rows: by how much the sound was delayed (see `delayed`).
+        rows: [T, INPUTS]; gate: [T]: see `input_rows`.
+        lower: [T, E] lower expression.
+        known: bool [T], where the face was tracked.
+        style: of the clip's own track.
+        measures: [T, 3] of `mouth_measures`.
+    """
+
+    name: str
+    person: str
+    file: str
+    lag_rows: int
+    rows: torch.Tensor
+    gate: torch.Tensor
+    lower: torch.Tensor
+    known: torch.Tensor
+    style: MouthStyle
+    measures: torch.Tensor
+
+    def delayed(self, lag_rows: int) -> SpokenClip:
+        """The same with the sound moved later by `lag_rows` (earlier where negative)."""
+        if not lag_rows:
+            return self
+        rows, gate = (torch.roll(value, lag_rows, 0) for value in (self.rows, self.gate))
+        known = self.known.clone()
+        known[:lag_rows] = False if lag_rows > 0 else known[:lag_rows]
+        known[len(known) + min(lag_rows, 0) :] = False
+        return replace(self, lag_rows=self.lag_rows + lag_rows, rows=rows, gate=gate, known=known)
+
+
+def spoken_clips(
+    cache: Path, footage: Path, face_model: FaceModel, factors: tuple[float, ...] = (1.0,)
+) -> Iterator[list[SpokenClip]]:
+    """Every clip of a prepared cache that has sound, once for each speed factor.
+
+    Raises:
+        StoreError: the cache holds no tracks.
+    """
+    encoder = load_phonetics()
+    paths = sorted(cache.glob("*/track.safetensors"))
+    if not paths:
+        raise StoreError(f"{cache}: no */track.safetensors; make it with `adapt prepare FOOTAGE -o {cache}`")
+    for path in tqdm(paths, desc="sounds"):
+        track = Track.load(path)
+        try:
+            waveform = audio.read_waveform(footage / str(track.source["file"]))
+            style = mouth_style(track, face_model, LEAST_CONFIDENCE)
+        except (FootageError, ValueError):
+            continue  # silent, or hardly tracked: nothing to pair
+        yield [
+            _spoken_clip(path.parent.name, track, face_model, style, waveform, factor, encoder) for factor in factors
+        ]
+
+
+def _spoken_clip(
+    name: str,
+    track: Track,
+    face_model: FaceModel,
+    style: MouthStyle,
+    waveform: np.ndarray,
+    factor: float,
+    encoder: PhoneticEncoder,
+) -> SpokenClip:
+    """A clip whose sound and motion both run `factor` times as fast."""
+    faster = audio.resample(waveform, audio.SAMPLE_RATE * factor) if factor != 1 else waveform
+    rows, gate = input_rows(encoder, audio.features(faster))
+    seconds = track.timestamps.numpy() / factor
+    sure = (track.confidence >= LEAST_CONFIDENCE).numpy()
+    count = min(len(rows), int(seconds[-1] * LABEL_RATE))
+    clock = np.arange(count) / LABEL_RATE
+    lower = np.stack([np.interp(clock, seconds[sure], axis) for axis in track.lower_expression[sure].T.numpy()], 1)
+    right = np.searchsorted(seconds[sure], clock).clip(1, sure.sum() - 1)
+    gap = seconds[sure][right] - seconds[sure][right - 1]
+    known = (gap <= LONGEST_GAP_SECONDS / factor) & (clock >= seconds[sure][0]) & (clock <= seconds[sure][-1])
+    expression = torch.from_numpy(lower.astype(np.float32))
+    person = str(track.source.get("person", name))
+    return SpokenClip(
+        name,
+        person,
+        str(track.source["file"]),
+        0,
+        rows[:count],
+        gate[:count],
+        expression,
+        torch.from_numpy(known),
+        style,
+        mouth_measures(face_model, expression),
+    )
+
+
+def ridge_predictions(
+    inputs: list[torch.Tensor], clips: list[SpokenClip], held_out: set[str], strength: float = 1.0
+) -> list[torch.Tensor]:
+    """Leave-one-person-out ridge regression to the measures, each normalised in its clip.
+
+    Args:
+        inputs: [T, D] per clip at `LABEL_RATE`, one to one with `clips`.
+        clips: the clips.
+        held_out: people that no regression may be learnt from.
+        strength: penalty, relative to the number of rows.
+
+    Returns:
+        [T, 3] per clip, predicted by a regression that did not see the clip's person.
+    """
+    stacked = [_with_context(rows) for rows in inputs]
+    every = torch.cat([rows[clip.known] for rows, clip in zip(stacked, clips, strict=True)])
+    mean, spread = every.mean(0), every.std(0) + 1e-6
+    design = [
+        torch.cat([(rows - mean) / spread, torch.ones(len(rows), 1)], 1).double() for rows in stacked
+    ]  # [T, D * 11 + 1]
+    targets = [_normalised(clip).double() for clip in clips]
+    people = {clip.person for clip in clips}
+    gram, cross, count = {}, {}, {}
+    for person in people:
+        own = [i for i, clip in enumerate(clips) if clip.person == person]
+        left = torch.cat([design[i][clips[i].known] for i in own])
+        right = torch.cat([targets[i][clips[i].known] for i in own])
+        gram[person], cross[person], count[person] = left.T @ left, left.T @ right, len(left)
+    seen = sorted(people - held_out)
+    total, moment = sum(gram[p] for p in seen), sum(cross[p] for p in seen)
+    rows = sum(count[p] for p in seen)
+    eye = torch.eye(design[0].shape[1], dtype=torch.float64)
+
+    def solve(without: str | None) -> torch.Tensor:
+        less = (gram[without], cross[without], count[without]) if without else (0, 0, 0)
+        return torch.linalg.solve(total - less[0] + strength * (rows - less[2]) * eye, moment - less[1])
+
+    common = solve(None)
+    own_weights = {person: solve(person) if person in seen else common for person in people}
+    return [(design[i] @ own_weights[clip.person]).float() for i, clip in enumerate(clips)]
+
+
+def _with_context(rows: torch.Tensor, reach: int = 5, step: int = 2) -> torch.Tensor:
+    """Rows [T, D] side by side with their neighbours 40 ms apart, `reach` to either side."""
+    padded = nn.functional.pad(rows.T[None], (reach * step, reach * step), mode="replicate")[0].T
+    return torch.cat([padded[i * step : i * step + len(rows)] for i in range(2 * reach + 1)], 1)
+
+
+def _normalised(clip: SpokenClip) -> torch.Tensor:
+    known = clip.measures[clip.known]
+    return (clip.measures - known.mean(0)) / (known.std(0) + 1e-6)
+
+
+def lag_of(predicted: torch.Tensor, clip: SpokenClip) -> tuple[int, float]:
+    """By how many rows the sound must be delayed to fit the seen opening best, and the correlation there."""
+    best = (0, -1.0)
+    for lag in range(-LONGEST_LAG_ROWS, LONGEST_LAG_ROWS + 1):
+        moved = torch.roll(predicted[:, 0], lag)
+        known = clip.known.clone()
+        known[: max(lag, 0)] = False
+        known[len(known) + min(lag, 0) :] = False
+        if known.sum() < LABEL_RATE:
+            continue
+        value = float(torch.corrcoef(torch.stack([moved[known], clip.measures[known, 0]]))[0, 1])
+        if value > best[1]:
+            best = (lag, value)
+    return best
+
+
+def in_step(clips: list[SpokenClip], held_out: set[str], rounds: int = 2) -> dict[str, tuple[int, float]]:
+    """Lag (rows) and correlation at that lag of every clip, by regressions that did not see its person."""
+    found = {clip.name: (0, 1.0) for clip in clips}
+    for _ in range(rounds):
+        moved = [clip.delayed(found[clip.name][0]) for clip in clips]
+        learnt = [clip for clip in moved if found[clip.name][1] >= LEAST_SYNC]
+        rest = [clip for clip in moved if found[clip.name][1] < LEAST_SYNC]
+        taught = {clip.person for clip in learnt} - held_out
+        out = {clip.person for clip in clips} - taught
+        predicted = ridge_predictions([clip.rows for clip in learnt + rest], learnt + rest, out)
+        # Predictions come from the moved sound: the lag found there adds to the lag it was moved by.
+        for clip, guess in zip(learnt + rest, predicted, strict=True):
+            more, value = lag_of(guess, clip)
+            found[clip.name] = (found[clip.name][0] + more, value)
+    return found
+
+
+@dataclass(frozen=True)
+class Rig:
+    """Performance-capture controls beside sound: rows [T, INPUTS], gate [T], controls [T, R] normalised."""
+
+    rows: torch.Tensor
+    gate: torch.Tensor
+    controls: torch.Tensor
+
+
+def rig_sounds(folder: Path) -> list[Rig]:
+    """Sounds with controls of the mouth and jaw (`NAME.flac` beside `NAME.npz`, names in `controls.json`)."""
+    names = json.loads((folder / "controls.json").read_text("utf-8"))
+    wanted = [i for i, name in enumerate(names) if name.startswith(("mouth_", "jaw_", "tooth_"))]
+    encoder = load_phonetics()
+    found = []
+    for path in tqdm(sorted(folder.glob("*.npz")), desc="rig"):
+        stored = np.load(path)
+        controls = stored["controls"][:, wanted]
+        rows, gate = input_rows(encoder, audio.features(audio.read_waveform(path.with_suffix(".flac"))))
+        clock = np.arange(len(rows)) / LABEL_RATE
+        seconds = np.arange(len(controls)) / float(stored["fps"])
+        sampled = np.stack([np.interp(clock, seconds, axis) for axis in controls.T], 1)
+        found.append(Rig(rows, gate, torch.from_numpy(sampled.astype(np.float32))))
+    every = torch.cat([rig.controls for rig in found])
+    moving = every.std(0) > RIG_LEAST_SPREAD
+    mean, spread = every.mean(0)[moving], every.std(0)[moving]
+    return [replace(rig, controls=(rig.controls[:, moving] - mean) / spread) for rig in found]
+
+
+def closure_sounds(path: Path, most: int = 300) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """(rows, gate, closed) of synthesised speech, closed bool [T] from its exact phone times."""
+    tensors = load_file(str(path))
+    names = sorted(name[: -len(".waveform")] for name in tensors if name.endswith(".waveform"))
+    chosen = np.random.default_rng(0).choice(names, min(most, len(names)), replace=False)
+    encoder, found = load_phonetics(), []
+    for name in tqdm(chosen, desc="synthesised"):
+        waveform = tensors[f"{name}.waveform"].numpy().astype(np.float32) / 16384
+        rows, gate = input_rows(encoder, audio.features(waveform))
+        labels = tensors[f"{name}.labels"][: len(rows)]
+        count = len(labels)
+        found.append((rows[:count], gate[:count], torch.isin(labels, torch.tensor(CLOSED))))
+    return found

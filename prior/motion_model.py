@@ -1,0 +1,278 @@
+"""Audio to motion: phonetic posteriors and prosody in, lower expression of the face model out, for any fitted actor.
+
+The network knows no person. It predicts how far the mouth is from closed, in units of the speaker's own spread, at
+`LABEL_RATE`; an actor's `MouthStyle` turns that into coefficients. It sees a bounded stretch of sound to either side
+of a row (`MotionModel.context_rows`) and is deterministic: the same sound and style give the same motion, however
+long the sound is. In silence the mouth is closed and still. Trained by `prior.pretrain_motion`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from prior import audio
+from prior.face_model import LIP_PAIRS, lip_gap
+from prior.phonemes import CLASSES, CLOSED, LABEL_RATE, SILENCE
+from prior.phonetics import Block, PhoneticEncoder, posteriors, shipped_phonetics
+from render.face_model import FaceModel
+from render.motion import Motion
+from render.store import load_tensors, save_tensors
+from render.track import Track
+
+KIND = "adapt-motion-model"
+KIND_VERSION = 1
+WEIGHTS = Path(__file__).parent / "weights" / "motion.safetensors"
+MEASURES = ("opening", "width", "protrusion")  # columns of `mouth_measures`
+CORNERS = (61, 291)  # of the mouth
+LIP_MIDDLE = (0, 13, 14, 17)
+INPUTS = len(CLASSES) + len(audio.PROSODY)  # width of a row the network reads
+PIECE_ROWS = 1500  # rows predicted at once (30 s): bounds memory, does not change the result
+GATE_REACH_ROWS = 5  # the mouth leaves and returns to rest this many rows (0.1 s) around speech
+LEAST_STYLE_FRAMES = 25
+# An actor's own spread counts as much as the population's after this many frames of footage.
+STYLE_PRIOR_FRAMES = 50.0
+SPREAD_LIMITS = (0.5, 2.0)  # of the population's spread: silent or laughing enrollment says little about talking
+
+
+@dataclass(frozen=True)
+class MouthStyle:
+    """How one person's mouth rests and how far it moves, from enrollment footage.
+
+    Attributes:
+        closed: [E] lower expression of the closed mouth.
+        spread: [E] standard deviation of the lower expression over the footage.
+        frames: scalar, how many frames this was measured on.
+    """
+
+    closed: torch.Tensor
+    spread: torch.Tensor
+    frames: torch.Tensor
+
+    @staticmethod
+    def of(expression: torch.Tensor, gap: torch.Tensor) -> MouthStyle:
+        """Measure expressions [N, E] whose inner-lip gap is [N] (any unit): closed is the mean of the least open tenth.
+
+        Raises:
+            ValueError: fewer than `LEAST_STYLE_FRAMES` frames.
+        """
+        if len(expression) < LEAST_STYLE_FRAMES:
+            raise ValueError(f"MouthStyle.of(): {len(expression)} frames, {LEAST_STYLE_FRAMES} are needed")
+        closed = expression[gap <= torch.quantile(gap, 0.10)].mean(0)
+        return MouthStyle(closed, expression.std(0), torch.tensor(float(len(expression))))
+
+
+def mouth_style(track: Track, face_model: FaceModel, least_confidence: float = 0.5) -> MouthStyle:
+    """The style of a tracked person; raises ValueError where too few frames are tracked surely."""
+    sure = track.confidence >= least_confidence
+    expression = track.lower_expression[sure]
+    return MouthStyle.of(expression, lip_gap(face_model.vertices(track.shape, expression)))
+
+
+def mouth_measures(face_model: FaceModel, lower: torch.Tensor) -> torch.Tensor:
+    """What an expression does to the mouth of the average head, seen from the front: linear in the coefficients.
+
+    Args:
+        face_model: the model the coefficients belong to.
+        lower: [.., E] lower expression.
+
+    Returns:
+        [.., 3] columns `MEASURES`, cm: height of the gap of the inner lips at its three middle pairs (negative where
+        they overlap), distance of the mouth corners across, and how far the middle of the lips lies before the corners.
+    """
+
+    def measured(vertices: torch.Tensor) -> torch.Tensor:
+        """[.., V, 3] to [.., 3]."""
+        upper, under = (list(points) for points in zip(*LIP_PAIRS[:3], strict=True))
+        left, right = CORNERS
+        opening = (vertices[..., upper, 1] - vertices[..., under, 1]).mean(-1)
+        width = vertices[..., right, 0] - vertices[..., left, 0]
+        protrusion = vertices[..., list(LIP_MIDDLE), 2].mean(-1) - vertices[..., list(CORNERS), 2].mean(-1)
+        return torch.stack([opening, width, protrusion], -1)
+
+    return measured(face_model.mean) + lower @ measured(face_model.lower_basis)
+
+
+@dataclass(frozen=True)
+class MotionConfig:
+    """Size of the network.
+
+    Attributes:
+        axes: E, lower-expression axes of the face model it was trained for.
+        width: channels.
+        dilations: one residual block each, 7 taps this many rows apart.
+        members: networks whose predictions are averaged.
+    """
+
+    axes: int
+    width: int = 64
+    dilations: tuple[int, ...] = (1, 2, 4)
+    members: int = 2
+
+
+class MotionNetwork(nn.Module):
+    """One member: rows [B, T, INPUTS] to displacement from closed [B, T, E], in units of spread."""
+
+    def __init__(self, config: MotionConfig, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.entry = nn.Linear(INPUTS, config.width)
+        self.blocks = nn.ModuleList(Block(config.width, dilation) for dilation in config.dilations)
+        self.drop = nn.Dropout(dropout)
+        self.head = nn.Linear(config.width, config.axes)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows [B, T, INPUTS] to [B, T, E]."""
+        hidden = self.drop(self.entry(rows))
+        for block in self.blocks:
+            hidden = self.drop(block(hidden))
+        return self.head(hidden)
+
+
+class MotionModel(nn.Module):
+    """The trained model: its networks, and the population's mouth for people without a style.
+
+    Attributes:
+        neutral: style of the average training person.
+        gain: [E], restores the spread that averaging over what sound does not tell takes away.
+    """
+
+    def __init__(self, config: MotionConfig, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.config = config
+        self.members = nn.ModuleList(MotionNetwork(config, dropout) for _ in range(config.members))
+        self.register_buffer("neutral_closed", torch.zeros(config.axes))
+        self.register_buffer("neutral_spread", torch.ones(config.axes))
+        self.register_buffer("gain", torch.ones(config.axes))
+        self.neutral_closed: torch.Tensor
+        self.neutral_spread: torch.Tensor
+        self.gain: torch.Tensor
+
+    @property
+    def context_rows(self) -> int:
+        """Rows to either side that can change a row."""
+        return 3 * sum(self.config.dilations)
+
+    def forward(self, rows: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+        """Displacement from closed [B, T, E] in units of spread, from rows [B, T, INPUTS] and gate [B, T]."""
+        mean = torch.stack([member(rows) for member in self.members]).mean(0)
+        return mean * self.gain * gate[..., None]
+
+    @torch.no_grad()
+    def displacement(self, rows: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+        """`forward` over a whole sound, rows [T, INPUTS] and gate [T], in pieces whose borders leave no trace."""
+        margin, pieces = self.context_rows, []
+        for first in range(0, len(rows), PIECE_ROWS):
+            begin, end = max(0, first - margin), min(len(rows), first + PIECE_ROWS + margin)
+            piece = self(rows[None, begin:end], gate[None, begin:end])[0]
+            pieces.append(piece[first - begin : first - begin + PIECE_ROWS])
+        return torch.cat(pieces)
+
+    def blended(self, style: MouthStyle | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Closed mouth and spread [E] to use for a style: the less footage it was measured on, the more neutral."""
+        if style is None:
+            return self.neutral_closed, self.neutral_spread
+        own = style.frames / (style.frames + STYLE_PRIOR_FRAMES)
+        variance = own * style.spread**2 + (1 - own) * self.neutral_spread**2
+        low, high = SPREAD_LIMITS
+        return style.closed, variance.sqrt().clamp(low * self.neutral_spread, high * self.neutral_spread)
+
+    def predict(
+        self,
+        sound: str | Path | np.ndarray,
+        timestamps: np.ndarray,
+        style: MouthStyle | None = None,
+        encoder: PhoneticEncoder | None = None,
+    ) -> Motion:
+        """Motion of a mouth speaking a sound.
+
+        Args:
+            sound: a media file, or a waveform [N] at `audio.SAMPLE_RATE`.
+            timestamps: float64 [T] seconds on the sound's clock, strictly increasing: the frames to be driven.
+            style: of the actor; the average person where not given.
+            encoder: phonetic encoder; the shipped one where not given.
+
+        Returns:
+            Motion at `timestamps`; before and after the sound the mouth is closed and the confidence 0.
+
+        Raises:
+            FootageError: the file cannot be read or has no sound.
+        """
+        waveform = sound if isinstance(sound, np.ndarray) else audio.read_waveform(sound)
+        rows, gate = input_rows(encoder or shipped_phonetics(), audio.features(waveform))
+        closed, spread = self.blended(style)
+        expression = closed + spread * self.displacement(rows, gate)
+        times = np.arange(len(expression)) / LABEL_RATE
+        inside = (timestamps >= 0) & (timestamps <= len(waveform) / audio.SAMPLE_RATE)
+        sampled = np.stack([np.interp(timestamps, times, axis) for axis in expression.T.numpy()], 1)
+        lower = np.where(inside[:, None], sampled, closed.numpy())
+        return Motion(
+            torch.from_numpy(np.asarray(timestamps, np.float64)),
+            torch.from_numpy(lower.astype(np.float32)),
+            torch.from_numpy(inside.astype(np.float32)),
+        )
+
+    def save(self, path: Path, facts: dict[str, object]) -> None:
+        """Write half-precision weights with `facts` about the training."""
+        tensors = {name: value.half() for name, value in self.state_dict().items()}
+        save_tensors(path, KIND, KIND_VERSION, tensors, {**facts, "config": asdict(self.config)})
+
+
+def load_motion_model(path: Path | None = None) -> MotionModel:
+    """The model from `path` (default: the shipped weights), in evaluation mode, float32, on the CPU.
+
+    Raises:
+        StoreError, StoreVersionError: the file is missing, foreign or of another version.
+    """
+    tensors, facts = load_tensors(path or WEIGHTS, KIND, KIND_VERSION)
+    stored = facts["config"]
+    model = MotionModel(MotionConfig(**{**stored, "dilations": tuple(stored["dilations"])}))
+    model.load_state_dict({name: value.float() for name, value in tensors.items()})
+    return model.eval()
+
+
+@cache
+def shipped_motion_model() -> MotionModel:
+    """The shipped model, read once a process."""
+    return load_motion_model()
+
+
+def input_rows(encoder: PhoneticEncoder, heard: audio.Features) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the network reads of a sound.
+
+    Returns:
+        rows float32 [T, INPUTS] at `LABEL_RATE` (posteriors, prosody) and gate float32 [T] in [0, 1], see
+        `speech_gate`.
+    """
+    phonetic = posteriors(encoder, heard.mel)
+    step = audio.FRAME_RATE // LABEL_RATE
+    return torch.cat([phonetic, heard.prosody[::step][: len(phonetic)]], 1), speech_gate(phonetic)
+
+
+def speech_gate(phonetic: torch.Tensor) -> torch.Tensor:
+    """How much the mouth may move: 1 in and around speech, 0 in silence, easing over `GATE_REACH_ROWS`.
+
+    Args:
+        phonetic: posteriors [T, len(CLASSES)].
+    """
+    speech = 1 - phonetic[:, SILENCE]
+    size = 2 * GATE_REACH_ROWS + 1
+    # Alone, one row of a stray class is a click or a breath: the median of five forgets it.
+    padded = nn.functional.pad(speech[None, None], (2, 2), mode="replicate")[0, 0]
+    steady = padded.unfold(0, 5, 1).median(1).values
+    reached = nn.functional.max_pool1d(steady[None, None], size, 1, GATE_REACH_ROWS)
+    window = torch.hann_window(size + 2, periodic=False)[1:-1]
+    eased = nn.functional.conv1d(
+        nn.functional.pad(reached, (GATE_REACH_ROWS, GATE_REACH_ROWS), mode="replicate"),
+        (window / window.sum())[None, None],
+    )
+    return eased[0, 0]
+
+
+def closure(rows: torch.Tensor) -> torch.Tensor:
+    """Probability [.., T] that the lips are together (p b m) in input rows [.., T, INPUTS]."""
+    return rows[..., list(CLOSED)].sum(-1)

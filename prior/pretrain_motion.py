@@ -1,0 +1,232 @@
+"""Train audio to motion: `python -m prior.pretrain_motion CACHE --footage DIR [--rig DIR] [--speech FILE]`.
+
+In: the tracks that `adapt prepare` wrote (`CACHE/CLIP/track.safetensors`) and the sound of the same clips, found by
+file name under `--footage`; optionally a performance-capture rig (sound beside controls) and the synthesised speech
+that `prior.pretrain_phonetics` keeps. Sound and picture are first brought into step: a ridge regression that never saw
+the person says by how much, and drops clips whose sound does not belong to the picture. Out: the motion weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from prior.face_model import load_face_model
+from prior.motion_data import LEAST_SYNC, Rig, SpokenClip, closure_sounds, in_step, rig_sounds, spoken_clips
+from prior.motion_model import INPUTS, WEIGHTS, MotionConfig, MotionModel, closure, mouth_measures
+from render.face_model import FaceModel
+from render.store import file_sha256
+
+SPEED_FACTORS = (0.9, 1.0, 1.12)  # resampled sound with its motion: other voices and tempi
+CROP_ROWS = 250  # 5 s
+
+
+def concordance(guess: torch.Tensor, truth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Lin's concordance (1989) over time of [B, T, K] series, rows where `known` [B, T]; returns [B, K]."""
+    weight = known[..., None].float()
+    count = weight.sum(1).clamp(min=1)
+    mean_guess, mean_truth = (guess * weight).sum(1) / count, (truth * weight).sum(1) / count
+    off_guess, off_truth = (guess - mean_guess[:, None]) * weight, (truth - mean_truth[:, None]) * weight
+    covariance = (off_guess * off_truth).sum(1) / count
+    variances = (off_guess**2).sum(1) / count + (off_truth**2).sum(1) / count
+    return 2 * covariance / (variances + (mean_guess - mean_truth) ** 2 + 1e-6)
+
+
+class Trainer:
+    """Fits a `MotionModel` to clips, rig and synthesised speech; see `losses` for what it minimises."""
+
+    def __init__(
+        self,
+        face_model: FaceModel,
+        clips: list[SpokenClip],
+        rig: list[Rig],
+        synthesised: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+        seed: int,
+    ) -> None:
+        torch.manual_seed(seed)
+        self.face_model, self.rig, self.synthesised = face_model, rig, synthesised
+        axes = face_model.lower_basis.shape[0]
+        self.model = MotionModel(MotionConfig(axes), dropout=0.2)
+        spreads = torch.stack([clip.style.spread for clip in clips])
+        self.model.neutral_spread.copy_(spreads.median(0).values)
+        self.model.neutral_closed.copy_(torch.stack([clip.style.closed for clip in clips]).median(0).values)
+        # How much of the mouth's movement an axis makes: squared centimetres over the lower face.
+        power = (face_model.lower_basis.square().sum((1, 2)) * self.model.neutral_spread**2).detach()
+        self.axis_weight = power / power.sum()
+        width = self.model.config.width
+        self.rig_head = nn.Linear(width, rig[0].controls.shape[1]) if rig else None
+        self.series = [
+            (
+                clip.rows,
+                clip.gate,
+                clip.known,
+                (clip.lower - clip.style.closed) / clip.style.spread.clamp(min=1e-3),
+                clip.style.closed.expand(len(clip.rows), -1),
+                clip.style.spread.expand(len(clip.rows), -1),
+                clip.measures,
+            )
+            for clip in clips
+        ]
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def _draw(self, series: Sequence[tuple[torch.Tensor, ...]], batch: int) -> list[torch.Tensor]:
+        """Random crops of `CROP_ROWS` rows from series of equal-length tensors, zero-padded, stacked."""
+        lengths = torch.tensor([min(float(len(one[0])), 4.0 * CROP_ROWS) for one in series])
+        picked = torch.multinomial(lengths, batch, replacement=True, generator=self.generator).tolist()
+        crops: list[list[torch.Tensor]] = []
+        for index in picked:
+            count = len(series[index][0])
+            start = int(torch.randint(0, max(1, count - CROP_ROWS + 1), (1,), generator=self.generator))
+            parts = [value[start : start + CROP_ROWS] for value in series[index]]
+            short = CROP_ROWS - len(parts[0])
+            crops.append([nn.functional.pad(p, (0, 0) * (p.ndim - 1) + (0, short)) for p in parts])
+        return [torch.stack(parts) for parts in zip(*crops, strict=True)]
+
+    def losses(self, batch: int) -> dict[str, torch.Tensor]:
+        """One batch's weighted losses by name."""
+        rows, gate, known, truth, closed, spread, seen = self._draw(self.series, batch)
+        heard = self._distorted(rows)
+        found: dict[str, torch.Tensor] = {}
+        for member in self.model.members:
+            guess = member(heard) * gate[..., None]
+            error = (guess - truth.clamp(-4, 4)).square() * self.axis_weight
+            shown = mouth_measures(self.face_model, closed + spread * guess)
+            agreement = 1 - concordance(shown, seen, known)  # [B, 3]
+            unit = seen.flatten(0, 1).std(0) + 1e-6
+            velocity = ((shown.diff(dim=1) - seen.diff(dim=1)) / unit).square().mean(-1) * known[:, 1:]
+            rest_gap = mouth_measures(self.face_model, closed)[..., 0]
+            together = closure(rows) * known
+            allowed = rest_gap + 0.05 * unit[0]
+            open_closure = (shown[..., 0] - allowed).clamp(min=0).square() / unit[0] ** 2 * together
+            parts = {
+                "coefficients": (error.sum(-1) * known).sum() / known.sum().clamp(min=1),
+                "agreement": (agreement * torch.tensor([1.0, 0.5, 0.5])).sum(-1).mean(),
+                "velocity": 2.0 * velocity.mean(),
+                "closure": 0.5 * open_closure.sum() / together.sum().clamp(min=1),
+            }
+            if self.rig_head is not None:
+                parts |= self._rig_loss(member, max(1, batch // 3))
+            if self.synthesised:
+                parts |= self._synthesised_loss(member, max(1, batch // 3))
+            for name, value in parts.items():
+                found[name] = found.get(name, torch.zeros(())) + value / len(self.model.members)
+        return found
+
+    def _rig_loss(self, member: nn.Module, batch: int) -> dict[str, torch.Tensor]:
+        """The rig's controls from the same hidden rows, through a head that is thrown away."""
+        assert self.rig_head is not None
+        rows, _, controls = self._draw([(rig.rows, rig.gate, rig.controls) for rig in self.rig], batch)
+        hidden = member.drop(member.entry(self._distorted(rows)))  # type: ignore[operator]
+        for block in member.blocks:  # type: ignore[union-attr]
+            hidden = member.drop(block(hidden))  # type: ignore[operator]
+        return {"rig": 0.5 * (self.rig_head(hidden) - controls).square().mean()}
+
+    def _synthesised_loss(self, member: nn.Module, batch: int) -> dict[str, torch.Tensor]:
+        """Lips together where a synthetic voice says p b m, on the average mouth."""
+        rows, gate, together = self._draw(self.synthesised, batch)
+        guess = member(rows) * gate[..., None]
+        shown = mouth_measures(self.face_model, self.model.neutral_closed + self.model.neutral_spread * guess)[..., 0]
+        rest = mouth_measures(self.face_model, self.model.neutral_closed)[0]
+        unit = shown.detach().std() + 1e-6
+        over = ((shown - rest) / unit - 0.05).clamp(min=0).square() * together
+        return {"synthesised": 0.5 * over.sum() / together.sum().clamp(min=1)}
+
+    def _distorted(self, rows: torch.Tensor) -> torch.Tensor:
+        """Input rows with noise, so that the network does not lean on a training voice's small signs."""
+        noise = torch.randn(rows.shape, generator=self.generator) * 0.05
+        hidden = torch.rand(len(rows), 1, INPUTS, generator=self.generator) < 0.05
+        return torch.where(hidden, torch.zeros(()), rows + noise)
+
+    def train(self, steps: int, batch: int, peak_rate: float = 2e-3) -> dict[str, float]:
+        """One cosine run of AdamW; returns the smoothed losses at its end."""
+        heads = [] if self.rig_head is None else list(self.rig_head.parameters())
+        parameters = [*self.model.parameters(), *heads]
+        optimiser = torch.optim.AdamW(parameters, lr=peak_rate, weight_decay=0.05)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peak_rate, total_steps=steps, pct_start=0.1)
+        self.model.train()
+        smoothed: dict[str, float] = {}
+        for _ in (progress := tqdm(range(steps), desc="train", mininterval=10)):
+            losses = self.losses(batch)
+            optimiser.zero_grad()
+            torch.stack(list(losses.values())).sum().backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            schedule.step()
+            for name, value in losses.items():
+                smoothed[name] = 0.97 * smoothed.get(name, value.item()) + 0.03 * value.item()
+            progress.set_postfix({name: f"{value:.3f}" for name, value in smoothed.items()}, refresh=False)
+        self.model.eval()
+        return smoothed
+
+
+def set_gain(model: MotionModel, predictions: list[tuple[SpokenClip, torch.Tensor]]) -> None:
+    """Set the gain so that the spread over clips of people a model did not see is, in the middle, the truth's."""
+    ratios = []
+    for clip, guess in predictions:
+        truth = (clip.lower - clip.style.closed)[clip.known].std(0)
+        ratios.append(truth / (clip.style.spread * guess[clip.known]).std(0).clamp(min=1e-4))
+    model.gain.copy_(torch.stack(ratios).median(0).values.clamp(0.7, 2.0))
+
+
+def main() -> None:
+    """Command line; see the module's first lines."""
+    parser = argparse.ArgumentParser(description="Train audio to motion.")
+    parser.add_argument("cache", type=Path, help="prepared clips of the people to learn from")
+    parser.add_argument("--footage", type=Path, required=True, help="folder with the clips' own files, for their sound")
+    parser.add_argument("--rig", type=Path, default=None, help="performance-capture sounds and controls")
+    parser.add_argument("--speech", type=Path, default=None, help="synthetic.safetensors of prior.pretrain_phonetics")
+    parser.add_argument("--face-model", type=Path, default=None)
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--folds", type=int, default=3, help="extra runs without a part of the people, for the gain")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    arguments = parser.parse_args()
+    began = time.time()
+    face_model = load_face_model(arguments.face_model)
+    versions = list(spoken_clips(arguments.cache, arguments.footage, face_model, SPEED_FACTORS))
+    plain = [own[SPEED_FACTORS.index(1.0)] for own in versions]
+    lags = in_step(plain, set())
+    kept = [
+        [clip.delayed(round(lags[clip.name][0] / factor)) for clip, factor in zip(own, SPEED_FACTORS, strict=True)]
+        for own in versions
+        if lags[own[0].name][1] >= LEAST_SYNC
+    ]
+    rig = rig_sounds(arguments.rig) if arguments.rig else []
+    synthesised = closure_sounds(arguments.speech) if arguments.speech else []
+    people = sorted({own[0].person for own in kept})
+    unseen: list[tuple[SpokenClip, torch.Tensor]] = []
+    for fold in range(arguments.folds):
+        out = set(people[fold :: arguments.folds])
+        trainer = Trainer(
+            face_model, [c for own in kept for c in own if c.person not in out], rig, synthesised, arguments.seed
+        )
+        trainer.train(arguments.steps, arguments.batch)
+        own_plain = [own[SPEED_FACTORS.index(1.0)] for own in kept if own[0].person in out]
+        unseen += [(clip, trainer.model.displacement(clip.rows, clip.gate)) for clip in own_plain]
+    trainer = Trainer(face_model, [clip for own in kept for clip in own], rig, synthesised, arguments.seed)
+    losses = trainer.train(arguments.steps, arguments.batch)
+    if unseen:
+        set_gain(trainer.model, unseen)
+    facts: dict[str, object] = {
+        "clips": len(kept),
+        "people": len(people),
+        "left_out": sorted(own[0].name for own in versions if lags[own[0].name][1] < LEAST_SYNC),
+        "lag_rows": {name: lag for name, (lag, _) in sorted(lags.items())},
+        "losses": losses,
+        "seconds_taken": time.time() - began,
+        "phonetics_sha256": file_sha256(WEIGHTS.with_name("phonetics.safetensors")),
+    }
+    trainer.model.save(arguments.out, facts)
+    print(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    main()
