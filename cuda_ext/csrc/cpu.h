@@ -11,6 +11,14 @@
 
 #include "ops_math.h"
 
+// Compiles a function for three generations of processors and picks one when the library is loaded. The results are the
+// same: contraction to fused multiply-adds is off. What it calls must be inlined into it.
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+#define OPS_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define OPS_CLONES
+#endif
+
 namespace ops {
 
 using torch::headeronly::ScalarType;
@@ -53,6 +61,15 @@ void for_each_task(int64_t count, const F& task) {
       for (int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) task(i);
   });
 }
+
+// Vectors of the compiler, for loads and stores at any element's address.
+constexpr int kLanes = 16;
+typedef float FloatLanes __attribute__((vector_size(64), aligned(4)));
+typedef int32_t IntLanes __attribute__((vector_size(64), aligned(4)));
+typedef float HalfFloatLanes __attribute__((vector_size(32), aligned(4)));
+typedef double DoubleLanes __attribute__((vector_size(64), aligned(8)));  // 8 of them
+
+constexpr DoubleLanes kEightColumns = {0., 1., 2., 3., 4., 5., 6., 7.};
 
 // Faces may be shared [F, 3] or one list per image [B, F, 3].
 struct FaceList {

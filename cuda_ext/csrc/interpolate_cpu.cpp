@@ -45,28 +45,30 @@ Tensor interpolate(const Tensor& attributes, const Tensor& face_id, const Tensor
 
 template <typename scalar_t>
 void interpolate_backward_image(const Tensor& attributes, const AttributeShape& shape, const FaceList& faces,
-                                int64_t batch, int64_t image, const int32_t* ids, const scalar_t* weights,
+                                int64_t batch, int height, int width, const int32_t* ids, const scalar_t* weights,
                                 const scalar_t* grad, scalar_t* grad_attributes, scalar_t* grad_barycentrics) {
   const int64_t channels = shape.channels;
   const scalar_t* values = data<scalar_t>(attributes) + batch * shape.batch_stride;
   std::vector<double> sums(size_t(faces.count) * 3 * channels);
-  for_each_owner(ids, image, faces.count, [&](int64_t i, int64_t face) {
+  for_each_run(ids, height, width, [&](int64_t begin, int64_t end, int32_t face) {
     const int32_t* vertex = faces.of(batch, face);
-    const scalar_t u = weights[2 * i], v = weights[2 * i + 1], w = 1 - u - v;
     const scalar_t *p = values + vertex[0] * channels, *q = values + vertex[1] * channels,
                    *r = values + vertex[2] * channels;
     double* sum = sums.data() + face * 3 * channels;
-    double grad_u = 0., grad_v = 0.;
-    for (int64_t c = 0; c < channels; ++c) {
-      const scalar_t g = grad[i * channels + c];
-      sum[c] += double(u * g);
-      sum[channels + c] += double(v * g);
-      sum[2 * channels + c] += double(w * g);
-      grad_u += double(g * (p[c] - r[c]));
-      grad_v += double(g * (q[c] - r[c]));
+    for (int64_t i = begin; i < end; ++i) {
+      const scalar_t u = weights[2 * i], v = weights[2 * i + 1], w = 1 - u - v;
+      double grad_u = 0., grad_v = 0.;
+      for (int64_t c = 0; c < channels; ++c) {
+        const scalar_t g = grad[i * channels + c];
+        sum[c] += double(u * g);
+        sum[channels + c] += double(v * g);
+        sum[2 * channels + c] += double(w * g);
+        grad_u += double(g * (p[c] - r[c]));
+        grad_v += double(g * (q[c] - r[c]));
+      }
+      grad_barycentrics[2 * i] = scalar_t(grad_u);
+      grad_barycentrics[2 * i + 1] = scalar_t(grad_v);
     }
-    grad_barycentrics[2 * i] = scalar_t(grad_u);
-    grad_barycentrics[2 * i + 1] = scalar_t(grad_v);
   });
   for (int64_t face = 0; face < faces.count; ++face)
     for (int k = 0; k < 3; ++k) {
@@ -87,7 +89,7 @@ std::tuple<Tensor, Tensor> interpolate_backward(const Tensor& attributes, const 
     for (int64_t batch = 0; batch < face_id.size(0); ++batch) {
       const int64_t first = batch * image;
       interpolate_backward_image<scalar_t>(
-          attributes, shape, list, batch, image, data<int32_t>(face_id) + first,
+          attributes, shape, list, batch, int(face_id.size(1)), int(face_id.size(2)), data<int32_t>(face_id) + first,
           data<scalar_t>(barycentrics) + 2 * first, data<scalar_t>(grad) + first * shape.channels,
           mutable_data<scalar_t>(grad_attributes), mutable_data<scalar_t>(grad_barycentrics) + 2 * first);
     }

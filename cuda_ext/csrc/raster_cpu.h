@@ -2,100 +2,108 @@
 // backward pass.
 #pragma once
 
+#include <memory>
+
 #include "cpu.h"
 
 namespace ops {
 
 constexpr int kBandRows = 16;
-constexpr int kSetupChunk = 256;  // faces per set-up task
+constexpr int kSetupChunk = 128;  // faces per set-up task
 
 struct DrawnPiece {
   Piece piece;
   int32_t face;
+  bool narrow;      // its edge values, around its bounding box, fit 32 bits
+  double depth[3];  // FaceForm::depth
 };
 
+// Depth and face of a band of rows. Rows are padded, so that a block of columns may reach over their end.
 struct BandBuffer {
-  int row_begin = 0, row_end = 0, width = 0;
-  std::vector<float> nearest;
-  std::vector<int32_t> face;
+  int row_begin, row_end, stride;
+  std::unique_ptr<float[]> nearest;
+  std::unique_ptr<int32_t[]> face;
 
-  void reset(int begin, int end, int width_px) {
-    row_begin = begin;
-    row_end = end;
-    width = width_px;
-    nearest.assign(size_t(end - begin) * width, INFINITY);
-    face.assign(size_t(end - begin) * width, -1);
+  BandBuffer(int begin, int end, int width)
+      : row_begin(begin),
+        row_end(end),
+        stride(width + kLanes),
+        nearest(new float[size_t(end - begin) * stride]),
+        face(new int32_t[size_t(end - begin) * stride]) {
+    std::fill_n(nearest.get(), size_t(end - begin) * stride, INFINITY);
+    std::fill_n(face.get(), size_t(end - begin) * stride, -1);
   }
-  const int32_t* ids(int row) const { return face.data() + size_t(row - row_begin) * width; }
+  const int32_t* ids(int row) const { return face.get() + size_t(row - row_begin) * stride; }
 };
 
-// Depths are compared after rounding to float, and the lower face index wins a tie: faces are drawn in order.
-template <typename edge_t>
-inline void draw_span(const edge_t edge[3], const edge_t step[3], double depth, double depth_step, int count,
-                      int32_t face, float* nearest, int32_t* ids) {
-  const edge_t e0 = edge[0], e1 = edge[1], e2 = edge[2], s0 = step[0], s1 = step[1], s2 = step[2];
-  for (int i = 0; i < count; ++i) {
-    const edge_t at = edge_t(i);
-    const bool inside = (e0 + s0 * at >= 0) & (e1 + s1 * at >= 0) & (e2 + s2 * at >= 0);
-    const float z = float(depth + depth_step * i);
-    const bool seen = inside & (z < nearest[i]);
-    nearest[i] = seen ? z : nearest[i];
-    ids[i] = seen ? face : ids[i];
-  }
-}
+// Draws pieces, in this order, into the band. Depths are compared after rounding to float; the first of equals wins.
+void draw_pieces(const DrawnPiece* pieces, const int32_t* chosen, int64_t count, BandBuffer& band);
 
 struct MeshSetup {
-  int height = 0, width = 0;
-  std::vector<FaceForm> forms;                  // one per face
-  std::vector<std::vector<DrawnPiece>> chunks;  // in face order
+  int height, width;
+  std::unique_ptr<FaceForm[]> forms;  // one per face
+  std::vector<DrawnPiece> pieces;     // in face order
+  std::vector<int32_t> chosen;        // pieces of band 0, of band 1, ...
+  std::vector<int32_t> band_first;    // where each band's begin
 
   template <typename scalar_t>
-  void build(const scalar_t* positions, const FaceList& faces, int64_t batch, int height_px, int width_px) {
-    height = height_px;
-    width = width_px;
-    forms.resize(faces.count);
-    chunks.resize((faces.count + kSetupChunk - 1) / kSetupChunk);
-    for_each_task(int64_t(chunks.size()), [&](int64_t chunk) {
-      const int64_t end = std::min<int64_t>(faces.count, (chunk + 1) * kSetupChunk);
+  MeshSetup(const scalar_t* positions, const FaceList& faces, int64_t batch, int height_px, int width_px)
+      : height(height_px), width(width_px), forms(new FaceForm[faces.count]) {
+    const int64_t chunk_count = (faces.count + kSetupChunk - 1) / kSetupChunk;
+    std::vector<std::vector<DrawnPiece>> chunks(chunk_count);
+    for_each_task(chunk_count, [&](int64_t chunk) {
       chunks[chunk].reserve(kSetupChunk);
-      for (int64_t face = chunk * kSetupChunk; face < end; ++face) {
-        const int32_t* vertex = faces.of(batch, face);
-        Corner corners[3];
-        for (int k = 0; k < 3; ++k) corners[k] = corner_from_clip(positions + 4 * int64_t(vertex[k]), height, width);
-        if (!make_form(corners, forms[face])) continue;
-        Piece pieces[kMaxPieces];
-        const int count = make_pieces(corners, height, width, pieces);
-        for (int i = 0; i < count; ++i) chunks[chunk].push_back({pieces[i], int32_t(face)});
-      }
+      const int64_t end = std::min<int64_t>(faces.count, (chunk + 1) * kSetupChunk);
+      for (int64_t face = chunk * kSetupChunk; face < end; ++face)
+        set_up_face(positions, faces.of(batch, face), int32_t(face), chunks[chunk]);
     });
+    for (const auto& chunk : chunks) pieces.insert(pieces.end(), chunk.begin(), chunk.end());
+    sort_into_bands();
   }
 
   int64_t band_count() const { return (height + kBandRows - 1) / kBandRows; }
 
-  void draw_band(int64_t band, BandBuffer& buffer) const {
-    buffer.reset(int(band) * kBandRows, std::min(height, int(band + 1) * kBandRows), width);
-    for (const auto& chunk : chunks)
-      for (const DrawnPiece& drawn : chunk) {
-        const int begin = std::max(drawn.piece.row_min, buffer.row_begin);
-        const int end = std::min(drawn.piece.row_max + 1, buffer.row_end);
-        for (int row = begin; row < end; ++row) draw_row(drawn, row, buffer);
-      }
+  BandBuffer draw_band(int64_t band) const {
+    BandBuffer buffer(int(band) * kBandRows, std::min(height, int(band + 1) * kBandRows), width);
+    draw_pieces(pieces.data(), chosen.data() + band_first[band], band_first[band + 1] - band_first[band], buffer);
+    return buffer;
   }
 
  private:
-  void draw_row(const DrawnPiece& drawn, int row, BandBuffer& buffer) const {
-    const Piece& piece = drawn.piece;
-    const double* plane = forms[drawn.face].depth;
-    const int column = piece.column_min, count = piece.column_max - column + 1;
-    const double depth = plane[0] * (column + 0.5) + plane[1] * (row + 0.5) + plane[2];
-    double edge[3], step[3];  // integers below 2^53: exact
-    for (int k = 0; k < 3; ++k) {
-      edge[k] = double(piece.a[k] * int64_t(column) + piece.b[k] * int64_t(row) + piece.c[k]);
-      step[k] = piece.a[k];
-    }
-    const size_t at = size_t(row - buffer.row_begin) * buffer.width + column;
-    draw_span<double>(edge, step, depth, plane[0], count, drawn.face, buffer.nearest.data() + at,
-                      buffer.face.data() + at);
+  template <typename scalar_t>
+  void set_up_face(const scalar_t* positions, const int32_t* vertex, int32_t face, std::vector<DrawnPiece>& out) {
+    Corner corners[3];
+    for (int k = 0; k < 3; ++k) corners[k] = corner_from_clip(positions + 4 * int64_t(vertex[k]), height, width);
+    FaceForm& form = forms[face];
+    if (!make_form(corners, form)) return;
+    Piece made[kMaxPieces];
+    const int count = make_pieces(corners, height, width, made);
+    for (int i = 0; i < count; ++i)
+      out.push_back({made[i], face, fits_32_bits(made[i]), {form.depth[0], form.depth[1], form.depth[2]}});
+  }
+
+  static bool fits_32_bits(const Piece& piece) {
+    bool fits = true;
+    for (int k = 0; k < 3; ++k)
+      for (const int64_t column : {piece.column_min, piece.column_max + kLanes})
+        for (const int64_t row : {piece.row_min, piece.row_max + 1}) {
+          const int64_t value = piece.a[k] * column + piece.b[k] * row + piece.c[k];
+          fits &= value > -(int64_t(1) << 30) && value < (int64_t(1) << 30);
+        }
+    return fits;
+  }
+
+  void sort_into_bands() {
+    band_first.assign(band_count() + 1, 0);
+    for (const DrawnPiece& drawn : pieces)
+      for (int band = drawn.piece.row_min / kBandRows; band <= drawn.piece.row_max / kBandRows; ++band)
+        ++band_first[band + 1];
+    for (int64_t band = 0; band < band_count(); ++band) band_first[band + 1] += band_first[band];
+    chosen.resize(band_first.back());
+    std::vector<int32_t> next(band_first.begin(), band_first.end() - 1);
+    for (size_t i = 0; i < pieces.size(); ++i)
+      for (int band = pieces[i].piece.row_min / kBandRows; band <= pieces[i].piece.row_max / kBandRows; ++band)
+        chosen[next[band]++] = int32_t(i);
   }
 };
 
@@ -111,27 +119,9 @@ struct RasterOutput {
   }
 };
 
-template <typename scalar_t>
-void resolve_row(const MeshSetup& mesh, const int32_t* ids, int row, int width, const RasterOutput<scalar_t>& out) {
-  const double y = row + 0.5;
-  for (int column = 0; column < width; ++column) {
-    const int32_t face = ids[column];
-    out.face_id[column] = face;
-    double u = 0., v = 0., depth = 1., slopes[4] = {0., 0., 0., 0.};
-    if (face >= 0) {
-      const double x = column + 0.5;
-      const FaceForm& form = mesh.forms[face];
-      barycentrics_at(form, x, y, u, v);
-      depth = dot_point(form.depth, x, y);
-      if (out.derivatives) barycentric_derivatives_at(form, x, y, u, v, slopes);
-    }
-    out.barycentrics[2 * column] = scalar_t(u);
-    out.barycentrics[2 * column + 1] = scalar_t(v);
-    out.depth[column] = scalar_t(depth);
-    if (out.derivatives)
-      for (int i = 0; i < 4; ++i) out.derivatives[4 * column + i] = scalar_t(slopes[i]);
-  }
-}
+// Barycentrics and depth of one row's faces.
+void resolve_row(const FaceForm* forms, const int32_t* ids, int row, int width, const RasterOutput<float>& out);
+void resolve_row(const FaceForm* forms, const int32_t* ids, int row, int width, const RasterOutput<double>& out);
 
 // What the pixels of one face add up to in the backward pass.
 struct FaceMoments {
@@ -139,38 +129,42 @@ struct FaceMoments {
   double depth[3][2] = {};        // d depth / d (z, w) of corner j
   bool seen = false;
 
-  template <typename scalar_t>
-  void add(const double b[3], double grad_u, double grad_v, double grad_depth, const scalar_t* positions,
-           const int32_t* vertex) {
-    seen = true;
-    double g[3] = {grad_u, grad_v, 0.};
-    if (grad_depth != 0.) {
-      double z = 0., w = 0.;
-      for (int k = 0; k < 3; ++k) {
-        z += b[k] * positions[4 * int64_t(vertex[k]) + 2];
-        w += b[k] * positions[4 * int64_t(vertex[k]) + 3];
-      }
-      for (int k = 0; k < 3; ++k) {  // depth = sum b z / sum b w
-        depth[k][0] += grad_depth * b[k] / w;
-        depth[k][1] -= grad_depth * b[k] * z / (w * w);
-        g[k] += grad_depth * (positions[4 * int64_t(vertex[k]) + 2] - z / w * positions[4 * int64_t(vertex[k]) + 3]) / w;
-      }
-    }
+  // b: barycentrics, g: gradient to them.
+  OPS_INLINE void add(const double b[3], const double g[3]) {
     const double mean = g[0] * b[0] + g[1] * b[1] + g[2] * b[2];
     for (int j = 0; j < 3; ++j)
       for (int k = 0; k < 3; ++k) barycentric[j][k] += b[j] * (g[k] - mean);
   }
+
+  // depth = sum b z / sum b w: adds to g, and to the sums for z and w.
+  OPS_INLINE void add_depth(const double b[3], double grad_depth, const double z[3], const double w[3], double g[3]) {
+    const double at_z = b[0] * z[0] + b[1] * z[1] + b[2] * z[2], at_w = b[0] * w[0] + b[1] * w[1] + b[2] * w[2];
+    for (int k = 0; k < 3; ++k) {
+      depth[k][0] += grad_depth * b[k] / at_w;
+      depth[k][1] -= grad_depth * b[k] * at_z / (at_w * at_w);
+      g[k] += grad_depth * (z[k] - at_z / at_w * w[k]) / at_w;
+    }
+  }
 };
 
-// Calls visit(pixel, face) for every covered pixel. Faces are dealt to tasks in blocks; a task walks the pixels in order
-// and visits those of its own faces, so all that is summed per face is summed in raster order.
+// Calls visit(first pixel, end pixel, face) for every run of pixels of one face in a row. Faces are dealt to tasks in
+// blocks; a task walks the image in order and visits the runs of its own faces, so that whatever is summed per face is
+// summed in raster order.
 template <typename F>
-void for_each_owner(const int32_t* face_id, int64_t pixels, int64_t faces, const F& visit) {
-  constexpr int64_t block = 32;
-  const int64_t tasks = std::max<int64_t>(1, std::min<int64_t>(torch::stable::get_num_threads(), faces / block));
-  for_each_task(tasks, [&](int64_t task) {
-    for (int64_t i = 0; i < pixels; ++i)
-      if (face_id[i] >= 0 && (face_id[i] / block) % tasks == task) visit(i, face_id[i]);
+void for_each_run(const int32_t* face_id, int height, int width, const F& visit) {
+  int parts = 1;
+  while (parts < int(torch::stable::get_num_threads())) parts *= 2;
+  for_each_task(parts, [&](int64_t part) {
+    for (int64_t row = 0; row < height; ++row) {
+      const int64_t end = (row + 1) * width;
+      for (int64_t i = row * width; i < end;) {
+        const int32_t face = face_id[i];
+        int64_t run_end = i + 1;
+        while (run_end < end && face_id[run_end] == face) ++run_end;
+        if (face >= 0 && ((face >> 5) & (parts - 1)) == part) visit(i, run_end, face);
+        i = run_end;
+      }
+    }
   });
 }
 

@@ -8,16 +8,12 @@ namespace {
 template <typename scalar_t>
 void rasterize_image(const Tensor& clip_positions, const FaceList& faces, int64_t batch, int height, int width,
                      const RasterOutput<scalar_t>& out) {
-  MeshSetup mesh;
   const scalar_t* positions = data<scalar_t>(clip_positions) + batch * clip_positions.size(1) * 4;
-  mesh.build(positions, faces, batch, height, width);
+  const MeshSetup mesh(positions, faces, batch, height, width);
   for_each_task(mesh.band_count(), [&](int64_t band) {
-    BandBuffer buffer;
-    mesh.draw_band(band, buffer);
-    for (int row = buffer.row_begin; row < buffer.row_end; ++row) {
-      const int64_t pixel = (batch * height + row) * int64_t(width);
-      resolve_row(mesh, buffer.ids(row), row, width, out.at(pixel));
-    }
+    const BandBuffer buffer = mesh.draw_band(band);
+    for (int row = buffer.row_begin; row < buffer.row_end; ++row)
+      resolve_row(mesh.forms.get(), buffer.ids(row), row, width, out.at((batch * height + row) * int64_t(width)));
   });
 }
 
@@ -48,15 +44,23 @@ void rasterize_backward_image(const Tensor& clip_positions, const FaceList& face
                               const int32_t* face_id, const scalar_t* barycentrics, const scalar_t* grad_barycentrics,
                               const scalar_t* grad_depth, scalar_t* grad_positions) {
   const scalar_t* positions = data<scalar_t>(clip_positions) + batch * clip_positions.size(1) * 4;
-  const int64_t first = batch * height * int64_t(width), pixels = height * int64_t(width);
+  const int64_t first = batch * height * int64_t(width);
   std::vector<FaceMoments> moments(faces.count);
-  for_each_owner(face_id + first, pixels, faces.count, [&](int64_t i, int64_t face) {
-    const int64_t pixel = first + i;
-    const int32_t* vertex = faces.of(batch, face);
-    const double b[3] = {barycentrics[2 * pixel], barycentrics[2 * pixel + 1],
-                         1. - barycentrics[2 * pixel] - barycentrics[2 * pixel + 1]};
-    moments[face].add(b, grad_barycentrics[2 * pixel], grad_barycentrics[2 * pixel + 1],
-                      grad_depth ? double(grad_depth[pixel]) : 0., positions, vertex);
+  for_each_run(face_id + first, height, width, [&](int64_t begin, int64_t end, int32_t face) {
+    FaceMoments& sums = moments[face];
+    sums.seen = true;
+    double z[3], w[3];
+    for (int k = 0; k < 3; ++k) {
+      const scalar_t* corner = positions + 4 * int64_t(faces.of(batch, face)[k]);
+      z[k] = corner[2];
+      w[k] = corner[3];
+    }
+    for (int64_t pixel = first + begin; pixel < first + end; ++pixel) {
+      const double u = barycentrics[2 * pixel], v = barycentrics[2 * pixel + 1], b[3] = {u, v, 1. - u - v};
+      double g[3] = {double(grad_barycentrics[2 * pixel]), double(grad_barycentrics[2 * pixel + 1]), 0.};
+      if (grad_depth) sums.add_depth(b, grad_depth[pixel], z, w, g);
+      sums.add(b, g);
+    }
   });
   scatter_moments(moments, positions, faces, batch, height, width, grad_positions);
 }

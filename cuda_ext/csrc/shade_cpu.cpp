@@ -36,6 +36,24 @@ struct ShadeInputs {
     make_form(corners, out);
   }
 
+  // Labels and uv of a row; uv is left as it is where the label is 0.
+  void label_row(const int32_t* ids, const scalar_t* weights, uint8_t* labels, scalar_t* at) const {
+    for (int begin = 0, end; begin < width; begin = end) {
+      const int32_t face = ids[begin];
+      for (end = begin + 1; end < width && ids[end] == face;) ++end;
+      const uint8_t label = face < 0 ? 0 : region[face];
+      std::fill(labels + begin, labels + end, label);
+      if (label == 0) continue;
+      const int32_t* vertex = faces.of(batch, face);
+      const scalar_t *p = uv + 2 * int64_t(vertex[0]), *q = uv + 2 * int64_t(vertex[1]), *r = uv + 2 * int64_t(vertex[2]);
+      for (int i = begin; i < end; ++i) {
+        const scalar_t b0 = weights[2 * i], b1 = weights[2 * i + 1], b2 = 1 - b0 - b1;
+        at[2 * i] = b0 * p[0] + b1 * q[0] + b2 * r[0];
+        at[2 * i + 1] = b0 * p[1] + b1 * q[1] + b2 * r[1];
+      }
+    }
+  }
+
   // Taps of one pixel from its barycentrics; `face` only for the trilinear footprint.
   TapList<scalar_t> taps(const int32_t* vertex, scalar_t b0, scalar_t b1, const FaceForm* face, int column,
                          int row) const {
@@ -54,6 +72,28 @@ struct ShadeInputs {
   }
 };
 
+// Samples one row, of which labels and uv are known.
+template <typename scalar_t>
+void fetch_row(const ShadeInputs<scalar_t>& in, const FaceForm* forms, int row, const int32_t* ids,
+               const scalar_t* weights, const uint8_t* labels, const scalar_t* at, TapRow<scalar_t>& taps,
+               scalar_t* features) {
+  if (has_fast_path(in.sampler)) {
+    make_taps(in.sampler, at, labels, 0, in.width, taps);
+    fetch_taps(taps, 0, in.width, in.texels, in.channels, features);
+    return;
+  }
+  for (int column = 0; column < in.width; ++column, features += in.channels) {
+    if (labels[column] == 0) {
+      std::fill_n(features, in.channels, scalar_t(0));
+      continue;
+    }
+    const int32_t face = ids[column];
+    fetch(in.taps(in.faces.of(in.batch, face), weights[2 * column], weights[2 * column + 1],
+                  in.sampler.filter == kTrilinear ? &forms[face] : nullptr, column, row),
+          in.texels, in.channels, features);
+  }
+}
+
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> shade(const Tensor& clip_positions, const Tensor& faces,
                                                          const Tensor& vertex_uv, const Tensor& face_region,
                                                          const Tensor& texels, int64_t height, int64_t width,
@@ -67,35 +107,24 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> shade(const Tensor& clip_posi
   const Tensor barycentrics = torch::stable::new_empty(clip_positions, {batch_size, height, width, 2});
   const Tensor depth = torch::stable::new_empty(clip_positions, {batch_size, height, width});
   OPS_DISPATCH_FLOATING(clip_positions, [&] {
+    const RasterOutput<scalar_t> raster{mutable_data<int32_t>(face_id), mutable_data<scalar_t>(barycentrics),
+                                        mutable_data<scalar_t>(depth), nullptr};
     for (int64_t batch = 0; batch < batch_size; ++batch) {
       const ShadeInputs<scalar_t> in(clip_positions, faces, vertex_uv, face_region, texels, sampler, batch, int(height),
                                      int(width));
-      MeshSetup mesh;
-      mesh.build(in.positions, in.faces, batch, int(height), int(width));
-      const RasterOutput<scalar_t> raster{mutable_data<int32_t>(face_id), mutable_data<scalar_t>(barycentrics),
-                                          mutable_data<scalar_t>(depth), nullptr};
+      const MeshSetup mesh(in.positions, in.faces, batch, int(height), int(width));
       for_each_task(mesh.band_count(), [&](int64_t band) {
-        BandBuffer buffer;
-        mesh.draw_band(band, buffer);
+        const BandBuffer buffer = mesh.draw_band(band);
+        TapRow<scalar_t> taps(width);
+        const std::unique_ptr<scalar_t[]> at(new scalar_t[2 * width]());
         for (int row = buffer.row_begin; row < buffer.row_end; ++row) {
           const int64_t first = (batch * height + row) * width;
-          const int32_t* ids = buffer.ids(row);
           const RasterOutput<scalar_t> out = raster.at(first);
-          resolve_row(mesh, ids, row, int(width), out);
-          scalar_t* pixel = mutable_data<scalar_t>(features) + first * channels;
-          for (int column = 0; column < width; ++column, pixel += channels) {
-            const int32_t face = ids[column];
-            const uint8_t label = face < 0 ? 0 : in.region[face];
-            mutable_data<uint8_t>(region)[first + column] = label;
-            if (label == 0) {
-              std::fill_n(pixel, channels, scalar_t(0));
-              continue;
-            }
-            const FaceForm* form = sampler.filter == kTrilinear ? &mesh.forms[face] : nullptr;
-            fetch(in.taps(in.faces.of(batch, face), out.barycentrics[2 * column], out.barycentrics[2 * column + 1], form,
-                          column, row),
-                  in.texels, channels, pixel);
-          }
+          uint8_t* labels = mutable_data<uint8_t>(region) + first;
+          resolve_row(mesh.forms.get(), buffer.ids(row), row, int(width), out);
+          in.label_row(out.face_id, out.barycentrics, labels, at.get());
+          fetch_row(in, mesh.forms.get(), row, out.face_id, out.barycentrics, labels, at.get(), taps,
+                    mutable_data<scalar_t>(features) + first * channels);
         }
       });
     }
@@ -109,51 +138,77 @@ struct ShadeGradients {
   scalar_t *positions, *uv, *texels;                // of the inputs, may be null
 };
 
-// Adds one image to the gradients. First every pixel's taps and gradient to uv, in parallel; then sums per texel and per
-// face, each owned by one task.
+// Gradients of features to the map, and to the uv of every pixel where `grad_uv` [H, W, 2] is given.
 template <typename scalar_t>
-void shade_backward_image(const ShadeInputs<scalar_t>& in, const int32_t* ids, const scalar_t* weights,
-                          const ShadeGradients<scalar_t>& grad) {
+void features_backward(const ShadeInputs<scalar_t>& in, const int32_t* ids, const scalar_t* weights,
+                       const scalar_t* grad, scalar_t* grad_texels, scalar_t* grad_uv) {
+  const bool fast = has_fast_path(in.sampler);
   const int64_t pixels = int64_t(in.height) * in.width;
-  std::vector<TapList<scalar_t>> taps(grad.features ? pixels : 0);
-  std::vector<scalar_t> grad_uv(grad.features ? 2 * pixels : 0);
-  const bool geometry = grad.positions || grad.uv;
-  if (grad.features)
-    for_each_task(in.height, [&](int64_t row) {
-      for (int64_t i = row * in.width; i < (row + 1) * in.width; ++i) {
-        if (ids[i] < 0 || in.region[ids[i]] == 0) continue;
-        FaceForm form;
-        if (in.sampler.filter == kTrilinear) in.form(ids[i], form);
-        taps[i] = in.taps(in.faces.of(in.batch, ids[i]), weights[2 * i], weights[2 * i + 1],
-                          in.sampler.filter == kTrilinear ? &form : nullptr, int(i - row * in.width), int(row));
-        double grad_u = 0., grad_v = 0.;
-        if (geometry)
-          fetch_backward_uv(taps[i], in.texels, grad.features + i * in.channels, in.channels, grad_u, grad_v);
-        grad_uv[2 * i] = scalar_t(grad_u);
-        grad_uv[2 * i + 1] = scalar_t(grad_v);
-      }
-    });
-  if (grad.texels && grad.features) scatter_texels(taps, grad.features, in.channels, grad.texels);
-  if (!geometry) return;
+  TapRow<scalar_t> taps(fast ? pixels : 0);
+  std::vector<TapList<scalar_t>> lists(fast ? 0 : pixels);
+  const std::unique_ptr<scalar_t[]> at(new scalar_t[2 * pixels]());
+  const std::unique_ptr<uint8_t[]> labels(new uint8_t[pixels]);
+  for_each_task(in.height, [&](int64_t row) {
+    const int64_t first = row * in.width;
+    in.label_row(ids + first, weights + 2 * first, &labels[first], &at[2 * first]);
+    if (fast) {
+      make_taps(in.sampler, &at[2 * first], &labels[first], first, in.width, taps);
+      if (grad_uv)
+        fetch_taps_backward(in.sampler, taps, first, in.width, in.texels, grad + first * in.channels, in.channels,
+                            grad_uv + 2 * first);
+      return;
+    }
+    for (int64_t i = first; i < first + in.width; ++i) {
+      if (labels[i] == 0) continue;
+      FaceForm form;
+      if (in.sampler.filter == kTrilinear) in.form(ids[i], form);
+      lists[i] = in.taps(in.faces.of(in.batch, ids[i]), weights[2 * i], weights[2 * i + 1],
+                         in.sampler.filter == kTrilinear ? &form : nullptr, int(i - first), int(row));
+      if (grad_uv)
+        fetch_backward_uv(lists[i], in.texels, grad + i * in.channels, in.channels, grad_uv + 2 * i);
+    }
+  });
+  if (!grad_texels) return;
+  scatter_texels([&](int part, int parts) {
+    if (fast)
+      scatter_part(taps, pixels, grad, in.channels, part, parts, grad_texels);
+    else
+      scatter_part(lists, grad, in.channels, part, parts, grad_texels);
+  });
+}
 
+// Gradients of barycentrics, depth and of every pixel's uv to positions and vertex uv, summed per face first.
+template <typename scalar_t>
+void geometry_backward(const ShadeInputs<scalar_t>& in, const int32_t* ids, const scalar_t* weights,
+                       const scalar_t* grad_uv, const ShadeGradients<scalar_t>& grad) {
   std::vector<FaceMoments> moments(in.faces.count);
   std::vector<double> uv_sums(grad.uv ? in.faces.count * 6 : 0);
-  for_each_owner(ids, pixels, in.faces.count, [&](int64_t i, int64_t face) {
-    const int32_t* vertex = in.faces.of(in.batch, face);
-    const double b[3] = {double(weights[2 * i]), double(weights[2 * i + 1]),
-                         1. - double(weights[2 * i]) - double(weights[2 * i + 1])};
-    double g[2] = {0., 0.};
-    if (grad.barycentrics)
-      for (int k = 0; k < 2; ++k) g[k] = grad.barycentrics[2 * i + k];
-    if (grad.features) {
-      for (int axis = 0; axis < 2; ++axis) {
-        const double last = in.uv[2 * int64_t(vertex[2]) + axis], slope = grad_uv[2 * i + axis];
-        for (int k = 0; k < 2; ++k) g[k] += slope * (in.uv[2 * int64_t(vertex[k]) + axis] - last);
-        if (grad.uv)
-          for (int k = 0; k < 3; ++k) uv_sums[face * 6 + 2 * k + axis] += b[k] * slope;
-      }
+  for_each_run(ids, in.height, in.width, [&](int64_t begin, int64_t end, int32_t face) {
+    FaceMoments& sums = moments[face];
+    sums.seen = true;
+    double z[3], w[3], uv[3][2];
+    for (int k = 0; k < 3; ++k) {
+      const int64_t vertex = in.faces.of(in.batch, face)[k];
+      z[k] = in.positions[4 * vertex + 2];
+      w[k] = in.positions[4 * vertex + 3];
+      for (int axis = 0; axis < 2; ++axis) uv[k][axis] = in.uv[2 * vertex + axis];
     }
-    moments[face].add(b, g[0], g[1], grad.depth ? double(grad.depth[i]) : 0., in.positions, vertex);
+    const bool sampled = grad_uv && in.region[face] > 0;
+    for (int64_t i = begin; i < end; ++i) {
+      const double u = weights[2 * i], v = weights[2 * i + 1], b[3] = {u, v, 1. - u - v};
+      double g[3] = {0., 0., 0.};
+      if (grad.barycentrics)
+        for (int k = 0; k < 2; ++k) g[k] = grad.barycentrics[2 * i + k];
+      if (sampled)
+        for (int axis = 0; axis < 2; ++axis) {
+          const double slope = grad_uv[2 * i + axis];
+          for (int k = 0; k < 2; ++k) g[k] += slope * (uv[k][axis] - uv[2][axis]);
+          if (grad.uv)
+            for (int k = 0; k < 3; ++k) uv_sums[int64_t(face) * 6 + 2 * k + axis] += b[k] * slope;
+        }
+      if (grad.depth) sums.add_depth(b, grad.depth[i], z, w, g);
+      sums.add(b, g);
+    }
   });
   if (grad.positions)
     scatter_moments(moments, in.positions, in.faces, in.batch, in.height, in.width, grad.positions);
@@ -162,6 +217,19 @@ void shade_backward_image(const ShadeInputs<scalar_t>& in, const int32_t* ids, c
       for (int k = 0; k < 3; ++k)
         for (int axis = 0; axis < 2; ++axis)
           grad.uv[2 * int64_t(in.faces.of(in.batch, face)[k]) + axis] += scalar_t(uv_sums[face * 6 + 2 * k + axis]);
+}
+
+// Adds one image to the gradients.
+template <typename scalar_t>
+void shade_backward_image(const ShadeInputs<scalar_t>& in, const int32_t* ids, const scalar_t* weights,
+                          const ShadeGradients<scalar_t>& grad) {
+  const bool geometry = grad.positions || grad.uv;
+  std::unique_ptr<scalar_t[]> grad_uv;
+  if (grad.features) {
+    if (geometry) grad_uv.reset(new scalar_t[2 * int64_t(in.height) * in.width]);
+    features_backward(in, ids, weights, grad.features, grad.texels, grad_uv.get());
+  }
+  if (geometry) geometry_backward(in, ids, weights, grad_uv.get(), grad);
 }
 
 std::tuple<Tensor, Tensor, Tensor> shade_backward(
