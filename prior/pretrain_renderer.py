@@ -115,12 +115,19 @@ def prepare_drawing(
         crop = (crop * gain[:, None, :, None, None]).clamp(0, 1)
         tinted = (enrollment.crops * other[:, None, None, :, None, None]).clamp(0, 1)
         enrollment = Enrollment(tinted, enrollment.clip_vertices, enrollment.opening)
-    texture = prior.encode(enrollment).repeat_interleave(targets, 0)
+    textures = prior.encode(enrollment)
     buffer = gbuffer(prior.model, item.clip_vertices.flatten(0, 1))
     outer = outer_mask(prior.model, item.outer_vertices.flatten(0, 1))
     rows, columns = _around(outer, config.rows, config.columns)
     buffer = buffer.part(rows, columns)
-    images = [sample_texture(texture, buffer), buffer.inner, buffer.mouth]
+    # One person after the other: a repeated texture would cost its gradient once a frame.
+    features = torch.cat(
+        [
+            sample_texture(texture[None], buffer.frames(slice(first, first + targets)))
+            for texture, first in zip(textures, range(0, people * targets, targets), strict=True)
+        ]
+    )
+    images = [features, buffer.inner, buffer.mouth]
     images += [image[:, :, rows, columns] for image in (outer, crop.flatten(0, 1))]
     window = item.window.flatten(0, 1)
     if augment:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from cuda_ext import ops
 from render.face_model import FaceModel
 
-#: Regions where texture is drawn.
+#: The lower face: what is drawn anew and put back.
 INNER_REGIONS = ("skin_lower", "lips", "mouth_upper", "mouth_lower")
 MOUTH_REGIONS = ("lips", "mouth_upper", "mouth_lower")
 #: Widening of *outer* (sideways and down, and up) and of *paste*, px of a 256 px crop.
@@ -32,18 +32,25 @@ class GBuffer:
         uv: [B, H, W, 2] in [0, 1], origin top left; 0 where empty.
         inner: [B, 1, H, W], 1 on the lower face.
         mouth: [B, 1, H, W], 1 on the lips and inside the mouth.
+        covered: [B, 1, H, W], 1 where the model is seen at all.
         depth: [B, H, W], z / w in [-1, 1]; 1 where empty.
     """
 
     uv: torch.Tensor
     inner: torch.Tensor
     mouth: torch.Tensor
+    covered: torch.Tensor
     depth: torch.Tensor
 
     def part(self, rows: slice, columns: slice) -> "GBuffer":
         """The same of a rectangle of the crop."""
-        inner, mouth = (mask[:, :, rows, columns] for mask in (self.inner, self.mouth))
-        return GBuffer(self.uv[:, rows, columns].contiguous(), inner, mouth, self.depth[:, rows, columns])
+        inner, mouth, covered = (mask[:, :, rows, columns] for mask in (self.inner, self.mouth, self.covered))
+        return GBuffer(self.uv[:, rows, columns].contiguous(), inner, mouth, covered, self.depth[:, rows, columns])
+
+    def frames(self, chosen: slice) -> "GBuffer":
+        """The same of some of its crops."""
+        inner, mouth, covered = (mask[chosen] for mask in (self.inner, self.mouth, self.covered))
+        return GBuffer(self.uv[chosen], inner, mouth, covered, self.depth[chosen])
 
 
 def gbuffer(model: FaceModel, clip_vertices: torch.Tensor, size: int = CROP_SIZE) -> GBuffer:
@@ -58,7 +65,8 @@ def gbuffer(model: FaceModel, clip_vertices: torch.Tensor, size: int = CROP_SIZE
     uv = ops.interpolate(model.uv, raster, model.faces)
     inner = _pick(model.faces_in(*INNER_REGIONS), raster.face_id)
     mouth = _pick(model.faces_in(*MOUTH_REGIONS), raster.face_id)
-    return GBuffer(uv, inner, mouth, raster.depth)
+    covered = (raster.face_id[:, None] >= 0).float()
+    return GBuffer(uv, inner, mouth, covered, raster.depth)
 
 
 def inner_mask(model: FaceModel, clip_vertices: torch.Tensor, size: int = CROP_SIZE) -> torch.Tensor:

@@ -17,16 +17,17 @@ COLOUR_CHANNELS = 3 * COLOUR_BINS
 
 
 def sample_texture(texture: torch.Tensor, buffer: GBuffer) -> torch.Tensor:
-    """Draw a texture into crops: bilinear samples inside *inner*, 0 elsewhere.
+    """Draw a texture into crops: bilinear samples wherever the face model is seen, 0 elsewhere.
 
-    Crops have one scale, and a texel of the lower face is about a pixel there, so no mip levels are needed.
+    Crops have one scale, and a texel of the lower face is about a pixel there, so no mip levels are needed. What is
+    seen beside the lower face (jaw line, neck, cheeks) helps to fill the rest of the erased area.
 
     Args:
         texture: [1 or B, C, H', W'] float32.
         buffer: of B crops.
 
     Returns:
-        [B, C, H, W] float32, channels last; differentiable in the texture.
+        [B, C + 1, H, W] float32, the last channel 1 where the model is seen; differentiable in the texture.
     """
     sampled = ops.texture(texture, buffer.uv, filter_mode="bilinear")
-    return sampled * buffer.inner
+    return torch.cat([sampled * buffer.covered, buffer.covered], 1)

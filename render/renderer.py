@@ -1,8 +1,8 @@
 """The deferred neural renderer: a sampled neural texture and the real pixels around it become a mouth.
 
-In, per crop: texture samples inside *inner*, real pixels outside *outer* (those inside are erased here, before the
-network sees them), both masks, the log of source pixels per crop pixel, and the lower expression of a short window of
-frames. Out: rgb over all of *outer* and a matte. Colours are sRGB in [0, 1].
+In, per crop: texture samples, real pixels outside *outer* (those inside are erased here and filled smoothly from the
+rest, before the network sees them), both masks, the log of source pixels per crop pixel, and the lower expression of a
+short window of frames. Out: rgb over all of *outer* and a matte. Colours are sRGB in [0, 1].
 
 The network runs at one fixed batch size, so that the same frame gives the same bytes in any batch.
 """
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from render.face_model import FaceModel
@@ -70,8 +71,8 @@ class RenderOutput:
 class Renderer(nn.Module):
     """U-Net from texture samples and surrounding pixels to rgb and matte.
 
-    The colour is a blend of the texture's own colour channels, chosen pixel by pixel, plus a correction: detail of the
-    actor passes straight through, light and motion are what is learnt.
+    The colour is a blend of the texture's own colour channels, chosen pixel by pixel (the surroundings' colour where no
+    texture is), plus a correction: detail of the actor passes straight through, light and motion are what is learnt.
 
     Args:
         expression_size: length of a full lower expression; its first `expression_axes` are used.
@@ -98,7 +99,7 @@ class Renderer(nn.Module):
         self.condition = nn.Sequential(
             nn.Linear(window_size + 2, CONDITION_SIZE), nn.SiLU(), nn.Linear(CONDITION_SIZE, CONDITION_SIZE), nn.SiLU()
         )
-        self.unet = UNet(TEXTURE_CHANNELS + 6, COLOUR_BINS + 4, widths, CONDITION_SIZE)
+        self.unet = UNet(TEXTURE_CHANNELS + 7, COLOUR_BINS + 4, widths, CONDITION_SIZE)
 
     def forward(
         self,
@@ -113,8 +114,8 @@ class Renderer(nn.Module):
         """Draw.
 
         Args:
-            features: [B, TEXTURE_CHANNELS, H, W] texture samples, 0 outside *inner*.
-            inner: [B, 1, H, W], where texture is drawn.
+            features: [B, TEXTURE_CHANNELS + 1, H, W] of `sample_texture`; read inside *outer* only.
+            inner: [B, 1, H, W], the lower face.
             outer: [B, 1, H, W], what is erased.
             crop: [B, 3, H, W] sRGB in [0, 1]; read outside *outer* only.
             window: [B, W, E] lower expressions.
@@ -127,15 +128,38 @@ class Renderer(nn.Module):
         code = ((window - self.expression_mean) / self.expression_scale)[..., : self.expression_axes].flatten(1)
         known = torch.ones_like(log_scale) if known is None else known
         condition = self.condition(torch.cat([code * known[:, None], known[:, None], log_scale[:, None]], 1))
-        surround = torch.where(outer > 0, torch.zeros_like(crop), crop - 0.5)
+        features = features * outer
+        surround = fill_outer(crop, outer)
         scale = log_scale[:, None, None, None].expand_as(outer)
-        image = torch.cat([features, surround, inner, outer, scale], 1)
+        image = torch.cat([features, surround - 0.5, inner, outer, scale], 1)
         drawn = self.unet(image, condition)
         blend = drawn[:, :COLOUR_BINS].softmax(1)
         colours = features[:, :COLOUR_CHANNELS].unflatten(1, (COLOUR_BINS, 3))  # [B, bins, 3, H, W]
-        rgb = (blend[:, :, None] * colours).sum(1) + drawn[:, COLOUR_BINS : COLOUR_BINS + 3]
-        # Where no texture is drawn the correction stands alone: it starts at mid grey.
-        return rgb + 0.5 * (1 - inner), drawn[:, -1:] + 4 * (2 * inner - 1)
+        seen = features[:, -1:]
+        first = (blend[:, :, None] * colours).sum(1) + surround * (1 - seen)
+        return first + drawn[:, COLOUR_BINS : COLOUR_BINS + 3], drawn[:, -1:] + 4 * (2 * inner - 1)
+
+
+def fill_outer(crop: torch.Tensor, outer: torch.Tensor) -> torch.Tensor:
+    """Erase *outer* from crops [B, 3, H, W] and fill it smoothly from the pixels around (pull-push, Gortler 1996).
+
+    The pixels inside *outer* take no part. H and W are divisible by 16.
+    """
+    weight = 1 - outer
+    colour = torch.where(outer > 0, torch.zeros_like(crop), crop)
+    levels = []
+    for _ in range(4):
+        levels.append((colour, weight))
+        colour, weight = F.avg_pool2d(colour, 2), F.avg_pool2d(weight, 2)
+    for _ in range(8):
+        empty = weight <= 0
+        colour = torch.where(empty, F.avg_pool2d(colour, 3, 1, 1), colour)
+        weight = torch.where(empty, F.avg_pool2d(weight, 3, 1, 1), weight)
+    filled = colour / weight.clamp(min=1e-6)
+    for colour, weight in reversed(levels):
+        filled = F.interpolate(filled, scale_factor=2, mode="bilinear", align_corners=False)
+        filled = torch.where(weight > 0, colour / weight.clamp(min=1e-6), filled)
+    return filled
 
 
 def expression_window(

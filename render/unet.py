@@ -83,7 +83,7 @@ class UNet(nn.Module):
         self.decode = nn.ModuleList(Block(width, condition_size) for width in widths[:-1])
         self.norm = ChannelNorm(widths[0])
         self.head = nn.Conv2d(widths[0], out_channels, 3, padding=1)
-        nn.init.normal_(self.head.weight, std=0.1 / (9 * widths[0]) ** 0.5)
+        nn.init.zeros_(self.head.weight)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
 
