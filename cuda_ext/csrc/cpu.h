@@ -62,14 +62,7 @@ void for_each_task(int64_t count, const F& task) {
   });
 }
 
-// Vectors of the compiler, for loads and stores at any element's address.
-constexpr int kLanes = 16;
-typedef float FloatLanes __attribute__((vector_size(64), aligned(4)));
-typedef int32_t IntLanes __attribute__((vector_size(64), aligned(4)));
-typedef float HalfFloatLanes __attribute__((vector_size(32), aligned(4)));
-typedef double DoubleLanes __attribute__((vector_size(64), aligned(8)));  // 8 of them
-
-constexpr DoubleLanes kEightColumns = {0., 1., 2., 3., 4., 5., 6., 7.};
+constexpr int kLanes = 16;  // loops of this length become one vector operation, or a few
 
 // Faces may be shared [F, 3] or one list per image [B, F, 3].
 struct FaceList {

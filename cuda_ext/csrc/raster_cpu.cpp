@@ -5,32 +5,32 @@ namespace ops {
 namespace {
 
 // One row of a piece, 16 columns at a time; an edge's sign bit says outside.
-OPS_INLINE void draw_narrow(const DrawnPiece& drawn, int row, float* nearest, int32_t* ids) {
+OPS_INLINE void draw_narrow(const DrawnPiece& drawn, int row, float* __restrict nearest, int32_t* __restrict ids) {
   const Piece& piece = drawn.piece;
-  const IntLanes lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  IntLanes edge[3];
+  const int32_t a0 = piece.a[0], a1 = piece.a[1], a2 = piece.a[2], face = drawn.face;
+  int32_t edge[3];
   for (int k = 0; k < 3; ++k)
-    edge[k] = int32_t(piece.a[k] * int64_t(piece.column_min) + piece.b[k] * int64_t(row) + piece.c[k]) +
-              piece.a[k] * lane;
-  const double depth_row = drawn.depth[1] * (row + 0.5) + drawn.depth[2];
+    edge[k] = int32_t(piece.a[k] * int64_t(piece.column_min) + piece.b[k] * int64_t(row) + piece.c[k]);
+  const double depth_row = drawn.depth[1] * (row + 0.5) + drawn.depth[2], depth_step = drawn.depth[0];
   for (int column = piece.column_min; column <= piece.column_max; column += kLanes) {
-    const DoubleLanes x = kEightColumns + (column + 0.5);
-    const DoubleLanes low = drawn.depth[0] * x + depth_row, high = drawn.depth[0] * (x + 8.) + depth_row;
-    FloatLanes z;
-    const HalfFloatLanes halves[2] = {__builtin_convertvector(low, HalfFloatLanes),
-                                      __builtin_convertvector(high, HalfFloatLanes)};
-    __builtin_memcpy(&z, halves, sizeof(z));
-    FloatLanes& z_at = *reinterpret_cast<FloatLanes*>(nearest + column);
-    IntLanes& id_at = *reinterpret_cast<IntLanes*>(ids + column);
-    const IntLanes seen = ((edge[0] | edge[1] | edge[2]) >= 0) & (z < z_at);
-    z_at = seen ? z : z_at;
-    id_at = seen ? IntLanes{} + drawn.face : id_at;
-    for (int k = 0; k < 3; ++k) edge[k] += piece.a[k] * kLanes;
+    float* z_at = nearest + column;
+    int32_t* id_at = ids + column;
+    const double first = column + 0.5;
+    for (int i = 0; i < kLanes; ++i) {
+      const int32_t outside = (edge[0] + a0 * i) | (edge[1] + a1 * i) | (edge[2] + a2 * i);
+      const float z = float(depth_step * (first + i) + depth_row), was = z_at[i];
+      const bool seen = (outside >= 0) & (z < was);
+      z_at[i] = seen ? z : was;
+      id_at[i] = seen ? face : id_at[i];
+    }
+    edge[0] += a0 * kLanes;
+    edge[1] += a1 * kLanes;
+    edge[2] += a2 * kLanes;
   }
 }
 
 // The same for edge values of any size, held as whole numbers in double.
-OPS_INLINE void draw_wide(const DrawnPiece& drawn, int row, float* nearest, int32_t* ids) {
+OPS_INLINE void draw_wide(const DrawnPiece& drawn, int row, float* __restrict nearest, int32_t* __restrict ids) {
   const Piece& piece = drawn.piece;
   double edge[3];
   for (int k = 0; k < 3; ++k) edge[k] = double(piece.b[k] * int64_t(row) + piece.c[k]);
@@ -45,35 +45,37 @@ OPS_INLINE void draw_wide(const DrawnPiece& drawn, int row, float* nearest, int3
   }
 }
 
-template <typename scalar_t>
-OPS_INLINE void resolve_run(const FaceForm& form, int begin, int end, double y, double* u, double* v, double* z) {
-  double row[3];
-  for (int k = 0; k < 2; ++k) row[k] = form.form[k][1] * y;
-  row[2] = form.sum[1] * y;
-  const double depth_row = form.depth[1] * y;
+OPS_INLINE void resolve_run(const FaceForm& form, int begin, int end, double y, double* __restrict u,
+                            double* __restrict v, double* __restrict z) {
+  const double f0 = form.form[0][0], f1 = form.form[1][0], s = form.sum[0], d = form.depth[0];
+  const double f0_row = form.form[0][1] * y + form.form[0][2], f1_row = form.form[1][1] * y + form.form[1][2];
+  const double s_row = form.sum[1] * y + form.sum[2], d_row = form.depth[1] * y + form.depth[2];
   for (int column = begin; column < end; column += 8) {  // overruns are overwritten by the next run
-    const DoubleLanes x = kEightColumns + (column + 0.5);
-    const DoubleLanes inverse = 1. / ((form.sum[0] * x + row[2]) + form.sum[2]);
-    DoubleLanes at_u = ((form.form[0][0] * x + row[0]) + form.form[0][2]) * inverse;
-    DoubleLanes at_v = ((form.form[1][0] * x + row[1]) + form.form[1][2]) * inverse;
-    at_u = at_u < 0. ? DoubleLanes{} : (at_u > 1. ? DoubleLanes{} + 1. : at_u);
-    at_v = at_v < 0. ? DoubleLanes{} : (at_v > 1. - at_u ? 1. - at_u : at_v);
-    *reinterpret_cast<DoubleLanes*>(u + column) = at_u;
-    *reinterpret_cast<DoubleLanes*>(v + column) = at_v;
-    *reinterpret_cast<DoubleLanes*>(z + column) = (form.depth[0] * x + depth_row) + form.depth[2];
+    const double first = column + 0.5;
+    for (int i = 0; i < 8; ++i) {
+      const double x = first + i, inverse = 1. / (s * x + s_row);
+      double at_u = (f0 * x + f0_row) * inverse, at_v = (f1 * x + f1_row) * inverse;
+      at_u = at_u < 0. ? 0. : at_u;
+      at_u = at_u > 1. ? 1. : at_u;
+      at_v = at_v < 0. ? 0. : at_v;
+      at_v = at_v > 1. - at_u ? 1. - at_u : at_v;
+      u[column + i] = at_u;
+      v[column + i] = at_v;
+      z[column + i] = d * x + d_row;
+    }
   }
 }
 
 template <typename scalar_t>
 OPS_INLINE void resolve(const FaceForm* forms, const int32_t* ids, int row, int width, const RasterOutput<scalar_t>& out,
                         double* scratch) {
-  double *u = scratch, *v = u + width + 8, *z = v + width + 8;
+  double *__restrict u = scratch, *__restrict v = u + width + 8, *__restrict z = v + width + 8;
   const double y = row + 0.5;
   for (int begin = 0, end; begin < width; begin = end) {
     const int32_t face = ids[begin];
     for (end = begin + 1; end < width && ids[end] == face;) ++end;
     if (face >= 0) {
-      resolve_run<scalar_t>(forms[face], begin, end, y, u, v, z);
+      resolve_run(forms[face], begin, end, y, u, v, z);
       continue;
     }
     for (int column = begin; column < end; ++column) {
@@ -110,9 +112,9 @@ OPS_CLONES void resolve_double(const FaceForm* forms, const int32_t* ids, int ro
 
 }  // namespace
 
-OPS_CLONES void draw_pieces(const DrawnPiece* pieces, const int32_t* chosen, int64_t count, BandBuffer& band) {
+OPS_CLONES void draw_pieces(const DrawnPiece* const* pieces, int64_t count, BandBuffer& band) {
   for (int64_t i = 0; i < count; ++i) {
-    const DrawnPiece& drawn = pieces[chosen[i]];
+    const DrawnPiece& drawn = *pieces[i];
     const int begin = drawn.piece.row_min > band.row_begin ? drawn.piece.row_min : band.row_begin;
     const int end = drawn.piece.row_max + 1 < band.row_end ? drawn.piece.row_max + 1 : band.row_end;
     for (int row = begin; row < end; ++row) {

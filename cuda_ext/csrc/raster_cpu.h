@@ -37,44 +37,60 @@ struct BandBuffer {
 };
 
 // Draws pieces, in this order, into the band. Depths are compared after rounding to float; the first of equals wins.
-void draw_pieces(const DrawnPiece* pieces, const int32_t* chosen, int64_t count, BandBuffer& band);
+void draw_pieces(const DrawnPiece* const* pieces, int64_t count, BandBuffer& band);
 
-struct MeshSetup {
+// What is known of one image's mesh before drawing. Its memory is kept for the thread's next mesh: fresh pages cost more
+// than the arithmetic.
+class MeshSetup {
+ public:
   int height, width;
-  std::unique_ptr<FaceForm[]> forms;  // one per face
-  std::vector<DrawnPiece> pieces;     // in face order
-  std::vector<int32_t> chosen;        // pieces of band 0, of band 1, ...
-  std::vector<int32_t> band_first;    // where each band's begin
 
   template <typename scalar_t>
   MeshSetup(const scalar_t* positions, const FaceList& faces, int64_t batch, int height_px, int width_px)
-      : height(height_px), width(width_px), forms(new FaceForm[faces.count]) {
+      : height(height_px), width(width_px), memory_(thread_memory()) {
     const int64_t chunk_count = (faces.count + kSetupChunk - 1) / kSetupChunk;
-    std::vector<std::vector<DrawnPiece>> chunks(chunk_count);
+    if (int64_t(memory_.forms.size()) < faces.count) memory_.forms.resize(faces.count);
+    if (int64_t(memory_.chunks.size()) < chunk_count) memory_.chunks.resize(chunk_count);
     for_each_task(chunk_count, [&](int64_t chunk) {
-      chunks[chunk].reserve(kSetupChunk);
+      std::vector<DrawnPiece>& pieces = memory_.chunks[chunk];
+      pieces.clear();
       const int64_t end = std::min<int64_t>(faces.count, (chunk + 1) * kSetupChunk);
       for (int64_t face = chunk * kSetupChunk; face < end; ++face)
-        set_up_face(positions, faces.of(batch, face), int32_t(face), chunks[chunk]);
+        set_up_face(positions, faces.of(batch, face), int32_t(face), pieces);
     });
-    for (const auto& chunk : chunks) pieces.insert(pieces.end(), chunk.begin(), chunk.end());
-    sort_into_bands();
+    sort_into_bands(chunk_count);
   }
 
   int64_t band_count() const { return (height + kBandRows - 1) / kBandRows; }
 
+  const FaceForm* forms() const { return memory_.forms.data(); }
+
   BandBuffer draw_band(int64_t band) const {
     BandBuffer buffer(int(band) * kBandRows, std::min(height, int(band + 1) * kBandRows), width);
-    draw_pieces(pieces.data(), chosen.data() + band_first[band], band_first[band + 1] - band_first[band], buffer);
+    const int64_t first = memory_.band_first[band];
+    draw_pieces(memory_.chosen.data() + first, memory_.band_first[band + 1] - first, buffer);
     return buffer;
   }
 
  private:
+  struct Memory {
+    std::vector<FaceForm> forms;                  // one per face
+    std::vector<std::vector<DrawnPiece>> chunks;  // in face order
+    std::vector<const DrawnPiece*> chosen;        // for band 0, for band 1, ...
+    std::vector<int64_t> band_first, band_next;   // where each band's begin; scratch
+  };
+  Memory& memory_;
+
+  static Memory& thread_memory() {
+    thread_local Memory memory;
+    return memory;
+  }
+
   template <typename scalar_t>
   void set_up_face(const scalar_t* positions, const int32_t* vertex, int32_t face, std::vector<DrawnPiece>& out) {
     Corner corners[3];
     for (int k = 0; k < 3; ++k) corners[k] = corner_from_clip(positions + 4 * int64_t(vertex[k]), height, width);
-    FaceForm& form = forms[face];
+    FaceForm& form = memory_.forms[face];
     if (!make_form(corners, form)) return;
     Piece made[kMaxPieces];
     const int count = make_pieces(corners, height, width, made);
@@ -93,17 +109,23 @@ struct MeshSetup {
     return fits;
   }
 
-  void sort_into_bands() {
-    band_first.assign(band_count() + 1, 0);
-    for (const DrawnPiece& drawn : pieces)
-      for (int band = drawn.piece.row_min / kBandRows; band <= drawn.piece.row_max / kBandRows; ++band)
-        ++band_first[band + 1];
-    for (int64_t band = 0; band < band_count(); ++band) band_first[band + 1] += band_first[band];
-    chosen.resize(band_first.back());
-    std::vector<int32_t> next(band_first.begin(), band_first.end() - 1);
-    for (size_t i = 0; i < pieces.size(); ++i)
-      for (int band = pieces[i].piece.row_min / kBandRows; band <= pieces[i].piece.row_max / kBandRows; ++band)
-        chosen[next[band]++] = int32_t(i);
+  // Calls visit(piece, band) for all, in face order.
+  template <typename F>
+  void for_each_band(int64_t chunk_count, const F& visit) const {
+    for (int64_t chunk = 0; chunk < chunk_count; ++chunk)
+      for (const DrawnPiece& drawn : memory_.chunks[chunk])
+        for (int band = drawn.piece.row_min / kBandRows; band <= drawn.piece.row_max / kBandRows; ++band)
+          visit(drawn, band);
+  }
+
+  void sort_into_bands(int64_t chunk_count) {
+    std::vector<int64_t>&first = memory_.band_first, &next = memory_.band_next;
+    first.assign(band_count() + 1, 0);
+    for_each_band(chunk_count, [&](const DrawnPiece&, int band) { ++first[band + 1]; });
+    for (int64_t band = 0; band < band_count(); ++band) first[band + 1] += first[band];
+    next = first;
+    memory_.chosen.resize(first.back());
+    for_each_band(chunk_count, [&](const DrawnPiece& drawn, int band) { memory_.chosen[next[band]++] = &drawn; });
   }
 };
 

@@ -13,7 +13,7 @@ void rasterize_image(const Tensor& clip_positions, const FaceList& faces, int64_
   for_each_task(mesh.band_count(), [&](int64_t band) {
     const BandBuffer buffer = mesh.draw_band(band);
     for (int row = buffer.row_begin; row < buffer.row_end; ++row)
-      resolve_row(mesh.forms.get(), buffer.ids(row), row, width, out.at((batch * height + row) * int64_t(width)));
+      resolve_row(mesh.forms(), buffer.ids(row), row, width, out.at((batch * height + row) * int64_t(width)));
   });
 }
 

@@ -121,9 +121,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> shade(const Tensor& clip_posi
           const int64_t first = (batch * height + row) * width;
           const RasterOutput<scalar_t> out = raster.at(first);
           uint8_t* labels = mutable_data<uint8_t>(region) + first;
-          resolve_row(mesh.forms.get(), buffer.ids(row), row, int(width), out);
+          resolve_row(mesh.forms(), buffer.ids(row), row, int(width), out);
           in.label_row(out.face_id, out.barycentrics, labels, at.get());
-          fetch_row(in, mesh.forms.get(), row, out.face_id, out.barycentrics, labels, at.get(), taps,
+          fetch_row(in, mesh.forms(), row, out.face_id, out.barycentrics, labels, at.get(), taps,
                     mutable_data<scalar_t>(features) + first * channels);
         }
       });
