@@ -5,6 +5,8 @@
 
 from dataclasses import dataclass
 
+from omegaconf import MISSING
+
 from adapt.config import argument, option
 
 
@@ -16,6 +18,48 @@ class CheckConfig:
     audio: str | None = option(None, "audio file that is to drive the dub; checked beside the video")
     out: str | None = option(None, "folder for cast.jpg and check.json (default: print only)", "--out", "-o")
     overwrite: bool = option(False, "replace an existing output folder's files")
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Make an actor bundle from a few seconds of the actor's footage."""
+
+    footage: list[str] = argument("video files that show the actor", [])
+    out: str = option(MISSING, "actor bundle to write, such as ada.actor", "--out", "-o")
+    name: str | None = option(None, "the actor's name (default: from the bundle's file name)")
+    person: int | None = option(None, "cast number of the actor in the footage; see `adapt check`")
+    all: bool = option(False, "fit every cast member: NAME.1.actor, NAME.2.actor, …")
+    seconds: float | None = option(None, "footage to learn from, seconds; the best-covering frames are taken")
+    range: str | None = option(None, "part of each file to use, START-END in seconds")
+    steps: int = option(400, "optimiser steps")
+    minutes: float | None = option(None, "stop optimising after this many minutes")
+    consent: str | None = option(None, "JSON file with who, scope, date, expiry, reference")
+    seed: int = option(0, "seed of the choice of frames and of noise")
+    resume: bool = option(False, "go on from an interrupted fit of the same bundle")
+    overwrite: bool = option(False, "replace an existing actor bundle")
+
+
+@dataclass(frozen=True)
+class DubConfig:
+    """Re-render one or several actors' mouths in a shot to new speech; everything else stays as it was."""
+
+    video: str = argument("video file")
+    audio: str | None = argument("sound that the one person in the video is to speak", None)
+    out: str = option(MISSING, "folder for the dubbed video, report and sidecar", "--out", "-o")
+    actor: str | None = option(None, "actor bundle for --drive or for AUDIO (default: fitted from the video itself)")
+    person: int | None = option(None, "cast number of that actor in the video; see `adapt check`")
+    drive: str | None = option(None, "what moves the mouth instead of sound: source, another video, or a track file")
+    face: list[str] = option([], "ACTOR[@PERSON]=AUDIO, repeatable; ACTOR is a bundle or a cast number")
+    deliver: str | None = option(None, "sound of the result: source, or an audio file (default: the one that drives)")
+    range: str | None = option(None, "part of the video to dub, START-END in seconds")
+    mouth: float = option(1.0, "make mouth movements smaller or larger, 0.6 to 1.4")
+    audio_offset: float = option(0.0, "seconds by which the driving sound starts later than the video")
+    on_mismatch: str = option("error", "where lengths differ: error, trim, pad or hold")
+    codec: str | None = option(None, "h264, h265, ffv1 or prores (default: the source's own)")
+    quality: str = option("standard", "draft, standard or final")
+    grain: bool = option(False, "give the new mouth the source's grain")
+    fit_steps: int = option(200, "optimiser steps for a cast member without a bundle")
+    seed: int = option(0, "seed of grain and of fits")
 
 
 @dataclass(frozen=True)
@@ -32,6 +76,8 @@ class DoctorConfig:
 
 COMMANDS: dict[str, tuple[type, str]] = {
     "check": (CheckConfig, "adapt.check:main"),
+    "fit": (FitConfig, "adapt.fit_command:main"),
+    "dub": (DubConfig, "adapt.dub_command:main"),
     "inspect": (InspectConfig, "adapt.inspection:main"),
     "doctor": (DoctorConfig, "adapt.doctor:main"),
 }

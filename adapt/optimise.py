@@ -1,8 +1,8 @@
 """The optimisation of `adapt fit`: a texture and a small delta of the renderer learn one actor's frames.
 
-In: the unadapted texture, and clips with frames to learn from and held-out ones. The texture alone is optimised
-first, then the texture with the delta, by the loss that the prior was learnt with. The state that draws the held-out frames best is kept;
-where none is better than the unadapted prior, that is kept. A checkpoint resumes to the same bytes.
+In: the unadapted texture, and clips with frames to learn from and held-out ones. The texture alone is optimised first,
+then the texture with the delta, by the loss that the prior was learnt with. The state that draws the held-out frames
+best is kept; where none is better than the unadapted prior, that is kept. A checkpoint resumes to the same bytes.
 """
 
 import math
@@ -19,7 +19,6 @@ from adapt.progress import Progress
 from prior.losses import renderer_loss
 from prior.renderer_prior import RendererPrior
 from render.errors import StoreError
-from render.face_model import FaceModel
 from render.neural_texture import sample_texture
 from render.renderer import RenderInputs, render_inputs
 from render.store import load_tensors, save_tensors
@@ -102,7 +101,6 @@ class FitState:
 
 def optimise(
     prior: RendererPrior,
-    model: FaceModel,
     clips: list[FitClip],
     texture: torch.Tensor,
     steps: int,
@@ -116,7 +114,6 @@ def optimise(
 
     Args:
         prior: renderer prior; not changed.
-        model: face model of the tracks.
         clips: what to learn from and be judged on.
         texture: [1, C, H, W] the unadapted texture.
         steps: optimiser steps; the same steps, inputs and seed give the same bytes.
@@ -134,20 +131,20 @@ def optimise(
         state = FitState.load(*checkpoint)
     else:
         state = FitState(texture.clone(), new_delta(prior.renderer, seed))
-        state.unadapted_loss = _judge(prior, model, clips, state)
+        state.unadapted_loss = _judge(prior, clips, state)
         state.best_loss = state.unadapted_loss * (1 - LEAST_GAIN)
     started = time.monotonic()
     with progress.stage("fit", steps) as advance:
         advance(state.step)
         while state.step < steps:
-            _step(prior, model, clips, state, steps, seed)
+            _step(prior, clips, state, steps, seed)
             advance(1)
             if state.step % JUDGE_EVERY == 0 or state.step == steps:
-                _keep_best(state, _judge(prior, model, clips, state))
+                _keep_best(state, _judge(prior, clips, state))
             if checkpoint is not None and state.step % CHECKPOINT_EVERY == 0:
                 state.save(*checkpoint)
             if seconds_budget is not None and time.monotonic() - started > seconds_budget:
-                _keep_best(state, _judge(prior, model, clips, state))
+                _keep_best(state, _judge(prior, clips, state))
                 break
     return state
 
@@ -159,7 +156,7 @@ def _keep_best(state: FitState, loss: float) -> None:
         state.best = {name: value.detach().clone() for name, value in state.parameters.items()}
 
 
-def _step(prior: RendererPrior, model: FaceModel, clips: list[FitClip], state: FitState, steps: int, seed: int) -> None:
+def _step(prior: RendererPrior, clips: list[FitClip], state: FitState, steps: int, seed: int) -> None:
     """One Adam step on frames chosen by (seed, step) alone, so that a resumed fit goes the same way."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
     sizes = torch.tensor([float(len(clip.learn)) for clip in clips])
@@ -168,7 +165,7 @@ def _step(prior: RendererPrior, model: FaceModel, clips: list[FitClip], state: F
     adapts_network = state.step >= TEXTURE_PART * steps
     chosen = {"texture": state.texture, **(state.delta if adapts_network else {})}
     leaves = {name: value.requires_grad_() for name, value in chosen.items()}
-    loss = _loss(prior, model, clip, rows, state, generator)
+    loss = _loss(prior, clip, rows, state, generator)
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     decay = LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * state.step / steps))
     state.step += 1
@@ -191,20 +188,20 @@ def _adam(state: FitState, name: str, value: torch.Tensor, gradient: torch.Tenso
     value -= rate / (1 - 0.9 ** float(count)) * first / (corrected.sqrt() + 1e-8)
 
 
-def clip_inputs(prior: RendererPrior, model: FaceModel, clip: FitClip, rows: torch.Tensor) -> RenderInputs:
+def clip_inputs(prior: RendererPrior, clip: FitClip, rows: torch.Tensor) -> RenderInputs:
+    """What the renderer reads for rows [N] of a clip, at their own tracked motion."""
     crops = clip.crops[rows].float() / 255
-    return render_inputs(model, clip.track, clip.frames[rows], crops, prior.outer_expressions)
+    return render_inputs(prior.model, clip.track, clip.frames[rows], crops, prior.outer_expressions)
 
 
 def _loss(
     prior: RendererPrior,
-    model: FaceModel,
     clip: FitClip,
     rows: torch.Tensor,
     state: FitState,
     generator: torch.Generator | None,
 ) -> torch.Tensor:
-    inputs = clip_inputs(prior, model, clip, rows)
+    inputs = clip_inputs(prior, clip, rows)
     if generator is not None:
         noise = torch.randn(inputs.window.shape[0], 1, inputs.window.shape[2], generator=generator)
         scale = prior.renderer.expression_scale
@@ -216,13 +213,13 @@ def _loss(
     return renderer_loss(rgb, matte, inputs.crop, *masks, inputs.log_scale)["total"]
 
 
-def _judge(prior: RendererPrior, model: FaceModel, clips: list[FitClip], state: FitState) -> float:
+def _judge(prior: RendererPrior, clips: list[FitClip], state: FitState) -> float:
     """Mean loss over held-out frames, without noise."""
     total, count = 0.0, 0
     with torch.no_grad():
         for clip in clips:
             every = max(1, math.ceil(len(clip.held_out) * len(clips) / MOST_JUDGED))
             for rows in clip.held_out[::every].split(BATCH):
-                total += float(_loss(prior, model, clip, rows, state, None)) * len(rows)
+                total += float(_loss(prior, clip, rows, state, None)) * len(rows)
                 count += len(rows)
     return total / max(count, 1)

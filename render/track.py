@@ -91,6 +91,11 @@ class Track:
         homogeneous = torch.cat([points, torch.ones_like(points[..., :1])], -1)
         return homogeneous @ clip.transpose(-1, -2)
 
+    def with_crop_size(self, crop_size: int) -> "Track":
+        """The same crops at another resolution, px."""
+        scaled = self.crop_from_image * (crop_size / self.crop_size)
+        return replace(self, crop_from_image=scaled, crop_size=crop_size)
+
     def with_motion(self, lower_expression: torch.Tensor) -> "Track":
         """The same track with another lower expression [T, E_lower]."""
         return replace(self, lower_expression=lower_expression)

@@ -1,0 +1,223 @@
+"""`adapt fit`: a few seconds of an actor's footage become an actor bundle.
+
+In: footage of the actor. Each clip is tracked, frames are chosen to learn from and to be judged on
+(`adapt.enrollment`), the prior's encoder gives a first texture, `adapt.optimise` adapts it. Out: an `ActorBundle`,
+and what its contact sheet and report are drawn from.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adapt.bundle import ActorBundle
+from adapt.delta import add_delta
+from adapt.enrollment import Enrollment, choose_enrollment
+from adapt.optimise import BATCH, FitClip, FitState, clip_inputs, optimise
+from adapt.people import read_crops, track_footage
+from adapt.progress import Progress
+from prior.motion_model import LEAST_STYLE_FRAMES, mouth_style
+from prior.renderer_prior import RendererPrior, load_renderer_prior
+from prior.shipped import TERMS
+from render.errors import FitError
+from render.gbuffer import CROP_SIZE
+from render.renderer import Renderer, draw
+from render.track import Track
+from render.video import Footage
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fit, before it is written.
+
+    Attributes:
+        bundle: what is written.
+        clips: what it was learnt from and judged on.
+        unadapted: [1, C, H, W] texture before any step.
+        state: last state of the optimisation.
+    """
+
+    bundle: ActorBundle
+    clips: list[FitClip]
+    unadapted: torch.Tensor
+    state: FitState
+
+
+def adapted_renderer(prior: RendererPrior, delta: dict[str, torch.Tensor]) -> Renderer:
+    """A copy of the prior's renderer with an actor's delta added."""
+    renderer = copy.deepcopy(prior.renderer)
+    add_delta(renderer, delta)
+    return renderer.eval().requires_grad_(False)
+
+
+def fit(
+    footage: Sequence[Path],
+    name: str,
+    person: int | None = None,
+    seconds: float | None = None,
+    part: tuple[float, float] | None = None,
+    steps: int = 400,
+    minutes: float | None = None,
+    consent: dict[str, str] | None = None,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    prior: RendererPrior | None = None,
+    progress: Progress | None = None,
+) -> Fitted:
+    """Fit one actor.
+
+    Args:
+        footage: video files that show the actor.
+        name: of the actor, for people.
+        person: cast number in each file (see `adapt check`); needed where several people are seen.
+        seconds: how much footage to learn from; None for all there is.
+        part: (start, end) seconds of each file to use.
+        steps: optimiser steps. The same steps, footage and seed give the same bundle.
+        minutes: stop optimising after so many minutes.
+        consent: consent record to keep in the bundle.
+        seed: of the choice of frames and of noise.
+        checkpoint: file to save progress to.
+        resume: go on from the checkpoint if it is there.
+        prior: renderer prior; default the shipped one.
+        progress: where the bar goes.
+
+    Raises:
+        FootageError, TrackingError, FitError: the footage cannot be used; says what is missing.
+    """
+    progress = progress or Progress(silent=True)
+    prior = prior or load_renderer_prior()
+    files = [Footage(file) for file in footage]
+    names = [file.path.name for file in files]
+    command = f"adapt fit {' '.join(str(file.path) for file in files)} -o {name}.actor"
+    tracks = [track_footage(file, person, command, progress).with_crop_size(CROP_SIZE) for file in files]
+    tracks = [limit(track, part) for track in tracks]
+    enrollment = choose_enrollment(prior.model, tracks, names, seconds)
+    chosen = zip(files, tracks, enrollment.learn, enrollment.held_out, strict=True)
+    clips = [_clip(*item, progress) for item in chosen if len(item[2])]
+    texture = first_texture(prior, clips)
+    sources = [{**track.source, "frames": len(rows)} for track, rows in zip(tracks, enrollment.learn, strict=True)]
+    identity = {"sources": sources, "steps": steps, "seed": seed, "prior": prior.facts["sha256"]}
+    state = optimise(
+        prior,
+        clips,
+        texture,
+        steps,
+        seed,
+        None if minutes is None else minutes * 60,
+        (checkpoint, identity) if checkpoint else None,
+        resume,
+        progress,
+    )
+    facts = _facts(enrollment, state, seed, consent)
+    best = {key: value for key, value in state.best.items() if key != "texture"}
+    bundle = ActorBundle(
+        name,
+        state.best.get("texture", texture)[0],
+        best,
+        _style(prior, tracks, enrollment),
+        prior.facts["sha256"],
+        sources,
+        enrollment.pose_range,
+        facts,
+    )
+    return Fitted(bundle, clips, texture, state)
+
+
+def limit(track: Track, part: tuple[float, float] | None) -> Track:
+    """The same track, with confidence 0 outside `part` (seconds from the first frame)."""
+    if part is None:
+        return track
+    time = track.timestamps - track.timestamps[0]
+    inside = (time >= part[0]) & (time < part[1])
+    if not bool(inside.any()):
+        raise FitError(f"--range {part[0]}-{part[1]}: outside the footage, which is {float(time[-1]):.2f} s long")
+    return replace(track, confidence=track.confidence * inside)
+
+
+def first_texture(prior: RendererPrior, clips: Sequence[FitClip]) -> torch.Tensor:
+    """The unadapted texture [1, C, H, W], from the clip with most frames to learn from."""
+    clip = max(clips, key=lambda clip: len(clip.learn))
+    crops = clip.crops[clip.learn].float() / 255
+    return prior.encode_texture(clip.track, clip.frames[clip.learn], crops)
+
+
+def _clip(footage: Footage, track: Track, learn: torch.Tensor, held_out: torch.Tensor, progress: Progress) -> FitClip:
+    frames = torch.cat([learn, held_out])
+    crops = read_crops(footage, track, frames.tolist(), progress)
+    rows = torch.arange(len(frames))
+    return FitClip(track, frames, crops, rows[: len(learn)], rows[len(learn) :])
+
+
+def _style(prior: RendererPrior, tracks: Sequence[Track], enrollment: Enrollment) -> dict[str, torch.Tensor]:
+    """The actor's mouth style from the frames learnt from; empty where they are too few."""
+    track, rows = max(zip(tracks, enrollment.learn, strict=True), key=lambda pair: len(pair[1]))
+    learnt = torch.zeros_like(track.confidence)
+    learnt[rows] = track.confidence[rows]
+    if len(rows) < LEAST_STYLE_FRAMES:
+        return {}
+    return vars(mouth_style(replace(track, confidence=learnt), prior.model))
+
+
+def _facts(enrollment: Enrollment, state: FitState, seed: int, consent: dict[str, str] | None) -> dict[str, Any]:
+    return {
+        "seconds": round(enrollment.seconds, 3),
+        "steps": state.step,
+        "seed": seed,
+        "adapted": bool(state.best),
+        "held_out_loss": {"unadapted": state.unadapted_loss, "adapted": min(state.best_loss, state.unadapted_loss)},
+        "never_seen": enrollment.never_seen,
+        "consent": consent,
+        "terms": TERMS,
+    }
+
+
+@dataclass(frozen=True)
+class DrawnClip:
+    """Frames of one clip as a renderer drew them; N frames.
+
+    Attributes:
+        rgb: [N, 3, H, W] sRGB in [0, 1].
+        matte: [N, 1, H, W] in [0, 1].
+        inner, outer: [N, 1, H, W] masks of 0 and 1.
+    """
+
+    rgb: torch.Tensor
+    matte: torch.Tensor
+    inner: torch.Tensor
+    outer: torch.Tensor
+
+    def composed(self, real: torch.Tensor) -> torch.Tensor:
+        """The drawn mouths put onto real crops [N, 3, H, W]."""
+        return torch.lerp(real, self.rgb, self.matte)
+
+
+def draw_clip(
+    prior: RendererPrior,
+    texture: torch.Tensor,
+    delta: dict[str, torch.Tensor],
+    clip: FitClip,
+    rows: torch.Tensor,
+    advance: Callable[[int], None] = lambda count: None,
+) -> DrawnClip:
+    """Re-render rows [N] of a clip from their own tracked motion.
+
+    Args:
+        prior: renderer prior.
+        texture: [1, C, H, W].
+        delta: of the renderer; empty for the prior's own.
+        clip: where the frames are from.
+        rows: int64, rows of `clip.frames`.
+        advance: told how many frames were drawn.
+    """
+    renderer = adapted_renderer(prior, delta)
+    parts = []
+    for part in rows.split(BATCH):
+        parts.append(draw(renderer, texture, clip_inputs(prior, clip, part)))
+        advance(len(part))
+    return DrawnClip(
+        *(torch.cat([getattr(part, name) for part in parts]) for name in ("rgb", "matte", "inner", "outer"))
+    )

@@ -1,0 +1,135 @@
+"""`adapt fit` on the command line: settings → fits → bundles with contact sheet and report."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from adapt.bundle import FACTS, read_consent
+from adapt.cast import analyse
+from adapt.commands import FitConfig
+from adapt.config import ConfigError, write_config
+from adapt.contact_sheet import contact_sheet, encode_image
+from adapt.fit import Fitted, draw_clip, fit
+from adapt.metrics import psnr
+from adapt.progress import Progress
+from adapt.report import Report, encode_clip
+from prior.renderer_prior import RendererPrior, load_renderer_prior
+from render.errors import StoreError
+from render.video import Footage, timecode
+
+SHEET_ROWS = 6
+#: Held-out frames that are drawn for sheet, scores and report.
+MOST_SHOWN = 150
+
+
+def main(config: FitConfig, progress: Progress) -> None:
+    """Fit one actor, or with `all` everyone in the footage."""
+    if not config.footage:
+        raise ConfigError("missing: footage (adapt fit FOOTAGE… -o NAME.actor)")
+    out = Path(config.out)
+    if config.all and config.person is not None:
+        raise ConfigError("--all fits everyone; leave out --person")
+    prior = load_renderer_prior()
+    people: list[int | None] = [config.person]
+    if config.all:
+        people = [member.number for member in analyse(Footage(config.footage[0]), progress=progress).cast]
+    for person in people:
+        target = out.with_name(f"{out.stem}.{person}{out.suffix}") if config.all else out
+        _fit_one(config, person, target, prior, progress)
+
+
+def _fit_one(config: FitConfig, person: int | None, out: Path, prior: RendererPrior, progress: Progress) -> None:
+    if out.exists() and not (config.overwrite and (out / FACTS).is_file()):
+        raise StoreError(f"{out}: exists already; choose another name or pass --overwrite to replace an actor bundle")
+    checkpoint = out.with_name(f".{out.name}.checkpoint")
+    fitted = fit(
+        [Path(file) for file in config.footage],
+        config.name or out.stem,
+        person,
+        config.seconds,
+        parse_range(config.range),
+        config.steps,
+        config.minutes,
+        read_consent(Path(config.consent)) if config.consent else None,
+        config.seed,
+        checkpoint,
+        config.resume,
+        prior,
+        progress,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        extras = _extras(fitted, prior, Path(folder), config, progress)
+        fitted.bundle.save(out, extras, config.overwrite)
+    checkpoint.unlink(missing_ok=True)
+    _tell(fitted, out, progress)
+
+
+def parse_range(text: str | None) -> tuple[float, float] | None:
+    """`START-END` in seconds; raises `ConfigError`."""
+    if text is None:
+        return None
+    try:
+        start, end = (float(part) for part in text.split("-"))
+    except ValueError as error:
+        raise ConfigError(f"--range {text}: give START-END in seconds, such as 2.5-6") from error
+    if end <= start:
+        raise ConfigError(f"--range {text}: the end must be after the start")
+    return start, end
+
+
+def _tell(fitted: Fitted, out: Path, progress: Progress) -> None:
+    facts = fitted.bundle.facts
+    kept = "adapted" if facts["adapted"] else "adapting did not help on held-out frames: the unadapted prior is kept"
+    progress.note(f"{out}: {kept}; {facts['seconds']:.1f} s used, {facts['steps']} steps")
+    progress.note(f"never seen: {'; '.join(facts['never_seen'])}")
+    for name, value in facts["scores"].items():
+        progress.note(f"{name}: {value}")
+    progress.note(fitted.bundle.consent)
+    progress.result({"bundle": str(out), "report": str(out / "report.html"), **facts})
+
+
+def _extras(
+    fitted: Fitted, prior: RendererPrior, folder: Path, config: FitConfig, progress: Progress
+) -> dict[str, Path]:
+    """Draw the held-out frames of the longest clip, score them, and write sheet, report and settings."""
+    clip = max(fitted.clips, key=lambda clip: len(clip.held_out))
+    rows = clip.held_out[:MOST_SHOWN]
+    with progress.stage("report", 2 * len(rows)) as advance:
+        before = draw_clip(prior, fitted.unadapted, {}, clip, rows, advance)
+        after = draw_clip(prior, fitted.bundle.texture[None], fitted.bundle.delta, clip, rows, advance)
+    real = clip.crops[rows].float() / 255
+    scores = {}
+    for label, drawn in (("unadapted", before), ("adapted", after)):
+        scores[f"{label}: PSNR over the erased area, dB"] = round(float(psnr(drawn.rgb, real, drawn.outer).mean()), 2)
+    fitted.bundle.facts["scores"] = scores
+    worst = psnr(after.rgb, real, after.outer).argsort()
+    pictures = [_bytes(images) for images in (real, before.composed(real), after.composed(real))]
+    shown = worst[:: max(1, len(worst) // SHEET_ROWS)][:SHEET_ROWS].tolist()
+    times = clip.track.timestamps[clip.frames[rows]].tolist()
+    columns = ["real", "unadapted", "adapted"]
+    sheet = contact_sheet(
+        [[images[index] for images in pictures] for index in shown],
+        columns,
+        [timecode(times[index]) for index in shown],
+    )
+    (folder / "sheet.jpg").write_bytes(encode_image(sheet))
+    report = Report(f"Actor {fitted.bundle.name}")
+    report.facts({"consent": fitted.bundle.consent, "terms of the prior": fitted.bundle.facts["terms"], **scores})
+    report.facts({key: value for key, value in fitted.bundle.facts.items() if key in ("seconds", "steps", "adapted")})
+    report.section("What the footage never showed")
+    report.text("; ".join(fitted.bundle.facts["never_seen"]))
+    report.section("Held-out frames, re-rendered from their own tracked motion")
+    clips = {label: encode_clip(images, times) for label, images in zip(columns, pictures, strict=True)}
+    report.player(clips, times)
+    report.image(encode_image(sheet), "worst frames first")
+    report.section("Loss on held-out frames")
+    report.table(["step", "loss"], [(entry["step"], entry["held_out_loss"]) for entry in fitted.state.history])
+    report.write(folder / "report.html")
+    write_config(config, folder / "config.json")
+    return {path.name: path for path in sorted(folder.iterdir())}
+
+
+def _bytes(images: torch.Tensor) -> list[np.ndarray]:
+    return list((images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy())

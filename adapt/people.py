@@ -1,0 +1,82 @@
+"""One person of a video: chosen by cast number, tracked, and cut out.
+
+In: footage and a cast number, which may be left out where one person alone can be meant. Out: a `Track`, and crops.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+from adapt.cast import Analysis, analyse
+from adapt.crop import cut_crop
+from adapt.progress import Progress
+from adapt.tracking import track_landmarks
+from prior.face_model import load_face_model
+from render.errors import TrackingError
+from render.track import Track
+from render.video import Footage
+
+#: A second person with less screen time than this part of the first's is not who is meant.
+BYSTANDER_PART = 0.2
+
+
+def choose_person(analysis: Analysis, person: int | None, command: str) -> int:
+    """The cast number that is meant.
+
+    Args:
+        analysis: of the footage.
+        person: as given by the user.
+        command: what to run with `--person`, for the message.
+
+    Raises:
+        TrackingError: no face, no such person, or several who could be meant.
+    """
+    if person is not None:
+        return analysis.member(person).number
+    name = analysis.footage.path
+    if not analysis.cast:
+        raise TrackingError(f"{name}: no face was found; `adapt check` shows what is in the footage")
+    counts = [member.frame_count for member in analysis.cast]
+    if len(counts) > 1 and counts[1] > BYSTANDER_PART * counts[0]:
+        seen = ", ".join(f"{member.number}: {member.frame_count} frames" for member in analysis.cast[:6])
+        raise TrackingError(
+            f"{name}: several people ({seen}); choose one: {command} --person 1 (`adapt check` shows them)"
+        )
+    return 1
+
+
+def track_person(analysis: Analysis, person: int) -> Track:
+    """Track one cast member through the analysed footage."""
+    landmarks, confidence = analysis.landmarks(person)
+    footage = analysis.footage
+    source: dict[str, object] = {"file": footage.path.name, "sha256": footage.sha256, "person": person}
+    return track_landmarks(
+        load_face_model(),
+        torch.from_numpy(landmarks),
+        torch.from_numpy(confidence),
+        torch.from_numpy(footage.timestamps),
+        torch.from_numpy(analysis.shot_of_frame()),
+        (footage.width, footage.height),
+        source,
+    )
+
+
+def track_footage(footage: Footage, person: int | None, command: str, progress: Progress | None = None) -> Track:
+    """Analyse footage and track the one person that is meant; see `choose_person`."""
+    analysis = analyse(footage, progress=progress)
+    return track_person(analysis, choose_person(analysis, person, command))
+
+
+def read_crops(footage: Footage, track: Track, frames: Iterable[int], progress: Progress | None = None) -> torch.Tensor:
+    """Crops of some frames, uint8 [N, 3, crop_size, crop_size] sRGB, in the order given."""
+    wanted = [int(frame) for frame in frames]
+    place = {frame: row for row, frame in enumerate(wanted)}
+    crops = np.zeros((len(wanted), track.crop_size, track.crop_size, 3), np.uint8)
+    first, last = min(wanted), max(wanted)
+    progress = progress or Progress(silent=True)
+    for frame in progress.over("crops", footage.frames(first, last + 1), last + 1 - first):
+        if frame.index in place:
+            affine = track.crop_from_image[frame.index].numpy()
+            crops[place[frame.index]] = cut_crop(frame.rgb, affine, track.crop_size)
+    return torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous()
