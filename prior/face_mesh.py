@@ -28,8 +28,8 @@ SHEET_HALF_WIDTH = 3.0
 SHEET_CURVE = 0.17
 SHEET_COLUMNS = 13
 #: Rows of the sheets: height above the closed lips' line and distance out from the upper lip's inner edge, cm.
-UPPER_ROWS = ((0.9, -0.6), (0.35, -0.5), (-0.1, -0.52), (-0.45, -0.62), (-0.8, -1.7), (-1.8, -3.1), (-3.2, -3.5))
-LOWER_ROWS = ((-0.1, -2.5), (0.1, -0.95), (-0.3, -0.88), (-0.8, -0.82), (-1.5, -0.95))
+UPPER_ROWS = ((1.4, -0.8), (0.35, -0.5), (-0.1, -0.52), (-0.45, -0.62), (-0.8, -1.7), (-1.8, -3.1), (-3.2, -3.5))
+LOWER_ROWS = ((-0.1, -2.5), (0.1, -0.95), (-0.3, -0.88), (-0.8, -0.82), (-2.0, -1.1))
 #: Skirt rings: how far out sideways (share of the oval's radius), how far back (cm), share of the oval's expression.
 SKIRT_RINGS = ((0.1, 1.2, 0.7), (0.2, 3.2, 0.25))
 #: uv scale by region of the face: around the mouth, at the jaw, at the brow and above, in the skirt.
