@@ -114,7 +114,9 @@ class StreamFeed:
 
     def take(self, source: Any, shift: Fraction, notes: list[str], note_name: str) -> bool:
         """Route a stream into the output; False, with a note, where the container has no place for it."""
-        if _holds(self.output.format.name, source):
+        is_cover = source.type == "video" and source.disposition & source.disposition.attached_pic
+        is_kept = not is_cover or self.output.format.name == "mp4"
+        if is_kept and _holds(self.output.format.name, source):
             output = self.output.add_stream_from_template(source, opaque=True)
             self.streams[source.index] = CopiedStream(source, output, shift)
         elif source.type == "audio":

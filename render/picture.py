@@ -234,6 +234,27 @@ def frame_colour(frame: av.VideoFrame, path: Path) -> Colour:
     )
 
 
+def mastering_words(frame: av.VideoFrame) -> str:
+    """The frame's HDR10 mastering display and light levels as x265 parameters; empty where it has none.
+
+    Units as in ITU-T H.265, D.3.28: chromaticity in 0.00002, luminance in 0.0001 cd/m².
+    """
+    side_data: Any = frame.side_data
+    words = []
+    for item in side_data:
+        if item.type.name == "MASTERING_DISPLAY_METADATA":
+            values = np.frombuffer(item, dtype=np.int32)  # ten fractions, then whether they are set
+            fractions = values[:20:2] / np.maximum(values[1:20:2], 1)
+            (rx, ry, gx, gy, bx, by, wx, wy), (darkest, brightest) = fractions[:8] * 50_000, fractions[8:] * 10_000
+            if values[20] and values[21]:
+                points = zip("G B R WP".split(), ((gx, gy), (bx, by), (rx, ry), (wx, wy)), strict=True)
+                place = "".join(f"{name}({x:.0f},{y:.0f})" for name, (x, y) in points)
+                words.append(f"master-display={place}L({brightest:.0f},{darkest:.0f})")
+        if item.type.name == "CONTENT_LIGHT_LEVEL":
+            words.append("max-cll={},{}".format(*np.frombuffer(item, dtype=np.uint32)[:2]))
+    return ":".join(words)
+
+
 def rgb_from_frame(frame: av.VideoFrame, colour: Colour, is_exact: bool = True) -> np.ndarray:
     """Coded (not rotated) 8-bit picture, uint8 [H, W, 3]; not exact: many times faster, a few levels off."""
     return frame.reformat(

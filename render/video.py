@@ -22,7 +22,15 @@ from av.stream import Discard
 
 from render.errors import FootageError
 from render.media import audio_info, declared_end, describe_stream, open_media, short_reason, timecode
-from render.picture import Colour, Orientation, frame_colour, frame_planes, planar_format, rgb_from_frame
+from render.picture import (
+    Colour,
+    Orientation,
+    frame_colour,
+    frame_planes,
+    mastering_words,
+    planar_format,
+    rgb_from_frame,
+)
 
 # Frames looked at when the file is opened (first frame's properties, and whether it is interlaced).
 PROBE_FRAMES = 4
@@ -75,6 +83,7 @@ class Footage:
         orientation: how the coded picture is turned upright; `rotation` is its clockwise angle in degrees.
         pix_fmt: planar FFmpeg name of `Frame.planes` (`yuv420p10le`); `bit_depth`: bits per sample.
         colour: matrix, range, primaries, transfer (as tagged, and the matrix in force where the tag is silent).
+        mastering: HDR10 mastering display and light levels in x265's words, empty if there are none.
         sample_aspect: pixel width / height.
         codec, container: FFmpeg names.
         time_base: seconds per pts unit. `pts`: int64 [T], ascending. `durations`: int64 [T] in the same unit.
@@ -147,6 +156,7 @@ class Footage:
         self.orientation = Orientation.of(first, self.path)
         self.width, self.height = self.orientation.size(first.width, first.height)
         self.colour: Colour = frame_colour(first, self.path)
+        self.mastering = mastering_words(first)
         return first
 
     @property

@@ -233,7 +233,7 @@ class VideoWriter:
         if self.codec == "prores" and not becomes_yuv:
             context.colorspace = colour.matrix  # it has no "unspecified"
         if self.codec == "h265":
-            options["x265-params"] = "log-level=error"
+            options["x265-params"] = ":".join(filter(None, ["log-level=error", footage.mastering]))
             if self.path.suffix.lower() != ".mkv":
                 context.codec_tag = "hvc1"  # the only tag that Apple's players take
         context.options = options

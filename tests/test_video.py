@@ -310,3 +310,36 @@ def test_differing_sound_is_found_out(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="sound read back differs"):
         writer.close()
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_hdr_mastering_is_carried(tmp_path: Path) -> None:
+    light = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400"
+    options = {"preset": "ultrafast", "x265-params": f"log-level=error:{light}"}
+    source = make_clip(tmp_path / "hdr.mp4", frames=4, codec="libx265", pix_fmt="yuv420p10le", options=options)
+    assert Footage(source).mastering == light
+    rewritten(source, tmp_path / "out.mp4", "h265", quality="draft")
+    assert Footage(tmp_path / "out.mp4").mastering == light
+
+
+def test_subtitles_and_chapters_are_passed_on(tmp_path: Path) -> None:
+    picture_file = make_clip(tmp_path / "plain.mp4", frames=50, sounds=[Sound(seconds=2)])
+    (tmp_path / "text.srt").write_text("1\n00:00:00,500 --> 00:00:01,500\nHallo\n", encoding="utf-8")
+    source = tmp_path / "full.mkv"
+    chapter = {"id": 1, "start": 500, "end": 1500, "time_base": Fraction(1, 1000), "metadata": {"title": "Middle"}}
+    with av.open(str(source), "w") as output:
+        output.set_chapters([chapter])
+        inputs = [av.open(str(path)) for path in (picture_file, tmp_path / "text.srt")]
+        routes = [{s.index: output.add_stream_from_template(s, opaque=True) for s in i.streams} for i in inputs]
+        for container, route in zip(inputs, routes, strict=True):
+            for packet in container.demux():
+                if packet.size:
+                    packet.stream = route[packet.stream_index]
+                    output.mux(packet)
+            container.close()
+    rewritten(source, tmp_path / "out.mkv", "h264", quality="draft")
+    copy = Footage(tmp_path / "out.mkv")
+    assert [line.split()[1] for line in copy.streams] == ["video", "audio", "subtitle"]
+    assert packets(tmp_path / "out.mkv", "subtitle") == packets(source, "subtitle") == b"Hallo"
+    assert [c["metadata"]["title"] for c in copy.chapters] == ["Middle"]
+    _, writer = rewritten(source, tmp_path / "out.mp4", "h264", quality="draft")
+    assert writer.notes == ["stream 2 of full.mkv: mp4 cannot hold it; left out"]
