@@ -40,6 +40,19 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
+class PreviewConfig:
+    """Re-render a few frames of a video and a grid over mouth opening, as one picture."""
+
+    actor: str = argument("actor bundle, or `prior` for the unadapted renderer")
+    video: str = argument("video file with the actor")
+    out: str = option("preview.png", "picture to write", "--out", "-o")
+    person: int | None = option(None, "cast number of the actor in the video; see `adapt check`")
+    at: list[float] = option([], "seconds into the video, repeatable (default: frames from closed to open)")
+    jaw: list[float] = option([0.0, 0.5, 1.0], "mouth openings to hold, 0 closed to 1 widest, repeatable")
+    overwrite: bool = option(False, "replace an existing picture")
+
+
+@dataclass(frozen=True)
 class DubConfig:
     """Re-render one or several actors' mouths in a shot to new speech; everything else stays as it was."""
 
@@ -77,6 +90,7 @@ class DoctorConfig:
 COMMANDS: dict[str, tuple[type, str]] = {
     "check": (CheckConfig, "adapt.check:main"),
     "fit": (FitConfig, "adapt.fit_command:main"),
+    "preview": (PreviewConfig, "adapt.preview:main"),
     "dub": (DubConfig, "adapt.dub_command:main"),
     "inspect": (InspectConfig, "adapt.inspection:main"),
     "doctor": (DoctorConfig, "adapt.doctor:main"),
