@@ -186,7 +186,9 @@ class Trainer:
         self.prior.model = prior.model.to(device)
         self.rank, self.ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         names = sorted({clip.person for clip in prepared_clips(cache)})
-        self.validation_people = names[VALIDATION_SHARE // 2 :: VALIDATION_SHARE]
+        if len(names) < 2:
+            raise SystemExit(f"pretrain_renderer: {cache} holds {len(names)} person; at least 2 are needed")
+        self.validation_people = names[VALIDATION_SHARE // 2 :: VALIDATION_SHARE] or names[-1:]
         self.people = [name for name in names if name not in self.validation_people]
         self.step, self.seconds, self.best, self.clock = 0, 0.0, math.inf, 0.0
         parameters = dict(prior.named_parameters())
@@ -251,7 +253,7 @@ class Trainer:
         with torch.no_grad():
             for name, parameter in self.prior.named_parameters():
                 self.mean[name].lerp_(parameter, 1 - decay)
-        return {name: float(value) for name, value in losses.items()}
+        return {name: float(value.detach()) for name, value in losses.items()}
 
     def _share(self, gradients: list[torch.Tensor]) -> None:
         """Average gradients over ranks, and the clock with them: all ranks must agree on how far the run is."""

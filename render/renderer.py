@@ -223,14 +223,18 @@ def render_inputs(
     """
     lower = track.lower_expression if lower_expression is None else lower_expression
     size = crops.shape[-1]
-    buffer = gbuffer(model, track.clip_vertices(model, frames, lower[frames]), size)
-    count = len(outer_expressions)
-    repeated = frames.repeat_interleave(count)
-    fixed = track.clip_vertices(model, repeated, outer_expressions.repeat(len(frames), 1))
-    outer = outer_mask(model, fixed.unflatten(0, (len(frames), count)), size)
-    source = (
-        inner_mask(model, track.clip_vertices(model, frames), size) if lower_expression is not None else buffer.inner
-    )
+
+    def clip(frame: int, expressions: torch.Tensor) -> torch.Tensor:
+        return track.clip_vertices(model, torch.full((len(expressions),), frame), expressions)
+
+    # One frame at a time: products of another size round differently, and batches would show.
+    numbers = frames.tolist()
+    buffer = gbuffer(model, torch.cat([clip(frame, lower[frame, None]) for frame in numbers]), size)
+    outer = outer_mask(model, torch.stack([clip(frame, outer_expressions) for frame in numbers]), size)
+    source = buffer.inner
+    if lower_expression is not None:
+        own = torch.cat([clip(frame, track.lower_expression[frame, None]) for frame in numbers])
+        source = inner_mask(model, own, size)
     if window is None:
         window = expression_window(lower, track.timestamps, track.shot, frames)
     scale = log_source_scale(track.crop_from_image[frames])
