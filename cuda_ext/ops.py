@@ -16,8 +16,8 @@
 Conventions: clip space x right, y up, z in [-w, w], smaller z / w is nearer; image row 0 is the top, the centre of a
 pixel is (column + 0.5, row + 0.5); uv origin top left, texel centres at (i + 0.5) / width. Images and feature maps are
 [B, C, H, W] in channels-last memory (any memory format is accepted, channels-last is not copied); what belongs to a
-pixel of the raster is [B, H, W, K]. Tensors are float32 or float64 (feature maps on CUDA also float16), faces and
-face_id int32. A mesh's faces may be shared [F, 3] or one list per image [B, F, 3].
+pixel of the raster is [B, H, W, K]. Tensors are float32 or float64 (feature maps on CUDA also float16, beside float32
+coordinates), faces and face_id int32. A mesh's faces may be shared [F, 3] or one list per image [B, F, 3].
 
 The specification of each op is its twin in `cuda_ext.reference`. On the CPU the same inputs give the same bytes,
 whatever the number of threads; on CUDA `deterministic=True` asks for that.
@@ -184,7 +184,7 @@ def mip_stack(feature_map: Tensor) -> MipStack:
     """Halve a feature map by 2 x 2 means while both sides are even; differentiable.
 
     Args:
-        feature_map: [B or 1, C, H, W], float32 or float64.
+        feature_map: [B or 1, C, H, W], float32 or float64, on CUDA also float16.
 
     Raises:
         ValueError: wrong type or shape.
@@ -228,13 +228,14 @@ def texture(
     _check_feature_map(where, feature_map)
     texels, height, width, levels = _choose_texels(where, feature_map, filter_mode, mips)
     _check_boundary(where, boundary_mode)
-    _check_tensor(where, "uv", uv, feature_map, (None, None, None, 2))
+    coordinates = _coordinate_dtype(feature_map)
+    _check_tensor(where, "uv", uv, feature_map, (None, None, None, 2), coordinates)
     if feature_map.shape[0] not in (1, uv.shape[0]):
         raise ValueError(f"texture(): 'feature_map' has batch {feature_map.shape[0]}, 'uv' {uv.shape[0]}")
     if filter_mode == "trilinear":
         if uv_da is None:
             raise ValueError("texture(): filter_mode 'trilinear' needs 'uv_da'")
-        _check_tensor(where, "uv_da", uv_da, feature_map, (*uv.shape[:3], 4))
+        _check_tensor(where, "uv_da", uv_da, feature_map, (*uv.shape[:3], 4), coordinates)
         uv_da = uv_da.detach()
     sampled = _ops.texture(
         texels,
@@ -296,7 +297,8 @@ def shade(
     for name, value in (("vertex_uv", vertex_uv), ("feature_map", feature_map)):
         if value.shape[0] not in (1, batch):
             raise ValueError(f"{where}(): '{name}' has batch {value.shape[0]}, 'clip_positions' {batch}")
-    _check_same(where, "feature_map", feature_map, clip_positions)
+    half = feature_map.dtype == torch.float16 and clip_positions.dtype == torch.float32
+    _check_same(where, "feature_map", feature_map, clip_positions, torch.float16 if half else None)
     if face_region is None:
         face_region = torch.ones(face_count, dtype=torch.uint8, device=faces.device)
     if not isinstance(face_region, Tensor) or face_region.dtype != torch.uint8 or face_region.shape != (face_count,):
@@ -430,18 +432,26 @@ def _check_contiguous(where: str, name: str, value: Tensor) -> None:
         raise ValueError(f"{where}(): '{name}' must be contiguous, got strides {list(value.stride())}")
 
 
-def _check_tensor(where: str, name: str, value: Any, like: Tensor, shape: tuple[int | None, ...]) -> None:
+def _check_tensor(
+    where: str,
+    name: str,
+    value: Any,
+    like: Tensor,
+    shape: tuple[int | None, ...],
+    dtype: torch.dtype | None = None,
+) -> None:
     form = "[" + ", ".join("*" if size is None else str(size) for size in shape) + "]"
     fits = isinstance(value, Tensor) and value.dim() == len(shape)
     if not fits or any(want not in (None, got) for want, got in zip(shape, value.shape, strict=True)):
         raise ValueError(f"{where}(): '{name}' must be {form}, got {_describe(value)}")
-    _check_same(where, name, value, like)
+    _check_same(where, name, value, like, dtype)
     _check_contiguous(where, name, value)
 
 
-def _check_same(where: str, name: str, value: Tensor, like: Tensor) -> None:
-    if value.dtype != like.dtype:
-        raise ValueError(f"{where}(): '{name}' must be {like.dtype}, got {value.dtype}")
+def _check_same(where: str, name: str, value: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> None:
+    dtype = like.dtype if dtype is None else dtype
+    if value.dtype != dtype:
+        raise ValueError(f"{where}(): '{name}' must be {dtype}, got {value.dtype}")
     _check_device(where, name, value, like)
 
 
@@ -493,9 +503,15 @@ def _check_attributes(where: str, attributes: Any, raster: Raster, faces: Any, v
 
 
 def _check_feature_map(where: str, feature_map: Any) -> None:
-    _check_floating(where, "feature_map", feature_map, "[B or 1, C, H, W]", 4)
+    half = isinstance(feature_map, Tensor) and feature_map.dtype == torch.float16
+    if not (half and feature_map.device.type == "cuda" and feature_map.dim() == 4):
+        _check_floating(where, "feature_map", feature_map, "[B or 1, C, H, W]", 4)
     if 0 in feature_map.shape[1:]:
         raise ValueError(f"{where}(): 'feature_map' must not be empty, got {list(feature_map.shape)}")
+
+
+def _coordinate_dtype(feature_map: Tensor) -> torch.dtype:
+    return torch.float32 if feature_map.dtype == torch.float16 else feature_map.dtype
 
 
 def _check_boundary(where: str, boundary_mode: str) -> None:

@@ -166,7 +166,7 @@ OPS_INLINE int make_pieces(const Corner face[3], int height, int width, Piece ou
   return pieces;
 }
 
-OPS_INLINE double dot_point(const double form[3], double x, double y) { return form[0] * x + form[1] * y + form[2]; }
+OPS_INLINE double dot_point(const double form[3], double x, double y) { return form[0] * x + (form[1] * y + form[2]); }
 
 // Barycentrics of corners 0 and 1 at a pixel point, kept inside the triangle (rounding and snapping step over edges).
 OPS_INLINE void barycentrics_at(const FaceForm& face, double x, double y, double& u, double& v) {
