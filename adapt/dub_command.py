@@ -147,14 +147,17 @@ def make_part(
 def _in_range(track: Track, config: DubConfig) -> torch.Tensor:
     time = track.timestamps - track.timestamps[0]
     part = parse_range(config.range)
-    return torch.ones(len(time), dtype=torch.bool) if part is None else (time >= part[0]) & (time < part[1])
+    if part is None:
+        return torch.ones(len(time), dtype=torch.bool)
+    inside = (time >= part[0]) & (time < part[1])
+    if not bool(inside.any()):
+        raise DubError(f"--range {config.range}: no frame lies in it; {config.video} is {float(time[-1]):.2f} s long")
+    return inside
 
 
 def _placed(motion: Motion, track: Track, style: MouthStyle, config: DubConfig) -> tuple[torch.Tensor, torch.Tensor]:
     """The motion on the frames of the range (of the whole shot if none is given); others keep the track's own."""
     rows = torch.nonzero(_in_range(track, config)).flatten()
-    if len(rows) == 0:
-        raise DubError(f"--range {config.range}: no frame of {config.video} lies in it")
     expression, driven = track.lower_expression.clone(), torch.zeros(len(track), dtype=torch.bool)
     expression[rows], driven[rows] = motion_at(
         motion, track.timestamps[rows], style.closed, config.on_mismatch, config.audio_offset

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from adapt.synthetic_actor import babble, make_actor
+from render.track import Track
+
 
 @pytest.fixture(scope="session")
 def footage_dir() -> Path:
@@ -22,3 +25,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if "cuda" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def talking_clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Track]:
+    """1.6 seconds of the synthetic actor at 320 px, and the track she was rendered from."""
+    actor = make_actor(320)
+    times = torch.arange(40, dtype=torch.float64) / 25
+    take = actor.perform(actor.speak(babble(1.6), times), times)
+    path = tmp_path_factory.mktemp("clip") / "talking actor é.mp4"
+    actor.film(path, take)
+    return path, take

@@ -1,0 +1,133 @@
+import json
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from adapt.bundle import ActorBundle
+from adapt.cli import main
+from adapt.dub import Part, dub, part_weights
+from adapt.fit import fit
+from adapt.people import track_footage
+from adapt.report import encode_clip
+from render.errors import DubError
+from render.video import Footage
+
+
+def command(*words):
+    with pytest.raises(SystemExit) as stopped:
+        main([str(word) for word in words])
+    return stopped.value.code
+
+
+@pytest.fixture(scope="module")
+def shot(talking_clip, tmp_path_factory):
+    """24 frames of the actor, hidden by a card in 4 of them, as 4:2:0 h264, and an actor fitted on the clip."""
+    folder = tmp_path_factory.mktemp("shot")
+    frames = [frame.rgb for frame in Footage(talking_clip[0]).frames(0, 24)]
+    for index in range(10, 14):
+        frames[index] = frames[index].copy()
+        frames[index][80:270, 90:240] = (150, 120, 105)
+    path = folder / "shot.mp4"
+    # 24 frames at 23.976 per second with one long frame: times must come out as they went in.
+    times = [index * 1001 / 24000 + (0.1 if index > 17 else 0.0) for index in range(24)]
+    path.write_bytes(encode_clip(frames, times))
+    bundle = fit([talking_clip[0]], "Ada", steps=0).bundle
+    bundle.save(folder / "ada.actor")
+    return path, folder / "ada.actor"
+
+
+def part_of(path, actor):
+    track = track_footage(Footage(path), None, "adapt track")
+    bundle = ActorBundle.load(actor)
+    expression = track.lower_expression.roll(5, 0)
+    return Part(bundle, track, expression, torch.ones(len(track), dtype=torch.bool))
+
+
+def decoded(path):
+    footage = Footage(path)
+    return [frame.planes for frame in footage.frames()], footage.pts * footage.time_base
+
+
+def test_nothing_but_the_mouth_changes(shot, tmp_path):
+    path, actor = shot
+    part = part_of(path, actor)
+    covers = {}
+
+    def watch(frame, patches):
+        covers[frame.index] = patches
+
+    result = dub(Footage(path), [part], tmp_path / "a.mp4", codec="ffv1", watch=watch)
+    dub(Footage(path), [part], tmp_path / "b.mp4", codec="ffv1", batch=3)
+    before, times = decoded(path)
+    after, new_times = decoded(tmp_path / "a.mp4")
+    again, _ = decoded(tmp_path / "b.mp4")
+    assert list(times) == list(new_times)
+    assert len(after) == 24
+    for index, (old, new, other) in enumerate(zip(before, after, again, strict=True)):
+        assert all(np.array_equal(x, y) for x, y in zip(new, other, strict=True)), f"frame {index}: batch size matters"
+        changed = np.flatnonzero((old[0] != new[0]).any(1))
+        assert bool(len(changed)) == bool(covers[index])
+        if len(changed):
+            face = part.track.crop_from_image[index].numpy()
+            crop_y = face[1, 1] * changed + face[1, 2]
+            assert crop_y.min() > 40, "the upper face stays"
+    passed = [index for index, word in enumerate(result.status) if word != "dubbed"]
+    assert set(range(10, 14)) <= set(passed)
+    assert result.changed[11] == 0 and 0 < max(result.changed) < 0.5
+
+
+def test_the_blend_ramps_beside_the_gap(shot):
+    weights = part_weights(part_of(*shot))
+    assert float(weights[11]) == 0
+    assert 0 < float(weights[9]) < float(weights[8]) <= 1
+    assert float(weights[0]) == 1
+
+
+def test_a_shot_without_the_actor_is_refused(shot, tmp_path):
+    part = part_of(*shot)
+    nobody = Part(part.bundle, part.track, part.expression, torch.zeros(24, dtype=torch.bool))
+    with pytest.raises(DubError, match="in no frame can the chosen person be dubbed"):
+        dub(Footage(shot[0]), [nobody], tmp_path / "x.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_writes_a_folder_and_an_interrupt_leaves_nothing(shot, tmp_path, monkeypatch, capsys):
+    path, actor = shot
+    out = tmp_path / "out"
+    words = ["dub", path, "--actor", actor, "--drive", "source", "-o", out]
+    monkeypatch.setattr("adapt.dub_command.quality_facts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert command(*words) == 130
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    assert command(*words) == 0
+    assert {"shot.dubbed.mp4", "report.html", "sheet.jpg", "qc.json", "run.json"} == {p.name for p in out.iterdir()}
+    quality = json.loads((out / "qc.json").read_text())
+    assert quality["frames"] == 24 and quality["not_dubbed"][0]["frames"][0] <= 10
+    with av.open(str(out / "shot.dubbed.mp4")) as container:
+        assert container.metadata["comment"].startswith("altered video")
+    run = json.loads((out / "run.json").read_text())
+    assert run["actors"][0]["consent"] == "consent: not recorded"
+    capsys.readouterr()
+    assert command(*words) == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--actor", "ACTOR"], "say what moves the mouth by one of AUDIO, --drive or --face"),
+        (["--actor", "nobody.actor", "--drive", "source"], "not an actor bundle"),
+        (["--actor", "ACTOR", "--drive", "source", "--person", "7"], "no person 7"),
+        (["--actor", "ACTOR", "--drive", "source", "--mouth", "9"], "0.6 to 1.4"),
+        (["--actor", "ACTOR", "--drive", "source", "--range", "8-9"], "no frame lies in it"),
+        (["--face", "ACTOR"], "give ACTOR=AUDIO"),
+    ],
+)
+def test_wrong_input_is_one_line(shot, tmp_path, capsys, words, message):
+    words = [str(shot[1]) if word == "ACTOR" else word for word in words]
+    assert command("dub", shot[0], *words, "-o", tmp_path / "out") == 1
+    error = capsys.readouterr().err.strip()
+    assert message in error and len([line for line in error.splitlines() if "adapt:" in line]) == 1
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,99 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from adapt.bundle import ActorBundle
+from adapt.cli import main
+from adapt.fit import draw_clip, fit
+from adapt.optimise import FitState, optimise
+from adapt.report import encode_clip
+from prior.renderer_prior import load_renderer_prior
+from render.errors import StoreError
+
+
+def command(*words):
+    with pytest.raises(SystemExit) as stopped:
+        main([str(word) for word in words])
+    return stopped.value.code
+
+
+@pytest.fixture(scope="module")
+def fitted(talking_clip):
+    return fit([talking_clip[0]], "Ada", steps=2)
+
+
+def test_a_fit_draws_a_mouth_where_there_was_a_hole(fitted):
+    """The worst that could be drawn is mid grey: held-out frames must be far nearer to the real ones than that."""
+    prior, clip = load_renderer_prior(), fitted.clips[0]
+    rows = clip.held_out[:4]
+    drawn = draw_clip(prior, fitted.unadapted, {}, clip, rows)
+    real = clip.crops[rows].float() / 255
+    error = ((drawn.rgb - real).abs() * drawn.outer).sum()
+    grey = ((0.5 - real).abs() * drawn.outer).sum()
+    assert float(error) < 0.5 * float(grey)
+    assert float((drawn.composed(real) - real).abs().mul(1 - drawn.outer).max()) == 0
+
+
+def test_same_steps_same_state_and_a_resumed_fit_too(fitted, tmp_path, monkeypatch):
+    prior, clips = load_renderer_prior(), fitted.clips
+    monkeypatch.setattr("adapt.optimise.CHECKPOINT_EVERY", 2)
+    whole = optimise(prior, clips, fitted.unadapted, 4, seed=3)
+    checkpoint = (tmp_path / "checkpoint", {"fit": 1})
+
+    class Killed(Exception):
+        pass
+
+    def killed(*arguments):
+        if arguments[2].step == 3:
+            raise Killed
+        return step(*arguments)
+
+    from adapt import optimise as module
+
+    step = module._step
+    monkeypatch.setattr(module, "_step", killed)
+    with pytest.raises(Killed):
+        optimise(prior, clips, fitted.unadapted, 4, seed=3, checkpoint=checkpoint)
+    monkeypatch.setattr(module, "_step", step)
+    resumed = optimise(prior, clips, fitted.unadapted, 4, seed=3, checkpoint=checkpoint, resume=True)
+    assert resumed.step == whole.step == 4
+    for name, value in whole.parameters.items():
+        assert torch.equal(value, resumed.parameters[name]), name
+    with pytest.raises(StoreError, match="of another fit"):
+        FitState.load(checkpoint[0], {"fit": 2})
+
+
+def test_the_command_writes_a_bundle_and_refuses_to_replace_it(talking_clip, tmp_path, capsys):
+    consent = tmp_path / "consent.json"
+    consent.write_text('{"who": "Ada", "scope": "tests"}')
+    out = tmp_path / "ada.actor"
+    words = ["fit", talking_clip[0], "-o", out, "--steps", 1, "--consent", consent]
+    assert command(*words, "--json") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    result = next(line for line in lines if line["event"] == "result")
+    assert result["steps"] == 1 and result["scores"]
+    bundle = ActorBundle.load(out, load_renderer_prior().facts["sha256"])
+    assert bundle.consent == "who: Ada; scope: tests"
+    assert bundle.sources[0]["file"] == talking_clip[0].name
+    assert {"sheet.jpg", "report.html", "config.json"} <= {path.name for path in out.iterdir()}
+    size = sum(path.stat().st_size for path in out.iterdir())
+    assert (out / "actor.safetensors").stat().st_size < 6e6 and size < 8e6
+    assert not list(tmp_path.glob(".*")), "no checkpoint or half-written folder is left"
+    assert command(*words) == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("what", "message"), [("noise", "no face was found"), ("text", "not a video")])
+def test_bad_footage_is_one_line(what, message, tmp_path, capsys):
+    path = tmp_path / "bad.mp4"
+    if what == "text":
+        path.write_text("hello " * 50)
+    else:
+        pictures = np.random.default_rng(0).integers(0, 255, (5, 120, 160, 3), dtype=np.uint8)
+        path.write_bytes(encode_clip(pictures, [index / 25 for index in range(5)]))
+    assert command("fit", path, "-o", tmp_path / "x.actor") == 1
+    error = capsys.readouterr().err.strip()
+    assert message in error and len([line for line in error.splitlines() if "adapt:" in line]) == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["bad.mp4"]
