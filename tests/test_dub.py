@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -78,8 +79,10 @@ def test_nothing_but_the_mouth_changes(shot, tmp_path):
     assert result.changed[11] == 0 and 0 < max(result.changed) < 0.5
 
 
-def test_the_blend_ramps_beside_the_gap(shot):
-    weights = part_weights(part_of(*shot))
+def test_the_blend_ramps_beside_a_gap_within_a_shot(shot):
+    part = part_of(*shot)
+    whole = replace(part, track=replace(part.track, shot=torch.zeros(24, dtype=torch.int32)))
+    weights = part_weights(whole)
     assert float(weights[11]) == 0
     assert 0 < float(weights[9]) < float(weights[8]) <= 1
     assert float(weights[0]) == 1
