@@ -24,7 +24,7 @@ from prior.renderer_prior import RendererPrior, load_renderer_prior
 from prior.shipped import TERMS
 from render.errors import FitError
 from render.gbuffer import CROP_SIZE
-from render.renderer import Renderer, draw
+from render.renderer import Renderer, draw, fast_renderer
 from render.track import Track
 from render.video import Footage
 
@@ -47,10 +47,10 @@ class Fitted:
 
 
 def adapted_renderer(prior: RendererPrior, delta: dict[str, torch.Tensor]) -> Renderer:
-    """A copy of the prior's renderer with an actor's delta added."""
+    """A copy of the prior's renderer with an actor's delta added, ready to draw."""
     renderer = copy.deepcopy(prior.renderer)
     add_delta(renderer, delta)
-    return renderer.eval().requires_grad_(False)
+    return fast_renderer(renderer)
 
 
 def fit(
