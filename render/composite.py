@@ -102,20 +102,18 @@ def composite(
     steps = plane_steps(footage.pix_fmt)
     for number, (channel, step) in enumerate(zip(channels, steps, strict=False)):
         result[number] = planes[number].copy()
-        _blend(box.of(result[number], *step), channel, matte, step)
+        _blend(box.of(result[number], *step), channel, matte, step, (1 << footage.bit_depth) - 1)
     return result
 
 
-def _blend(window: np.ndarray, channel: np.ndarray, matte: np.ndarray, step: tuple[int, int]) -> None:
-    """Blend a channel at luma resolution into a window of a plane, in place."""
+def _blend(window: np.ndarray, channel: np.ndarray, matte: np.ndarray, step: tuple[int, int], top: int) -> None:
+    """Blend a channel at luma resolution into a window of a plane whose samples end at `top`, in place."""
     weighted = channel * matte
     touched = matte > 0
     if step != (1, 1):
         touched = _any_in_cell(touched, step)
         weighted, matte = _at_chroma(weighted, step), _at_chroma(matte, step)
-    blended = np.rint(window * (1 - matte) + weighted)
-    top = np.iinfo(window.dtype).max if window.dtype == np.uint8 else None
-    np.clip(blended, 0, top, out=blended)
+    blended = np.clip(np.rint(window * (1 - matte) + weighted), 0, top)
     window[touched] = blended[touched].astype(window.dtype)
 
 

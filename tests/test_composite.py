@@ -188,3 +188,11 @@ def test_grain_is_that_of_the_surroundings(tmp_path: Path) -> None:
     assert changed_outside(footage, planes, grained, [patch]) == 0
     quiet = composite(footage, planes, patch, Grain(0.2, 0.0), (7, 3))
     assert np.array_equal(quiet[0], plain[0])
+
+
+def test_samples_stay_within_their_depth(tmp_path: Path) -> None:
+    footage = footage_of("10 bit", tmp_path, frames=1, context={"color_range": 2})
+    planes = next(footage.frames()).planes
+    patch = Patch(np.ones((SIZE, SIZE, 3), np.float32), disc(), similarity(*TURNED))
+    result = composite(footage, planes, patch, Grain(30.0, 0.0), (1, 0))
+    assert max(plane.max() for plane in result) == 1023 and changed_outside(footage, planes, result, [patch]) == 0
