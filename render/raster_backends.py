@@ -1,8 +1,9 @@
 """Other rasterizers behind the interface of `cuda_ext.ops.rasterize`: nvdiffrast and PyTorch3D, where installed.
 
 In: clip-space vertices and faces; out: an `ops.Raster` in this project's conventions (row 0 at the top, face_id −1
-where empty, barycentrics of vertices 0 and 1), differentiable as far as the backend is. Both are optional, built from source
-by the user, and imported when first asked for. nvdiffrast runs on CUDA only and is licensed for non-commercial use.
+where empty, barycentrics of vertices 0 and 1), differentiable as far as the backend is. Both are optional, built from
+source by the user, and imported when first asked for. nvdiffrast runs on CUDA only and is licensed for non-commercial
+use.
 """
 
 from functools import lru_cache
