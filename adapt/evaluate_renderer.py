@@ -35,7 +35,7 @@ GAP_SECONDS = 2.0
 #: For clips too short for that: seconds of enrollment and of gap.
 SHORT = (2.0, 1.0)
 #: Held-out frames of a clip: runs of neighbours, so that flicker can be measured.
-RUNS, RUN_FRAMES = 6, 5
+RUNS, RUN_FRAMES = 4, 5
 TEXTURE_RATE = 5e-3
 TEXTURE_BATCH = 4
 BOOTSTRAP_ROUNDS = 2000

@@ -192,7 +192,7 @@ class Trainer:
         self.people = [name for name in names if name not in self.validation_people]
         self.step, self.seconds, self.best, self.clock = 0, 0.0, math.inf, 0.0
         parameters = dict(prior.named_parameters())
-        self.optimiser = torch.optim.Adam(parameters.values(), config.learning_rate, betas=(0.9, 0.99))
+        self.optimiser = torch.optim.Adam(parameters.values(), config.learning_rate, betas=(0.9, 0.99), eps=1e-10)
         if not self._resume():
             start_prior(cache, self.prior, self.people)
             self.mean = {name: value.detach().clone() for name, value in parameters.items()}

@@ -77,13 +77,17 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(
             nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in zip(widths, widths[1:], strict=False)
         )
+        # Each level's stream starts at unit scale: without that it grows from level to level until the last norm has
+        # no gradient left.
+        self.down_norm = nn.ModuleList(ChannelNorm(width) for width in widths[1:])
+        self.up_norm = nn.ModuleList(ChannelNorm(width) for width in widths[:-1])
         self.encode = nn.ModuleList(Block(width, condition_size) for width in widths[1:])
         self.bottom = Block(widths[-1], condition_size)
         self.up = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in zip(widths, widths[1:], strict=False))
         self.decode = nn.ModuleList(Block(width, condition_size) for width in widths[:-1])
         self.norm = ChannelNorm(widths[0])
         self.head = nn.Conv2d(widths[0], out_channels, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
+        nn.init.normal_(self.head.weight, std=0.02 / (9 * widths[0]) ** 0.5)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
 
@@ -95,11 +99,11 @@ class UNet(nn.Module):
     def _image(self, x: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
         x = self.stem(x)
         skips = []
-        for down, encode in zip(self.down, self.encode, strict=True):
+        for down, norm, encode in zip(self.down, self.down_norm, self.encode, strict=True):
             skips.append(x)
-            x = encode(down(x), condition)
+            x = encode(norm(down(x)), condition)
         x = self.bottom(x, condition)
-        for up, decode in zip(reversed(self.up), reversed(self.decode), strict=True):
-            x = F.interpolate(up(x), scale_factor=2, mode="bilinear", align_corners=False) + skips.pop()
+        for up, norm, decode in zip(*(reversed(part) for part in (self.up, self.up_norm, self.decode)), strict=True):
+            x = F.interpolate(norm(up(x)), scale_factor=2, mode="bilinear", align_corners=False) + skips.pop()
             x = decode(x, condition)
         return self.head(F.silu(self.norm(x)))
