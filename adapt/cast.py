@@ -37,6 +37,9 @@ RESUMED_BONUS = 4.0
 # Frames within which, and shared part of the boxes with which, a lost face counts as resumed.
 RESUMED_FRAMES = 50
 RESUMED_OVERLAP = 0.3
+# A run shorter than this, in frames, whose median confidence is below this, is not a face.
+DOUBTFUL_FRAMES = 25
+DOUBTFUL_CONFIDENCE = 0.95
 # A likeness no clustering can make up for: two faces in one frame are two people.
 TWO_PEOPLE = -1e4
 
@@ -206,7 +209,10 @@ def _sight(run: Run, frame: Frame, face: Face, layout: LandmarkLayout, landmark_
 
 
 def gather_cast(runs: list[Run]) -> tuple[CastMember, ...]:
-    """Cluster runs into people (average linkage on their likeness), most frames first."""
+    """Cluster runs into people (average linkage on their likeness), most frames first; doubtful runs are left out."""
+    runs = [
+        run for run in runs if len(run.frames) >= DOUBTFUL_FRAMES or np.median(run.confidence) >= DOUBTFUL_CONFIDENCE
+    ]
     if not runs:
         return ()
     labels = np.ones(1, int)

@@ -151,7 +151,8 @@ def evaluate_reels(clips: Sequence[Clip], reels: int, seed: int, backend: MediaP
                     "false_cuts": sum(starts[index] < cut < starts[index + 1] for cut in cuts),
                 }
             )
-        print(f"reel {reel}: {len(analysis.cast)} members, {len(pieces)} pieces, right so far {_part(records):.4f}")
+        wrong = [record["file"] for record in records if record["reel"] == reel and not record["right"]]
+        print(f"reel {reel}: {len(analysis.cast)} members, {len(pieces)} pieces, wrong {wrong}", flush=True)
     return records
 
 

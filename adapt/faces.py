@@ -18,8 +18,10 @@ from render.video import Frame
 # Frames from one look at the whole picture to the next, and to the next that also looks for small faces.
 LOOK_EVERY = 6
 LOOK_CLOSELY_EVERY = 24
-# Two boxes that share this much of the smaller one are the same face.
+# Two boxes that share this much of the smaller one are the same face; less where one is half the other's height, or
+# smaller: it is then a part of the larger face, or of the hair, taken for a face.
 SAME_FACE = 0.4
+PART_OF_FACE = 0.1
 # Height to which a face is shrunk before its sharpness is measured.
 SHARPNESS_PX = 160
 
@@ -122,8 +124,12 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def is_known(face: Face, others: Iterable[Face]) -> bool:
-    """Whether a face is one of the others, by its box."""
-    return any(overlap(face.box, other.box) > SAME_FACE for other in others)
+    """Whether a face is one of the others, or a part of one, by its box."""
+    for other in others:
+        ratio = min(face.height, other.height) / max(face.height, other.height)
+        if overlap(face.box, other.box) > (SAME_FACE if ratio > 0.5 else PART_OF_FACE):
+            return True
+    return False
 
 
 def follow_faces(

@@ -40,7 +40,7 @@ TILE = 384
 TILE_OVERLAP = 96
 # Least confidence of a face that is followed, and of one that is found anew; of a detector's proposal.
 LEAST_CONFIDENCE = 0.5
-LEAST_NEW_CONFIDENCE = 0.9
+LEAST_NEW_CONFIDENCE = 0.95
 LEAST_DETECTION = 0.4
 LEAST_FACE_PX = 24.0
 

@@ -74,5 +74,5 @@ def _is_cut(before: list[np.ndarray], after: list[np.ndarray]) -> bool:
     neighbours = [difference(a, b) for chain in (before, after) for a, b in zip(chain, chain[1:], strict=False)]
     if neighbours and step < LEAST_RATIO * max(min(neighbours), float(np.median(neighbours))):
         return False
-    # A flash: what follows resembles what was before.
-    return all(difference(before[-1], picture) > 0.5 * step for picture in after)
+    # Where a flash begins and where it ends, something before resembles something after.
+    return all(difference(old, new) > 0.5 * step for old in before for new in after)
