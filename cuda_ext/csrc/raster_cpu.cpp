@@ -52,16 +52,14 @@ OPS_INLINE void resolve_run(const FaceForm& form, int begin, int end, double y, 
   const double s_row = form.sum[1] * y + form.sum[2], d_row = form.depth[1] * y + form.depth[2];
   for (int column = begin; column < end; column += 8) {  // overruns are overwritten by the next run
     const double first = column + 0.5;
+    double *u_at = u + column, *v_at = v + column, *z_at = z + column;
     for (int i = 0; i < 8; ++i) {
       const double x = first + i, inverse = 1. / (s * x + s_row);
-      double at_u = (f0 * x + f0_row) * inverse, at_v = (f1 * x + f1_row) * inverse;
-      at_u = at_u < 0. ? 0. : at_u;
-      at_u = at_u > 1. ? 1. : at_u;
-      at_v = at_v < 0. ? 0. : at_v;
-      at_v = at_v > 1. - at_u ? 1. - at_u : at_v;
-      u[column + i] = at_u;
-      v[column + i] = at_v;
-      z[column + i] = d * x + d_row;
+      const double at_u = std::min(std::max((f0 * x + f0_row) * inverse, 0.), 1.);
+      const double at_v = std::min(std::max((f1 * x + f1_row) * inverse, 0.), 1. - at_u);
+      u_at[i] = at_u;
+      v_at[i] = at_v;
+      z_at[i] = d * x + d_row;
     }
   }
 }
@@ -78,18 +76,16 @@ OPS_INLINE void resolve(const FaceForm* forms, const int32_t* ids, int row, int 
       resolve_run(forms[face], begin, end, y, u, v, z);
       continue;
     }
-    for (int column = begin; column < end; ++column) {
-      u[column] = v[column] = 0.;
-      z[column] = 1.;
-    }
+    std::fill(u + begin, u + end, 0.);
+    std::fill(v + begin, v + end, 0.);
+    std::fill(z + begin, z + end, 1.);
   }
-  for (int column = 0; column < width; ++column) {
-    out.face_id[column] = ids[column];
-    out.depth[column] = scalar_t(z[column]);
-  }
-  for (int column = 0; column < width; ++column) {
-    out.barycentrics[2 * column] = scalar_t(u[column]);
-    out.barycentrics[2 * column + 1] = scalar_t(v[column]);
+  std::copy_n(ids, width, out.face_id);
+  scalar_t *__restrict depth = out.depth, *__restrict weights = out.barycentrics;
+  for (int64_t column = 0; column < width; ++column) depth[column] = scalar_t(z[column]);
+  for (int64_t column = 0; column < width; ++column) {
+    weights[2 * column] = scalar_t(u[column]);
+    weights[2 * column + 1] = scalar_t(v[column]);
   }
   if (!out.derivatives) return;
   for (int column = 0; column < width; ++column) {

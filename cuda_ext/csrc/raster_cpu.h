@@ -158,6 +158,15 @@ struct FaceMoments {
       for (int k = 0; k < 3; ++k) barycentric[j][k] += b[j] * (g[k] - mean);
   }
 
+  // What a run of its pixels adds up to.
+  void add(const FaceMoments& run) {
+    seen = true;
+    for (int j = 0; j < 3; ++j) {
+      for (int k = 0; k < 3; ++k) barycentric[j][k] += run.barycentric[j][k];
+      for (int k = 0; k < 2; ++k) depth[j][k] += run.depth[j][k];
+    }
+  }
+
   // depth = sum b z / sum b w: adds to g, and to the sums for z and w.
   OPS_INLINE void add_depth(const double b[3], double grad_depth, const double z[3], const double w[3], double g[3]) {
     const double at_z = b[0] * z[0] + b[1] * z[1] + b[2] * z[2], at_w = b[0] * w[0] + b[1] * w[1] + b[2] * w[2];

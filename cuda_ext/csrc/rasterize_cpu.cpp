@@ -47,8 +47,7 @@ void rasterize_backward_image(const Tensor& clip_positions, const FaceList& face
   const int64_t first = batch * height * int64_t(width);
   std::vector<FaceMoments> moments(faces.count);
   for_each_run(face_id + first, height, width, [&](int64_t begin, int64_t end, int32_t face) {
-    FaceMoments& sums = moments[face];
-    sums.seen = true;
+    FaceMoments sums;  // of the run, in registers
     double z[3], w[3];
     for (int k = 0; k < 3; ++k) {
       const scalar_t* corner = positions + 4 * int64_t(faces.of(batch, face)[k]);
@@ -61,6 +60,7 @@ void rasterize_backward_image(const Tensor& clip_positions, const FaceList& face
       if (grad_depth) sums.add_depth(b, grad_depth[pixel], z, w, g);
       sums.add(b, g);
     }
+    moments[face].add(sums);
   });
   scatter_moments(moments, positions, faces, batch, height, width, grad_positions);
 }

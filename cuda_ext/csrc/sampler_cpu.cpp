@@ -7,18 +7,27 @@ namespace ops {
 namespace {
 
 template <typename scalar_t>
-OPS_INLINE void make(const Sampler& sampler, const scalar_t* uv, const uint8_t* keep, int64_t first, int64_t count,
-                     TapRow<scalar_t>& taps) {
-  int32_t *texel = taps.texel.get() + first, *right = taps.right.get() + first, *down = taps.down.get() + first;
-  scalar_t *fx = taps.fx.get() + first, *fy = taps.fy.get() + first;
-  const int width = sampler.width, height = sampler.height;
-  for (int64_t i = 0; i < count; ++i) {
-    const Taps<scalar_t> at = bilinear_taps(uv[2 * i], uv[2 * i + 1], height, width, kClamp);
-    texel[i] = at.offset[0];
-    right[i] = at.offset[1] - at.offset[0];
-    down[i] = at.offset[2] - at.offset[0];
-    fx[i] = at.fx;
-    fy[i] = at.fy;
+OPS_INLINE void make(const Sampler& sampler, const scalar_t* __restrict uv, const uint8_t* keep, int64_t first,
+                     int64_t count, TapRow<scalar_t>& taps) {
+  int32_t* __restrict texel = taps.texel.get() + first;
+  int32_t* __restrict right = taps.right.get() + first;
+  int32_t* __restrict down = taps.down.get() + first;
+  scalar_t* __restrict fx = taps.fx.get() + first;
+  scalar_t* __restrict fy = taps.fy.get() + first;
+  const int32_t width = sampler.width, last_x = sampler.width - 1, last_y = sampler.height - 1;
+  const scalar_t scale_x = sampler.width, scale_y = sampler.height;
+  for (int64_t i = 0; i < count; ++i) {  // bilinear_taps() with clamp, in a form that vectorises
+    const scalar_t x = finite_coordinate(uv[2 * i] * scale_x - scalar_t(0.5));
+    const scalar_t y = finite_coordinate(uv[2 * i + 1] * scale_y - scalar_t(0.5));
+    const scalar_t floor_x = std::floor(x), floor_y = std::floor(y);
+    const int32_t ix = int32_t(floor_x), iy = int32_t(floor_y);
+    const int32_t x0 = std::min(std::max(ix, 0), last_x), x1 = std::min(std::max(ix + 1, 0), last_x);
+    const int32_t y0 = std::min(std::max(iy, 0), last_y), y1 = std::min(std::max(iy + 1, 0), last_y);
+    texel[i] = y0 * width + x0;
+    right[i] = x1 - x0;
+    down[i] = (y1 - y0) * width;
+    fx[i] = x - floor_x;
+    fy[i] = y - floor_y;
   }
   if (keep)
     for (int64_t i = 0; i < count; ++i) texel[i] = keep[i] ? texel[i] : -1;

@@ -146,20 +146,20 @@ void features_backward(const ShadeInputs<scalar_t>& in, const int32_t* ids, cons
   const int64_t pixels = int64_t(in.height) * in.width;
   TapRow<scalar_t> taps(fast ? pixels : 0);
   std::vector<TapList<scalar_t>> lists(fast ? 0 : pixels);
-  const std::unique_ptr<scalar_t[]> at(new scalar_t[2 * pixels]());
-  const std::unique_ptr<uint8_t[]> labels(new uint8_t[pixels]);
   for_each_task(in.height, [&](int64_t row) {
     const int64_t first = row * in.width;
-    in.label_row(ids + first, weights + 2 * first, &labels[first], &at[2 * first]);
+    const std::unique_ptr<scalar_t[]> at(new scalar_t[2 * in.width]());
+    const std::unique_ptr<uint8_t[]> labels(new uint8_t[in.width]);
+    in.label_row(ids + first, weights + 2 * first, labels.get(), at.get());
     if (fast) {
-      make_taps(in.sampler, &at[2 * first], &labels[first], first, in.width, taps);
+      make_taps(in.sampler, at.get(), labels.get(), first, in.width, taps);
       if (grad_uv)
         fetch_taps_backward(in.sampler, taps, first, in.width, in.texels, grad + first * in.channels, in.channels,
                             grad_uv + 2 * first);
       return;
     }
     for (int64_t i = first; i < first + in.width; ++i) {
-      if (labels[i] == 0) continue;
+      if (labels[i - first] == 0) continue;
       FaceForm form;
       if (in.sampler.filter == kTrilinear) in.form(ids[i], form);
       lists[i] = in.taps(in.faces.of(in.batch, ids[i]), weights[2 * i], weights[2 * i + 1],
@@ -184,9 +184,8 @@ void geometry_backward(const ShadeInputs<scalar_t>& in, const int32_t* ids, cons
   std::vector<FaceMoments> moments(in.faces.count);
   std::vector<double> uv_sums(grad.uv ? in.faces.count * 6 : 0);
   for_each_run(ids, in.height, in.width, [&](int64_t begin, int64_t end, int32_t face) {
-    FaceMoments& sums = moments[face];
-    sums.seen = true;
-    double z[3], w[3], uv[3][2];
+    FaceMoments sums;  // of the run, in registers
+    double z[3], w[3], uv[3][2], uv_sum[3][2] = {};
     for (int k = 0; k < 3; ++k) {
       const int64_t vertex = in.faces.of(in.batch, face)[k];
       z[k] = in.positions[4 * vertex + 2];
@@ -203,12 +202,14 @@ void geometry_backward(const ShadeInputs<scalar_t>& in, const int32_t* ids, cons
         for (int axis = 0; axis < 2; ++axis) {
           const double slope = grad_uv[2 * i + axis];
           for (int k = 0; k < 2; ++k) g[k] += slope * (uv[k][axis] - uv[2][axis]);
-          if (grad.uv)
-            for (int k = 0; k < 3; ++k) uv_sums[int64_t(face) * 6 + 2 * k + axis] += b[k] * slope;
+          for (int k = 0; k < 3; ++k) uv_sum[k][axis] += b[k] * slope;
         }
       if (grad.depth) sums.add_depth(b, grad.depth[i], z, w, g);
       sums.add(b, g);
     }
+    moments[face].add(sums);
+    if (grad.uv)
+      for (int i = 0; i < 6; ++i) uv_sums[int64_t(face) * 6 + i] += uv_sum[i / 2][i % 2];
   });
   if (grad.positions)
     scatter_moments(moments, in.positions, in.faces, in.batch, in.height, in.width, grad.positions);
