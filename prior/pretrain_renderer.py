@@ -56,11 +56,11 @@ class TrainingConfig:
 
     people: int = 2
     targets: int = 3
-    minutes: float = 65.0
+    minutes: float = 60.0
     steps: int = 0
     learning_rate: float = 8e-4
     warmup_steps: int = 100
-    rows: int = 176
+    rows: int = 192
     columns: int = 208
     save_minutes: float = 4.0
     colour_jitter: float = 0.25
@@ -143,12 +143,12 @@ def prepare_drawing(
 
 
 def _around(outer: torch.Tensor, rows: int, columns: int) -> tuple[slice, slice]:
-    """Rows and columns of a part of that size around the middle of masks [B, 1, H, W]."""
+    """Rows and columns of a part of that size around masks [B, 1, H, W], with more of what is above than below."""
     slices = []
-    for used, size in ((outer.amax((0, 1, 3)), rows), (outer.amax((0, 1, 2)), columns)):
+    for used, size, share in ((outer.amax((0, 1, 3)), rows, 0.8), (outer.amax((0, 1, 2)), columns, 0.5)):
         where = used.nonzero()[:, 0]
-        middle = int(where.min() + where.max() + 1) // 2 if len(where) else len(used) // 2
-        first = min(max(0, middle - size // 2), max(0, len(used) - size))
+        low, high = (int(where.min()), int(where.max()) + 1) if len(where) else (0, len(used))
+        first = min(max(0, low - round(share * (size - (high - low)))), max(0, len(used) - size))
         slices.append(slice(first, first + size))
     return slices[0], slices[1]
 

@@ -33,6 +33,7 @@ class GBuffer:
         inner: [B, 1, H, W], 1 on the lower face.
         mouth: [B, 1, H, W], 1 on the lips and inside the mouth.
         covered: [B, 1, H, W], 1 where the model is seen at all.
+        still: [B, 1, H, W], 1 on the skin that a dub leaves alone.
         depth: [B, H, W], z / w in [-1, 1]; 1 where empty.
     """
 
@@ -40,17 +41,17 @@ class GBuffer:
     inner: torch.Tensor
     mouth: torch.Tensor
     covered: torch.Tensor
+    still: torch.Tensor
     depth: torch.Tensor
 
     def part(self, rows: slice, columns: slice) -> "GBuffer":
         """The same of a rectangle of the crop."""
-        inner, mouth, covered = (mask[:, :, rows, columns] for mask in (self.inner, self.mouth, self.covered))
-        return GBuffer(self.uv[:, rows, columns].contiguous(), inner, mouth, covered, self.depth[:, rows, columns])
+        part = {name: value[..., rows, columns] for name, value in vars(self).items() if name != "uv"}
+        return GBuffer(uv=self.uv[:, rows, columns].contiguous(), **part)
 
     def frames(self, chosen: slice) -> "GBuffer":
         """The same of some of its crops."""
-        inner, mouth, covered = (mask[chosen] for mask in (self.inner, self.mouth, self.covered))
-        return GBuffer(self.uv[chosen], inner, mouth, covered, self.depth[chosen])
+        return GBuffer(**{name: value[chosen] for name, value in vars(self).items()})
 
 
 def gbuffer(model: FaceModel, clip_vertices: torch.Tensor, size: int = CROP_SIZE) -> GBuffer:
@@ -66,7 +67,8 @@ def gbuffer(model: FaceModel, clip_vertices: torch.Tensor, size: int = CROP_SIZE
     inner = _pick(model.faces_in(*INNER_REGIONS), raster.face_id)
     mouth = _pick(model.faces_in(*MOUTH_REGIONS), raster.face_id)
     covered = (raster.face_id[:, None] >= 0).float()
-    return GBuffer(uv, inner, mouth, covered, raster.depth)
+    still = _pick(model.faces_in("skin_upper"), raster.face_id)
+    return GBuffer(uv, inner, mouth, covered, still, raster.depth)
 
 
 def inner_mask(model: FaceModel, clip_vertices: torch.Tensor, size: int = CROP_SIZE) -> torch.Tensor:

@@ -27,7 +27,8 @@ def sample_texture(texture: torch.Tensor, buffer: GBuffer) -> torch.Tensor:
         buffer: of B crops.
 
     Returns:
-        [B, C + 1, H, W] float32, the last channel 1 where the model is seen; differentiable in the texture.
+        [B, C + 2, H, W] float32; the last channels are 1 where the model is seen, and on skin that a dub leaves alone.
+        Differentiable in the texture.
     """
     sampled = ops.texture(texture, buffer.uv, filter_mode="bilinear")
-    return torch.cat([sampled * buffer.covered, buffer.covered], 1)
+    return torch.cat([sampled * buffer.covered, buffer.covered, buffer.still], 1)

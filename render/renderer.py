@@ -25,6 +25,9 @@ from render.unet import UNet, prefers_bfloat16
 WINDOW_SECONDS = (-0.08, -0.04, 0.0, 0.04, 0.08)
 FIXED_BATCH = 4
 CONDITION_SIZE = 128
+#: How often colour differences are spread by two sixteenths of a crop, and how large they may be.
+SHIFT_ROUNDS = 4
+LARGEST_SHIFT = 0.4
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class Renderer(nn.Module):
         self.condition = nn.Sequential(
             nn.Linear(window_size + 2, CONDITION_SIZE), nn.SiLU(), nn.Linear(CONDITION_SIZE, CONDITION_SIZE), nn.SiLU()
         )
-        self.unet = UNet(TEXTURE_CHANNELS + 7, COLOUR_BINS + 4, widths, CONDITION_SIZE)
+        self.unet = UNet(TEXTURE_CHANNELS + 8, COLOUR_BINS + 4, widths, CONDITION_SIZE)
 
     def forward(
         self,
@@ -114,7 +117,7 @@ class Renderer(nn.Module):
         """Draw.
 
         Args:
-            features: [B, TEXTURE_CHANNELS + 1, H, W] of `sample_texture`; read inside *outer* only.
+            features: [B, TEXTURE_CHANNELS + 2, H, W] of `sample_texture`.
             inner: [B, 1, H, W], the lower face.
             outer: [B, 1, H, W], what is erased.
             crop: [B, 3, H, W] sRGB in [0, 1]; read outside *outer* only.
@@ -128,16 +131,31 @@ class Renderer(nn.Module):
         code = ((window - self.expression_mean) / self.expression_scale)[..., : self.expression_axes].flatten(1)
         known = torch.ones_like(log_scale) if known is None else known
         condition = self.condition(torch.cat([code * known[:, None], known[:, None], log_scale[:, None]], 1))
-        features = features * outer
         surround = fill_outer(crop, outer)
+        colours = features[:, :COLOUR_CHANNELS]
+        seen, still = features[:, -2:-1], features[:, -1:]
+        shift = colour_shift(surround.repeat(1, COLOUR_BINS, 1, 1) - colours, still * (1 - outer))
+        colours = (colours + shift) * (seen * outer)
+        features = torch.cat([colours, features[:, COLOUR_CHANNELS:] * outer], 1)
         scale = log_scale[:, None, None, None].expand_as(outer)
-        image = torch.cat([features, surround - 0.5, inner, outer, scale], 1)
-        drawn = self.unet(image, condition)
+        drawn = self.unet(torch.cat([features, surround - 0.5, inner, outer, scale], 1), condition)
         blend = drawn[:, :COLOUR_BINS].softmax(1)
-        colours = features[:, :COLOUR_CHANNELS].unflatten(1, (COLOUR_BINS, 3))  # [B, bins, 3, H, W]
-        seen = features[:, -1:]
-        first = (blend[:, :, None] * colours).sum(1) + surround * (1 - seen)
+        bins = colours.unflatten(1, (COLOUR_BINS, 3))  # [B, bins, 3, H, W]
+        first = (blend[:, :, None] * bins).sum(1) + surround * (1 - seen * outer)
         return first + drawn[:, COLOUR_BINS : COLOUR_BINS + 3], drawn[:, -1:] + 4 * (2 * inner - 1)
+
+
+def colour_shift(difference: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Smooth field that carries colour differences [B, C, H, W] from where weight [B, 1, H, W] is to everywhere.
+
+    An actor was enrolled in one light and stands in another: real pixels and texture differ by it on the skin that is
+    not erased. H and W are divisible by 16; 0 where nothing is known.
+    """
+    amount, known = F.avg_pool2d(difference * weight, 16), F.avg_pool2d(weight, 16)
+    for _ in range(SHIFT_ROUNDS):
+        amount, known = F.avg_pool2d(amount, 5, 1, 2), F.avg_pool2d(known, 5, 1, 2)
+    field = (amount / (known + 1e-5)).clamp(-LARGEST_SHIFT, LARGEST_SHIFT)
+    return F.interpolate(field, scale_factor=16, mode="bilinear", align_corners=False)
 
 
 def fill_outer(crop: torch.Tensor, outer: torch.Tensor) -> torch.Tensor:

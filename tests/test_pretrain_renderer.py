@@ -129,13 +129,13 @@ def test_augmented_drawing_keeps_its_parts_together(cache):
     assert 0 < float(prior.mean_texture[:9].detach().mean()) < 1 and float(prior.renderer.expression_scale.min()) > 0
     dataset = RendererDataset(cache, MODEL, prior.outer_expressions, targets=2)
     batch = next(iter(BatchStream(dataset, 2, 0)))
-    config = TrainingConfig(rows=176, columns=208)
+    config = TrainingConfig(rows=192, columns=208)
     drawings = [
         prepare_drawing(prior, batch, config, torch.Generator().manual_seed(seed), augment=True) for seed in range(6)
     ]
     drawings.append(prepare_drawing(prior, batch, config, torch.Generator(), augment=False))
     for drawing in drawings:
-        assert drawing.crop.shape == (4, 3, 176, 208) and drawing.window.shape[0] == 4
+        assert drawing.crop.shape == (4, 3, 192, 208) and drawing.window.shape[0] == 4
         # The sampled texture is a picture of the crop: mirrored or not, tinted or not, they agree.
         seen = (drawing.inner * drawing.outer)[:, 0] == 1
         error = (drawing.features[:, :3] - drawing.crop).abs().mean(1)[seen].mean()
