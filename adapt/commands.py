@@ -17,7 +17,29 @@ class CheckConfig:
     video: str = argument("video file")
     audio: str | None = option(None, "audio file that is to drive the dub; checked beside the video")
     out: str | None = option(None, "folder for cast.jpg and check.json (default: print only)", "--out", "-o")
+    backend: str = option("mediapipe", "what finds faces: mediapipe, or fan (extra `fan`; slow, for profiles)")
     overwrite: bool = option(False, "replace an existing output folder's files")
+
+
+@dataclass(frozen=True)
+class TrackConfig:
+    """Recover the 3D head of each person in a video: shape, pose, expression, crop."""
+
+    video: str = argument("video file")
+    out: str = option(MISSING, "folder for PERSON.track.safetensors", "--out", "-o")
+    person: int | None = option(None, "cast number of the one person to track (default: everyone)")
+    overlay: bool = option(False, "also write PERSON.overlay.mp4: mesh, uv grid, crop, confidence")
+    overwrite: bool = option(False, "replace tracks in an existing folder")
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """Make footage of many people ready for training: tracks, crops, sound, facts. Goes on where it was stopped."""
+
+    footage: list[str] = argument("video files, or folders of them (with index.csv: file, person, speech)", [])
+    out: str = option(MISSING, "cache folder", "--out", "-o")
+    stage: str = option("full", "landmarks (to learn a face model from) or full")
+    crops_per_person: int = option(85, "frames of each person to keep crops of, shared out over the person's clips")
 
 
 @dataclass(frozen=True)
@@ -89,6 +111,8 @@ class DoctorConfig:
 
 COMMANDS: dict[str, tuple[type, str]] = {
     "check": (CheckConfig, "adapt.check:main"),
+    "track": (TrackConfig, "adapt.track_command:main"),
+    "prepare": (PrepareConfig, "adapt.prepare:main"),
     "fit": (FitConfig, "adapt.fit_command:main"),
     "preview": (PreviewConfig, "adapt.preview:main"),
     "dub": (DubConfig, "adapt.dub_command:main"),

@@ -1,8 +1,8 @@
 """The crop that the renderer sees: a similarity per frame from head pose, shape and focal alone.
 
-In: head pose of every frame. Out: `crop_from_image` [T, 2, 3]. It is centred on the projection of a point fixed in the
-head, between nose and chin and inside it, keeps the head upright and at one size, and is smoothed within a shot. Neither
-expression nor detected mouth points take part: a crop that followed the jaw would tell the network the answer.
+In: head pose of every frame. Out: `crop_from_image` [T, 2, 3]. It is centred on the projection of a point fixed in
+the head, between nose and chin and inside it, keeps the head upright and at one size, and is smoothed within a shot.
+Neither expression nor detected mouth points take part: a crop that followed the jaw would tell the network the answer.
 """
 
 import cv2

@@ -48,13 +48,15 @@ def choose_person(analysis: Analysis, person: int | None, command: str) -> int:
 
 def track_person(analysis: Analysis, person: int) -> Track:
     """Track one cast member through the analysed footage."""
-    landmarks, confidence = analysis.landmarks(person)
     footage = analysis.footage
+    found = np.zeros(footage.frame_count, np.float32)
+    member = analysis.member(person)
+    found[member.values("frames")] = member.values("confidence")
     source: dict[str, object] = {"file": footage.path.name, "sha256": footage.sha256, "person": person}
     return track_landmarks(
         load_face_model(),
-        torch.from_numpy(landmarks),
-        torch.from_numpy(confidence),
+        lambda start, stop: torch.from_numpy(analysis.landmarks(person, start, stop)[0]),
+        torch.from_numpy(found),
         torch.from_numpy(footage.timestamps),
         torch.from_numpy(analysis.shot_of_frame()),
         (footage.width, footage.height),

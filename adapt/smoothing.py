@@ -43,7 +43,8 @@ def solve_tied(
     """One Gauss–Newton step of Σ_t data_t(x_t) + Σ_t s_t ρ(|√k · D²x|_t) with ρ of Geman–McClure's kind.
 
     Args:
-        hessian: [T, n, n] of the data terms, with their priors; gradient: [T, n].
+        hessian: [T, n, n] of the data terms, with their priors.
+        gradient: [T, n] of the same.
         state: [T, n] the present x.
         timestamps: [T] seconds.
         stiffness: [n] k, the square of the inverse of the second difference that is expected.

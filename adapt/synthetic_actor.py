@@ -166,7 +166,7 @@ def make_actor(size: int = 512) -> SyntheticActor:
     twice = torch.stack([landmarks, landmarks])
     times = torch.tensor([0.0, 0.04], dtype=torch.float64)
     shot = torch.zeros(2, dtype=torch.int32)
-    pose = track_landmarks(model, twice, torch.ones(2), times, shot, (size, size), {})
+    pose = track_landmarks(model, lambda start, stop: twice[start:stop], torch.ones(2), times, shot, (size, size), {})
     with silent_libraries(), mediapipe.solutions.selfie_segmentation.SelfieSegmentation(model_selection=0) as cutter:
         person = cutter.process(portrait).segmentation_mask
     # The mask's soft edge holds pixels of the portrait's own background.

@@ -176,7 +176,8 @@ def rest_forms(people: list[torch.Tensor], slope: torch.Tensor) -> torch.Tensor:
 
 def gap_slope(people: list[torch.Tensor], mirror: torch.Tensor) -> torch.Tensor:
     """Mean displacement [V, 3] per cm of lip gap within people, symmetric."""
-    top, bottom = 0.0, torch.zeros((), dtype=people[0].dtype)
+    top = torch.zeros(people[0].shape[1:], dtype=people[0].dtype)
+    bottom = torch.zeros((), dtype=top.dtype)
     for person in people:
         gap = lip_gap(person)
         gap = gap - gap.mean()

@@ -1,9 +1,9 @@
 """The head as a mesh: detector points plus closed eyes, two sheets inside the mouth and a skirt, with a uv unwrap.
 
-In: a mean face [468, 3] (cm, head space, lips closed). Out: `FaceMesh`. The upper sheet (teeth, palate, throat) is rigid
-with the head, the lower sheet (teeth, tongue) rigid with the jaw; both lie behind the lips and overlap, so that an open
-mouth shows no hole. The unwrap keeps triangles as rigid as possible while their size in uv falls off away from the
-mouth; the sheets are islands of their own below the face.
+In: a mean face [468, 3] (cm, head space, lips closed). Out: `FaceMesh`. The upper sheet (teeth, palate, throat) is
+rigid with the head, the lower sheet (teeth, tongue) rigid with the jaw; both lie behind the lips and overlap, so that
+an open mouth shows no hole. The unwrap keeps triangles as rigid as possible while their size in uv falls off away from
+the mouth; the sheets are islands of their own below the face.
 """
 
 import inspect
@@ -139,8 +139,8 @@ def lip_faces(faces: torch.Tensor) -> torch.Tensor:
     for index, (a, b, c) in enumerate(faces.tolist()):
         for edge in ((a, b), (b, c), (c, a)):
             by_edge.setdefault(frozenset(edge), []).append(index)
-    inner = [frozenset(edge) for edge in pairwise((*LIPS_INNER, LIPS_INNER[0]))]
-    waiting = [index for edge in inner for index in by_edge[edge]]
+    inner = pairwise((*LIPS_INNER, LIPS_INNER[0]))
+    waiting = [index for edge in inner for index in by_edge[frozenset(edge)]]
     found: set[int] = set()
     while waiting:
         index = waiting.pop()
@@ -148,9 +148,9 @@ def lip_faces(faces: torch.Tensor) -> torch.Tensor:
             continue
         found.add(index)
         a, b, c = faces[index].tolist()
-        for edge in (frozenset((a, b)), frozenset((b, c)), frozenset((c, a))):
-            if edge not in border:
-                waiting += by_edge[edge]
+        for side in (frozenset((a, b)), frozenset((b, c)), frozenset((c, a))):
+            if side not in border:
+                waiting += by_edge[side]
     result = torch.zeros(len(faces), dtype=torch.bool)
     result[list(found)] = True
     return result
@@ -211,7 +211,7 @@ def head_mesh(mean: torch.Tensor) -> FaceMesh:
 def unwrap(
     vertices: torch.Tensor, faces: torch.Tensor, face_region: torch.Tensor, parts: dict[str, slice]
 ) -> torch.Tensor:
-    """uv [V, 2] float64 of the whole head: the skin with its skirt above, the two sheets below."""
+    """Texture coordinates [V, 2] float64 of the whole head: the skin with its skirt above, the two sheets below."""
     uv = torch.zeros(len(vertices), 2, dtype=vertices.dtype)
     sheets = (face_region == REGIONS.index("mouth_upper")) | (face_region == REGIONS.index("mouth_lower"))
     skin = faces[~sheets]
@@ -237,7 +237,7 @@ def arc_length(points: torch.Tensor) -> torch.Tensor:
 
 
 def fit_box(flat: torch.Tensor, box: tuple[float, float, float, float]) -> torch.Tensor:
-    """Scale and centre positions [V, 2] (y up) into a uv box, keeping their aspect; symmetric about the box's middle."""
+    """Scale and centre positions [V, 2] (y up) into the middle of a uv box, keeping their aspect."""
     left, top, right, bottom = box
     low, high = flat.min(0).values, flat.max(0).values
     scale = min((right - left) / float(high[0] - low[0]), (bottom - top) / float(high[1] - low[1]))
@@ -345,7 +345,7 @@ def mouth_strip() -> list[tuple[int, int, int]]:
 
 
 def extend_shape(basis: torch.Tensor, mesh: FaceMesh) -> torch.Tensor:
-    """Shape axes [S, 468, 3] to the whole mesh [S, V, 3]: sheets follow place and width of the lips, the skirt the oval."""
+    """Shape axes [S, 468, 3] to the whole mesh [S, V, 3]: sheets follow the lips' place and width, skirt the oval."""
     full = basis.new_zeros(len(basis), len(mesh.vertices), 3)
     full[:, mesh.parts["skin"]] = basis
     lips = list(LIPS_INNER)

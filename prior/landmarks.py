@@ -1,4 +1,4 @@
-"""Detector landmarks of one clip, as `adapt prepare --stage landmarks` stores them and the face model is learnt from."""
+"""Detector landmarks of one clip: what `adapt prepare --stage landmarks` stores and the face model is learnt from."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
