@@ -61,6 +61,21 @@ def test_gradcheck_and_opcheck() -> None:
     torch.library.opcheck(torch.ops.cuda_ext.interpolate, arguments)
 
 
+def test_same_bytes_for_any_number_of_threads() -> None:
+    clip, faces, uv = ellipsoid(20, 25, batch=2)
+    raster = ops.rasterize(clip, faces, (100, 120))
+    before, results = torch.get_num_threads(), []
+    for threads in (1, 2, 2):
+        torch.set_num_threads(threads)
+        attributes, weights = uv.clone().requires_grad_(), raster.barycentrics.clone().requires_grad_()
+        out = ops.interpolate(attributes, raster._replace(barycentrics=weights), faces)
+        out.square().sum().backward()
+        results.append([out, attributes.grad, weights.grad])
+    torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
 def test_errors() -> None:
     clip, faces = random_triangles(0)
     raster = ops.rasterize(clip, faces, (8, 8))
