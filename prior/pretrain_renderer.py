@@ -32,6 +32,7 @@ from render.store import load_tensors, save_tensors
 
 CHECKPOINT = "adapt-renderer-checkpoint"
 CHECKPOINT_VERSION = 1
+STATE_NAME = "checkpoint.safetensors"
 MEAN_PEOPLE = 64
 VALIDATION_SHARE = 16  # one person in so many is kept out
 VALIDATION_ITEMS = 12
@@ -182,8 +183,6 @@ class Trainer:
 
     def __init__(self, cache: Path, run: Path, prior: RendererPrior, config: TrainingConfig, device: str) -> None:
         self.run, self.config, self.device = run, config, device
-        self.prior: RendererPrior = prior.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.prior.model = prior.model.to(device)
         self.rank, self.ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         names = sorted({clip.person for clip in prepared_clips(cache)})
         if len(names) < 2:
@@ -191,13 +190,18 @@ class Trainer:
         self.validation_people = names[VALIDATION_SHARE // 2 :: VALIDATION_SHARE] or names[-1:]
         self.people = [name for name in names if name not in self.validation_people]
         self.step, self.seconds, self.best, self.clock = 0, 0.0, math.inf, 0.0
+        resuming = (run / STATE_NAME).is_file()
+        if not resuming:
+            start_prior(cache, prior, self.people)
+        cpu_model = prior.model
+        self.prior: RendererPrior = prior.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.prior.model = cpu_model.to(device)
         parameters = dict(prior.named_parameters())
+        self.mean = {name: value.detach().clone() for name, value in parameters.items()}
         self.optimiser = torch.optim.Adam(parameters.values(), config.learning_rate, betas=(0.9, 0.99), eps=1e-10)
-        if not self._resume():
-            start_prior(cache, self.prior, self.people)
-            self.mean = {name: value.detach().clone() for name, value in parameters.items()}
+        if resuming:
+            self._resume()
         outer = self.prior.outer_expressions.cpu()
-        cpu_model = prior.model.to("cpu")
         self.dataset = RendererDataset(cache, cpu_model, outer, self.people, config.targets, config.seed)
         held = RendererDataset(cache, cpu_model, outer, self.validation_people, config.targets, config.seed + 1)
         self.validation = [TrainingItem.stack([held[index]]) for index in range(VALIDATION_ITEMS)]
@@ -310,13 +314,10 @@ class Trainer:
         for index, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
         facts = {"step": self.step, "seconds": self.seconds, "best": self.best}
-        save_tensors(self.run / "checkpoint.safetensors", CHECKPOINT, CHECKPOINT_VERSION, tensors, facts)
+        save_tensors(self.run / STATE_NAME, CHECKPOINT, CHECKPOINT_VERSION, tensors, facts)
 
-    def _resume(self) -> bool:
-        path = self.run / "checkpoint.safetensors"
-        if not path.is_file():
-            return False
-        tensors, facts = load_tensors(path, CHECKPOINT, CHECKPOINT_VERSION)
+    def _resume(self) -> None:
+        tensors, facts = load_tensors(self.run / STATE_NAME, CHECKPOINT, CHECKPOINT_VERSION)
         parts: dict[str, dict[str, torch.Tensor]] = {"weight": {}, "mean": {}, "adam": {}}
         for name, value in tensors.items():
             kind, _, rest = name.partition(".")
@@ -329,7 +330,6 @@ class Trainer:
             state.setdefault(int(index), {})[field] = value
         self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
         self.step, self.seconds, self.best = int(facts["step"]), float(facts["seconds"]), float(facts["best"])
-        return True
 
     def _put(self, values: dict[str, torch.Tensor]) -> None:
         with torch.no_grad():

@@ -178,15 +178,24 @@ def test_unet_sees_the_same_in_a_part_as_in_the_whole():
     assert torch.allclose(whole[..., 28:36, 28:36], part[..., 12:20, 12:20], atol=0.02 * scale), "no image statistics"
 
 
-def test_colour_of_the_texture_passes_straight_through(scene):
+def test_detail_of_the_texture_passes_straight_through_in_the_light_of_the_shot(scene):
     track, frames, crops = scene
     torch.manual_seed(0)
-    renderer = Renderer(track.lower_expression.shape[1], widths=(8, 8, 16))  # a new network corrects nothing
+    renderer = Renderer(track.lower_expression.shape[1], widths=(8, 8, 16))
+    torch.nn.init.zeros_(renderer.unet.head.weight)  # a network that corrects nothing
+    shot, enrolled = torch.tensor([0.6, 0.5, 0.4]), torch.tensor([0.7, 0.4, 0.2])
     texture = torch.zeros(1, TEXTURE_CHANNELS, 256, 256)
-    texture[:, :COLOUR_CHANNELS] = torch.tensor([0.7, 0.4, 0.2]).repeat(3)[:, None, None]
-    inputs = render_inputs(MODEL, track, frames[:1], crops[:1], track.lower_expression[:2])
-    rgb = draw(renderer, texture, inputs).rgb[0, :, inputs.buffer.inner[0, 0] * inputs.outer[0, 0] == 1]
-    assert torch.allclose(rgb, torch.tensor([0.7, 0.4, 0.2])[:, None].expand_as(rgb), atol=0.01)
+    texture[:, :COLOUR_CHANNELS] = enrolled.repeat(3)[:, None, None]
+    texture[:, :COLOUR_CHANNELS, 100:140] += 0.1
+    lit = shot[None, :, None, None].expand(1, 3, 256, 256).contiguous()
+    inputs = render_inputs(MODEL, track, frames[:1], lit, track.lower_expression[:2])
+    rgb = draw(renderer, texture, inputs).rgb[0]
+    inside = inputs.buffer.inner[0, 0] * inputs.outer[0, 0] == 1
+    band = (inputs.buffer.uv[0, ..., 1] * 256 > 102) & (inputs.buffer.uv[0, ..., 1] * 256 < 138) & inside
+    rest = (inputs.buffer.uv[0, ..., 1] * 256 > 142) & inside
+    assert int(band.sum()) > 500 and int(rest.sum()) > 500
+    assert torch.allclose(rgb[:, rest].mean(1), shot, atol=0.05)
+    assert torch.allclose(rgb[:, band].mean(1) - rgb[:, rest].mean(1), torch.full((3,), 0.1), atol=0.02)
 
 
 def test_bins_are_closed_half_and_open():
