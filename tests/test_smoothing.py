@@ -1,0 +1,32 @@
+import torch
+
+from adapt.smoothing import second_difference, solve_tied
+
+
+def test_the_banded_step_equals_a_dense_solve():
+    generator = torch.Generator().manual_seed(0)
+    frames, size = 9, 4
+    factor = torch.randn(frames, size, size, generator=generator, dtype=torch.float64)
+    hessian = factor @ factor.transpose(1, 2) + torch.eye(size)
+    gradient = torch.randn(frames, size, generator=generator, dtype=torch.float64)
+    state = torch.randn(frames, size, generator=generator, dtype=torch.float64)
+    times = torch.tensor([0.0, 0.04, 0.08, 0.13, 0.17, 0.9, 0.94, 0.98, 1.02], dtype=torch.float64)
+    stiffness = torch.tensor([1.0, 2.0, 0.5, 0.1], dtype=torch.float64)
+    step = solve_tied(hessian, gradient, state, times, stiffness, robust=1e6)
+
+    coefficients, strength = second_difference(times)
+    tie = torch.zeros(frames - 2, frames, dtype=torch.float64)
+    for row in range(frames - 2):
+        tie[row, row : row + 3] = coefficients[row] * strength[row].sqrt()
+    dense = torch.block_diag(*hessian) + torch.kron(tie.T @ tie, torch.diag(stiffness))
+    right = gradient.flatten() + torch.kron(tie.T @ tie, torch.diag(stiffness)) @ state.flatten()
+    torch.testing.assert_close(step, -torch.linalg.solve(dense, right).reshape(frames, size))
+
+
+def test_uneven_times_leave_straight_motion_alone_and_gaps_are_not_tied():
+    times = torch.tensor([0.0, 0.03, 0.08, 0.1, 0.8, 0.84], dtype=torch.float64)
+    coefficients, strength = second_difference(times)
+    straight = 3 + 2 * times
+    bend = (coefficients * torch.stack([straight[:-2], straight[1:-1], straight[2:]], -1)).sum(-1)
+    torch.testing.assert_close(bend, torch.zeros(4, dtype=torch.float64))
+    assert (strength[2:] == 0).all() and (strength[:2] > 0).all()
