@@ -19,7 +19,7 @@ import torch
 
 from adapt.baselines import EnrollmentFrames, frozen_mouth, nearest_mouth
 from adapt.contact_sheet import contact_sheet, encode_image
-from adapt.metrics import correlation, score_frames
+from adapt.metrics import concordance, correlation, score_frames
 from adapt.mouth_opening import MouthMeter
 from adapt.progress import Progress
 from prior.dataset import good_frames
@@ -39,7 +39,7 @@ RUNS, RUN_FRAMES = 4, 5
 TEXTURE_RATE = 5e-3
 TEXTURE_BATCH = 4
 BOOTSTRAP_ROUNDS = 2000
-METRICS = ("psnr", "ssim", "squeezenet", "texture", "flicker")
+METRICS = ("psnr", "ssim", "squeezenet", "texture", "flicker", "opening", "ccc")
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def optimise_texture(
 
 
 def score_clip(
-    prior: RendererPrior, renderer: Renderer, split: Split, trunk: SqueezeNetTrunk | None, steps: int
+    prior: RendererPrior, renderer: Renderer, split: Split, trunk: SqueezeNetTrunk | None, meter: MouthMeter, steps: int
 ) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
     """Scores of every method on one clip, and the pictures [T, 3, H, W] by method."""
     track, model = split.clip.track, prior.model
@@ -136,8 +136,11 @@ def score_clip(
         fitted = optimise_texture(prior, split, texture, steps)
         pictures["prior + texture"] = complete(draw(renderer, fitted, inputs).rgb, real, outer)
     lines = []
+    wanted = meter.openings(real)
     for method, picture in pictures.items():
         scores = score_frames(picture, real, outer, track.timestamps[split.query], trunk)
+        measured = wanted if method == "real" else meter.openings(picture)
+        scores["mouth"] |= {"opening": float(measured.mean() / wanted.mean()), "ccc": concordance(measured, wanted)}
         facts = {"clip": split.clip.folder.name, "person": split.clip.person, "short": split.short}
         lines.append({**facts, "method": method, "scores": scores})
     return lines, pictures
@@ -254,7 +257,7 @@ def main(arguments: list[str] | None = None) -> None:
         trunk = None
         progress.note(f"no perceptual distance: {error}")
     (given.out / "sheets").mkdir(parents=True, exist_ok=True)
-    meter = MouthMeter() if given.leak else None
+    meter = MouthMeter()
     lines: list[dict[str, Any]] = []
     with (given.out / ("leak.jsonl" if given.leak else "scores.jsonl")).open("w", encoding="utf-8") as log:
         for clip in progress.over("clips", _longest(given.cache, given.clips)):
@@ -262,11 +265,11 @@ def main(arguments: list[str] | None = None) -> None:
             if split is None:
                 progress.note(f"{clip.folder.name}: too short, left out")
                 continue
-            if meter is not None:
+            if given.leak:
                 found = leak_clip(prior, renderer, split, meter)
                 fresh = [] if found is None else [found]
             else:
-                fresh, pictures = score_clip(prior, renderer, split, trunk, given.texture_steps)
+                fresh, pictures = score_clip(prior, renderer, split, trunk, meter, given.texture_steps)
                 picture = encode_image(sheet(pictures), ".png")
                 (given.out / "sheets" / f"{clip.folder.name}.png").write_bytes(picture)
             for line in fresh:
