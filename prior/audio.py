@@ -28,6 +28,7 @@ MEL_BANDS = 64
 MEL_LOW_HZ, MEL_HIGH_HZ = 60.0, 7600.0
 LOG_FLOOR = 1e-10  # power, relative to full scale
 SPEECH_LEVEL_DB = -26.0  # root mean square of the sounding frames after `level`
+MOST_GAIN_DB = 30.0  # what is quieter than that below speech is no speech, and is not made as loud
 PITCH_WINDOW = 640  # samples: 40 ms, two periods of the lowest pitch
 PITCH_LOW_HZ, PITCH_HIGH_HZ = 70.0, 420.0
 PROSODY = ("energy", "pitch", "voicing", "activity")  # columns of `prosody`
@@ -173,7 +174,7 @@ def level(waveform: np.ndarray) -> np.ndarray:
     if not len(audible):
         return waveform.astype(np.float32)
     sounding = audible[audible > torch.quantile(_thinned(audible), 0.99) - 30.0]
-    gain_db = SPEECH_LEVEL_DB - 10 * torch.log10((10 ** (sounding / 10)).mean()).item()
+    gain_db = min(SPEECH_LEVEL_DB - 10 * torch.log10((10 ** (sounding / 10)).mean()).item(), MOST_GAIN_DB)
     return (waveform * 10 ** (gain_db / 20)).astype(np.float32)
 
 

@@ -58,13 +58,13 @@ def row_scores(guess: torch.Tensor, truth: torch.Tensor, known: torch.Tensor) ->
 
 
 def score_clips(
-    model: MotionModel, face_model: FaceModel, clips: list[SpokenClip], learnt: list[SpokenClip], sounds: Path
+    model: MotionModel, face_model: FaceModel, clips: list[SpokenClip], learnt: list[SpokenClip]
 ) -> list[dict[str, object]]:
     """One row a clip and method; `clips` are in step already, `learnt` are the ridge's training clips."""
     everyone = clips + learnt
     out = {clip.person for clip in clips}
     inputs = {
-        "ridge log-mel": [_mel_rows(clip, sounds) for clip in everyone],
+        "ridge log-mel": [clip.mel for clip in everyone],
         "ridge posteriors": [clip.rows[:, : len(CLASSES)] for clip in everyone],
         "ridge loudness": [clip.rows[:, len(CLASSES) : len(CLASSES) + 1] for clip in everyone],
     }
@@ -90,13 +90,6 @@ def score_clips(
             row: dict[str, object] = {"clip": clip.name, "person": clip.person, "row": name}
             found.append({**row, **row_scores(guess, clip.measures, scored)})
     return found
-
-
-def _mel_rows(clip: SpokenClip, sounds: Path) -> torch.Tensor:
-    waveform = audio.read_waveform(sounds / clip.file)
-    mel = audio.features(waveform).mel[::2]
-    rows = torch.nn.functional.pad(mel, (0, 0, 0, max(0, len(clip.rows) - len(mel))))[: len(clip.rows)]
-    return torch.roll(rows, clip.lag_rows, 0)
 
 
 def _shown(
@@ -201,7 +194,7 @@ def main() -> None:
 
         chosen = [put(clip) for clip in raw if lags[clip.name][1] >= LEAST_SYNC or not moved]
         teach = [replace(clip.delayed(lags[clip.name][0])) for clip in learnt if lags[clip.name][1] >= LEAST_SYNC]
-        rows = score_clips(model, face_model, chosen, teach, arguments.footage)
+        rows = score_clips(model, face_model, chosen, teach)
         label = "in step" if moved else "every clip as found"
         for row in rows:
             print(json.dumps({**row, "clips": label}))

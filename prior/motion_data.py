@@ -19,7 +19,15 @@ from torch import nn
 from tqdm import tqdm
 
 from prior import audio
-from prior.motion_model import MouthStyle, input_rows, mouth_measures, mouth_style
+from prior.motion_model import (
+    LINEAR_REACH_ROWS,
+    LINEAR_STEP_ROWS,
+    LINEAR_TAPS,
+    MouthStyle,
+    input_rows,
+    mouth_measures,
+    mouth_style,
+)
 from prior.phonemes import CLOSED, LABEL_RATE
 from prior.phonetics import PhoneticEncoder, load_phonetics
 from render.errors import FootageError, StoreError
@@ -38,8 +46,8 @@ class SpokenClip:
     """One clip's sound and motion on one clock, rows at `LABEL_RATE`.
 
     Attributes:
-        name, person: of the clip; file: its footage.
-        lag_rows: by how much the sound was delayed (see `delayed`).
+        name, person: of the clip.
+        mel: [T, MEL_BANDS], for the regressions that the model is measured against.
         rows: [T, INPUTS]; gate: [T]: see `input_rows`.
         lower: [T, E] lower expression.
         known: bool [T], where the face was tracked.
@@ -49,8 +57,7 @@ class SpokenClip:
 
     name: str
     person: str
-    file: str
-    lag_rows: int
+    mel: torch.Tensor
     rows: torch.Tensor
     gate: torch.Tensor
     lower: torch.Tensor
@@ -62,11 +69,11 @@ class SpokenClip:
         """The same with the sound moved later by `lag_rows` (earlier where negative)."""
         if not lag_rows:
             return self
-        rows, gate = (torch.roll(value, lag_rows, 0) for value in (self.rows, self.gate))
+        mel, rows, gate = (torch.roll(value, lag_rows, 0) for value in (self.mel, self.rows, self.gate))
         known = self.known.clone()
         known[:lag_rows] = False if lag_rows > 0 else known[:lag_rows]
         known[len(known) + min(lag_rows, 0) :] = False
-        return replace(self, lag_rows=self.lag_rows + lag_rows, rows=rows, gate=gate, known=known)
+        return replace(self, mel=mel, rows=rows, gate=gate, known=known)
 
 
 def spoken_clips(
@@ -104,7 +111,8 @@ def _spoken_clip(
 ) -> SpokenClip:
     """A clip whose sound and motion both run `factor` times as fast."""
     faster = audio.resample(waveform, audio.SAMPLE_RATE * factor) if factor != 1 else waveform
-    rows, gate = input_rows(encoder, audio.features(faster))
+    heard = audio.features(faster)
+    rows, gate = input_rows(encoder, heard)
     seconds = track.timestamps.numpy() / factor
     sure = (track.confidence >= LEAST_CONFIDENCE).numpy()
     count = min(len(rows), int(seconds[-1] * LABEL_RATE))
@@ -118,8 +126,7 @@ def _spoken_clip(
     return SpokenClip(
         name,
         person,
-        str(track.source["file"]),
-        0,
+        heard.mel[:: audio.FRAME_RATE // LABEL_RATE][:count],
         rows[:count],
         gate[:count],
         expression,
@@ -143,7 +150,7 @@ def ridge_predictions(
     Returns:
         [T, 3] per clip, predicted by a regression that did not see the clip's person.
     """
-    stacked = [_with_context(rows) for rows in inputs]
+    stacked = [with_context(rows) for rows in inputs]
     every = torch.cat([rows[clip.known] for rows, clip in zip(stacked, clips, strict=True)])
     mean, spread = every.mean(0), every.std(0) + 1e-6
     design = [
@@ -171,10 +178,11 @@ def ridge_predictions(
     return [(design[i] @ own_weights[clip.person]).float() for i, clip in enumerate(clips)]
 
 
-def _with_context(rows: torch.Tensor, reach: int = 5, step: int = 2) -> torch.Tensor:
-    """Rows [T, D] side by side with their neighbours 40 ms apart, `reach` to either side."""
-    padded = nn.functional.pad(rows.T[None], (reach * step, reach * step), mode="replicate")[0].T
-    return torch.cat([padded[i * step : i * step + len(rows)] for i in range(2 * reach + 1)], 1)
+def with_context(rows: torch.Tensor) -> torch.Tensor:
+    """Rows [T, D] side by side with their neighbours, [T, LINEAR_TAPS * D], earliest first."""
+    padded = nn.functional.pad(rows.T[None], (LINEAR_REACH_ROWS, LINEAR_REACH_ROWS), mode="replicate")[0].T
+    starts = (tap * LINEAR_STEP_ROWS for tap in range(LINEAR_TAPS))
+    return torch.cat([padded[start : start + len(rows)] for start in starts], 1)
 
 
 def _normalised(clip: SpokenClip) -> torch.Tensor:
@@ -244,7 +252,7 @@ def rig_sounds(folder: Path) -> list[Rig]:
     return [replace(rig, controls=(rig.controls[:, moving] - mean) / spread) for rig in found]
 
 
-def closure_sounds(path: Path, most: int = 300) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+def closure_sounds(path: Path, most: int = 120) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """(rows, gate, closed) of synthesised speech, closed bool [T] from its exact phone times."""
     tensors = load_file(str(path))
     names = sorted(name[: -len(".waveform")] for name in tensors if name.endswith(".waveform"))

@@ -32,6 +32,8 @@ MEASURES = ("opening", "width", "protrusion")  # columns of `mouth_measures`
 CORNERS = (61, 291)  # of the mouth
 LIP_MIDDLE = (0, 13, 14, 17)
 INPUTS = len(CLASSES) + len(audio.PROSODY)  # width of a row the network reads
+LINEAR_TAPS, LINEAR_STEP_ROWS = 11, 2  # the linear filter: every 40 ms within 0.2 s to either side
+LINEAR_REACH_ROWS = (LINEAR_TAPS - 1) // 2 * LINEAR_STEP_ROWS
 PIECE_ROWS = 1500  # rows predicted at once (30 s): bounds memory, does not change the result
 GATE_REACH_ROWS = 5  # the mouth leaves and returns to rest this many rows (0.1 s) around speech
 LEAST_STYLE_FRAMES = 25
@@ -112,11 +114,15 @@ class MotionConfig:
     axes: int
     width: int = 64
     dilations: tuple[int, ...] = (1, 2, 4)
-    members: int = 2
+    members: int = 1
 
 
 class MotionNetwork(nn.Module):
-    """One member: rows [B, T, INPUTS] to displacement from closed [B, T, E], in units of spread."""
+    """One member: rows [B, T, INPUTS] to displacement from closed [B, T, E], in units of spread.
+
+    A linear filter of the rows within `LINEAR_REACH_ROWS`, which training starts from ridge regression, plus what a
+    stack of residual convolutions adds to it.
+    """
 
     def __init__(self, config: MotionConfig, dropout: float = 0.0) -> None:
         super().__init__()
@@ -124,13 +130,14 @@ class MotionNetwork(nn.Module):
         self.blocks = nn.ModuleList(Block(config.width, dilation) for dilation in config.dilations)
         self.drop = nn.Dropout(dropout)
         self.head = nn.Linear(config.width, config.axes)
+        self.linear = nn.Conv1d(INPUTS, config.axes, LINEAR_TAPS, dilation=LINEAR_STEP_ROWS, padding=LINEAR_REACH_ROWS)
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows [B, T, INPUTS] to [B, T, E]."""
         hidden = self.drop(self.entry(rows))
         for block in self.blocks:
             hidden = self.drop(block(hidden))
-        return self.head(hidden)
+        return self.head(hidden) + self.linear(rows.transpose(1, 2)).transpose(1, 2)
 
 
 class MotionModel(nn.Module):
@@ -155,7 +162,7 @@ class MotionModel(nn.Module):
     @property
     def context_rows(self) -> int:
         """Rows to either side that can change a row."""
-        return 3 * sum(self.config.dilations)
+        return max(3 * sum(self.config.dilations), LINEAR_REACH_ROWS)
 
     def forward(self, rows: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
         """Displacement from closed [B, T, E] in units of spread, from rows [B, T, INPUTS] and gate [B, T]."""

@@ -19,8 +19,8 @@ from torch import nn
 from tqdm import tqdm
 
 from prior import audio, teachers
-from prior.phonemes import CLASSES, LABEL_RATE, SILENCE
-from prior.phonetics import MEL_MEAN, WEIGHTS, PhoneticEncoder, posteriors
+from prior.phonemes import CLASSES, CLOSED, LABEL_RATE, LABIODENTAL, SILENCE
+from prior.phonetics import MEL_MEAN, WEIGHTS, PhoneticEncoder, load_phonetics, posteriors
 from render.store import write_atomic
 
 WORDS = Path("/usr/share/dict")  # word lists of the system's packages
@@ -53,7 +53,9 @@ FUNCTION_WORDS = (
     "very about just people before might much even because through between where most how make"
 ).split()
 SPEED_FACTORS = (0.87, 1.0, 1.15)  # resampling: speed, pitch and formants together
+KINDS = ("real", "espeak", "flite", "festival", "music")  # of training sounds; "music" is all without a voice
 CROP_SECONDS = 6.0
+LIP_WEIGHT = 2.0  # of p b m f v in the loss: a closure missed is seen, one too many hardly
 
 
 def sentences(voice: str, count: int, generator: np.random.Generator) -> list[str]:
@@ -131,6 +133,23 @@ def music(seconds: float, generator: np.random.Generator) -> tuple[str, np.ndarr
     return "music", sound.astype(np.float32), np.zeros(int(seconds * LABEL_RATE) + 1, np.int8)
 
 
+def hush(seconds: float, generator: np.random.Generator) -> tuple[str, np.ndarray, np.ndarray]:
+    """Noise of a random colour, clicks and mains hum without a voice, labelled silence."""
+    count = int(seconds * audio.SAMPLE_RATE)
+    spectrum = np.fft.rfft(generator.standard_normal(count))
+    hz = np.fft.rfftfreq(count, 1 / audio.SAMPLE_RATE) + 20
+    sound = np.fft.irfft(spectrum * hz ** -generator.uniform(-0.3, 1.2), count)
+    sound = sound / sound.std() * (1 + 0.5 * np.sin(np.arange(count) * generator.uniform(0, 3e-4)))
+    time_seconds = np.arange(count) / audio.SAMPLE_RATE
+    for harmonic in range(1, int(generator.integers(1, 6))):
+        hum = np.sin(2 * np.pi * harmonic * generator.choice([50, 60]) * time_seconds)
+        sound += generator.uniform(0, 4) * hum
+    clicks = generator.integers(0, count, int(generator.integers(0, int(3 * seconds))))
+    sound[clicks] += generator.uniform(5, 60, len(clicks))
+    sound = 0.1 * sound / np.abs(sound).max()
+    return "music", sound.astype(np.float32), np.zeros(int(seconds * LABEL_RATE) + 1, np.int8)
+
+
 def decode(paths: list[Path]) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """Real speech with the labels that the decoders agree on: (kind, waveform, labels), one a file."""
     heard = []
@@ -172,8 +191,7 @@ def feature_rows(spoken: list[tuple[str, np.ndarray, np.ndarray]]) -> list[dict[
                 {
                     "mel": mel.half(),
                     "labels": torch.from_numpy(labels[source].astype(np.int64)),
-                    "real": torch.tensor(kind == "real"),
-                    "natural": torch.tensor(kind != "espeak"),
+                    "kind": torch.tensor(KINDS.index(kind)),
                 }
             )
     return rows
@@ -217,8 +235,8 @@ def augment(mel: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     # Equaliser, gain, and codecs without high bands.
     curve = nn.functional.interpolate(torch.randn(batch, 1, 6, generator=generator), bands, mode="linear")
     mel = mel + curve * 0.8 * sometimes(0.6) + uniform(-1.0, 1.0)
-    limit = uniform(0.6, 1.0) * sometimes(0.3) + (1 - sometimes(0.3))
-    beyond = torch.arange(bands) > bands * limit.clamp(max=1.0)
+    narrow = sometimes(0.3)
+    beyond = torch.arange(bands) > bands * (uniform(0.6, 1.0) * narrow + 1 - narrow)
     mel = torch.where(beyond, torch.full_like(mel, -20.0), mel)
     for _ in range(2):  # a masked band and a masked moment
         start = torch.randint(0, bands, (batch, 1, 1), generator=generator)
@@ -233,12 +251,15 @@ def train(
     """One cosine run of AdamW over random crops, half of them real speech; returns the last smoothed loss."""
     generator = torch.Generator().manual_seed(seed)
     crop = int(CROP_SECONDS * audio.FRAME_RATE)
-    real = torch.stack([row["real"] for row in rows])
-    natural = torch.stack([row["natural"] for row in rows])
+    kinds = np.array([row["kind"] for row in rows])
+    real, formant, voiceless = (torch.from_numpy(kinds == KINDS.index(kind)) for kind in ("real", "espeak", "music"))
+    spoken = ~(real | formant | voiceless)
     lengths = torch.tensor([float(len(row["mel"])) for row in rows])
     weight = torch.zeros(len(rows))
-    for chosen, share in ((real, 0.45), (natural & ~real, 0.25), (~natural, 0.30)):
+    for chosen, share in ((real, 0.45), (spoken, 0.22), (formant, 0.25), (voiceless, 0.08)):
         weight += torch.where(chosen, lengths, 0.0) / (lengths * chosen).sum().clamp(min=1) * share
+    class_weight = torch.ones(len(CLASSES))
+    class_weight[[*CLOSED, *LABIODENTAL]] = LIP_WEIGHT
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=peak_rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peak_rate, total_steps=steps, pct_start=0.1)
     encoder.train()
@@ -256,7 +277,8 @@ def train(
         heard = augment(torch.stack(mels), generator)
         with torch.autocast("cpu", torch.bfloat16):
             guess = encoder(heard)
-        loss = nn.functional.nll_loss(guess.float().flatten(0, 1), torch.stack(labels).flatten(), ignore_index=-1)
+        flat = guess.float().flatten(0, 1)
+        loss = nn.functional.nll_loss(flat, torch.stack(labels).flatten(), class_weight, ignore_index=-1)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
@@ -272,7 +294,7 @@ def label_unknown(encoder: PhoneticEncoder, rows: list[dict[str, torch.Tensor]],
     """Give unlabelled rows of real speech the encoder's own class where it is sure; returns the share labelled."""
     given = unknown = 0
     for row in tqdm(rows, desc="self-label"):
-        if not row["real"]:
+        if row["kind"] != KINDS.index("real"):
             continue
         best, guess = posteriors(encoder, row["mel"].float()).max(1)
         empty = row["labels"] < 0
@@ -313,6 +335,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500, help="of each of the two runs")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, default=None, help="weights to go on from, instead of the first run")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     arguments = parser.parse_args()
     began = time.time()
@@ -321,18 +344,20 @@ def main() -> None:
     )
     real = _stored(arguments.cache / "real.safetensors", lambda: decode(arguments.speech))
     generator = np.random.default_rng(arguments.seed)
-    rows = feature_rows(synthetic + real + [music(10.0, generator) for _ in range(30)])
+    rows = feature_rows(synthetic + real + [make(10.0, generator) for make in (music, hush) for _ in range(30)])
     torch.manual_seed(arguments.seed)
-    encoder = PhoneticEncoder()
+    encoder = load_phonetics(arguments.start) if arguments.start else PhoneticEncoder()
     facts: dict[str, object] = {
         "synthetic_seconds": sum(len(part[1]) for part in synthetic) / audio.SAMPLE_RATE,
         "real_seconds": sum(len(part[1]) for part in real) / audio.SAMPLE_RATE,
         "real_labelled": float(np.mean(np.concatenate([part[2] for part in real]) >= 0)),
         "classes": len(CLASSES),
-        "steps": 2 * arguments.steps,
+        "steps": arguments.steps,
+        "started_from": str(arguments.start.name) if arguments.start else "",
     }
-    facts["loss_first"] = train(encoder, rows, arguments.steps, arguments.batch, 2e-3, arguments.seed)
-    encoder.save(arguments.cache / "first.safetensors", facts)
+    if arguments.start is None:
+        facts["loss_first"] = train(encoder, rows, arguments.steps, arguments.batch, 2e-3, arguments.seed)
+        encoder.save(arguments.cache / "first.safetensors", facts)
     facts["self_labelled"] = label_unknown(encoder, rows)
     facts["loss"] = train(encoder, rows, arguments.steps, arguments.batch, 1e-3, arguments.seed + 1)
     facts["seconds_taken"] = time.time() - began
