@@ -14,7 +14,7 @@ from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, C
 
 CSRC = Path("cuda_ext/csrc")
 MACROS = [("TORCH_TARGET_VERSION", "0x020a000000000000")]  # torch 2.10
-CXX_FLAGS = ["-O3", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+CXX_FLAGS = ["-O3", "-g0", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 NVCC_FLAGS = ["-O3", "-std=c++17", "--fmad=false"]
 ARCHITECTURES = "8.0;9.0+PTX"
 
@@ -33,7 +33,7 @@ def cuda_wanted() -> bool:
 
 def extensions() -> list[Extension]:
     """The CPU library, which also holds the schemas, and where wanted the CUDA library."""
-    headers = [str(path) for path in sorted(CSRC.glob("*.h"))]
+    headers = [str(path) for path in sorted(CSRC.glob("*.*h"))]
     cpu = CppExtension(
         "cuda_ext._cpu",
         [str(CSRC / "library.cpp"), *(str(path) for path in sorted(CSRC.glob("*_cpu.cpp")))],

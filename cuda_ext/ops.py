@@ -23,28 +23,15 @@ The specification of each op is its twin in `cuda_ext.reference`. On the CPU the
 whatever the number of threads; on CUDA `deterministic=True` asks for that.
 """
 
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from cuda_ext import checks
+from cuda_ext.library import operators
+
 _FILTERS = {"nearest": 0, "bilinear": 1, "trilinear": 2}
-_BOUNDARIES = {"wrap": 0, "clamp": 1}
-_MAX_SIZE = 16384  # px, keeps snapped edges exact in 64-bit integers
-
-
-def _load_libraries() -> None:
-    folder = Path(__file__).parent
-    found = sorted(folder.glob("_cpu*.so"))
-    if not found:
-        raise ImportError(f"the compiled ops are missing in {folder}: run `pip install --no-build-isolation -e .`")
-    for library in [*found, *sorted(folder.glob("_cuda*.so"))]:
-        torch.ops.load_library(str(library))
-
-
-_load_libraries()
-_ops = torch.ops.cuda_ext
 
 
 class Raster(NamedTuple):
@@ -120,9 +107,9 @@ def rasterize(
     Raises:
         ValueError: wrong type, shape, device or layout, a position that is not finite, an index out of range.
     """
-    height, width = _check_resolution("rasterize", resolution)
-    _check_mesh("rasterize", clip_positions, faces, validate)
-    barycentrics, depth, face_id, slopes = _ops.rasterize(
+    height, width = checks.check_resolution("rasterize", resolution)
+    checks.check_mesh("rasterize", clip_positions, faces, validate)
+    barycentrics, depth, face_id, slopes = operators.rasterize(
         clip_positions, faces, height, width, derivatives, deterministic
     )
     return Raster(face_id, barycentrics, depth, slopes if derivatives else None)
@@ -146,8 +133,8 @@ def interpolate(
     Raises:
         ValueError: wrong type, shape, device or layout, an index out of range.
     """
-    attributes = _check_attributes("interpolate", attributes, raster, faces, validate)
-    return _ops.interpolate(attributes, raster.face_id, raster.barycentrics, faces, deterministic)
+    attributes = checks.check_attributes("interpolate", attributes, raster, faces, validate)
+    return operators.interpolate(attributes, raster.face_id, raster.barycentrics, faces, deterministic)
 
 
 def attribute_derivatives(attributes: Tensor, raster: Raster, faces: Tensor) -> Tensor:
@@ -164,7 +151,7 @@ def attribute_derivatives(attributes: Tensor, raster: Raster, faces: Tensor) -> 
     Raises:
         ValueError: as `interpolate`, or the raster has no derivatives.
     """
-    attributes = _check_attributes("attribute_derivatives", attributes, raster, faces, False)
+    attributes = checks.check_attributes("attribute_derivatives", attributes, raster, faces, False)
     if raster.derivatives is None:
         raise ValueError("attribute_derivatives(): 'raster' has no derivatives: rasterize(..., derivatives=True)")
     batch, height, width = raster.face_id.shape
@@ -189,7 +176,7 @@ def mip_stack(feature_map: Tensor) -> MipStack:
     Raises:
         ValueError: wrong type or shape.
     """
-    _check_feature_map("mip_stack", feature_map)
+    checks.check_feature_map("mip_stack", feature_map)
     levels = [feature_map.contiguous(memory_format=torch.channels_last)]
     while levels[-1].shape[2] % 2 == 0 and levels[-1].shape[3] % 2 == 0:
         levels.append(torch.nn.functional.avg_pool2d(levels[-1], 2))
@@ -225,19 +212,19 @@ def texture(
         ValueError: wrong type, shape, device or mode.
     """
     where = "texture"
-    _check_feature_map(where, feature_map)
+    checks.check_feature_map(where, feature_map)
     texels, height, width, levels = _choose_texels(where, feature_map, filter_mode, mips)
-    _check_boundary(where, boundary_mode)
-    coordinates = _coordinate_dtype(feature_map)
-    _check_tensor(where, "uv", uv, feature_map, (None, None, None, 2), coordinates)
+    checks.check_boundary(where, boundary_mode)
+    coordinates = checks.coordinate_dtype(feature_map)
+    checks.check_tensor(where, "uv", uv, feature_map, (None, None, None, 2), coordinates)
     if feature_map.shape[0] not in (1, uv.shape[0]):
         raise ValueError(f"texture(): 'feature_map' has batch {feature_map.shape[0]}, 'uv' {uv.shape[0]}")
     if filter_mode == "trilinear":
         if uv_da is None:
             raise ValueError("texture(): filter_mode 'trilinear' needs 'uv_da'")
-        _check_tensor(where, "uv_da", uv_da, feature_map, (*uv.shape[:3], 4), coordinates)
+        checks.check_tensor(where, "uv_da", uv_da, feature_map, (*uv.shape[:3], 4), coordinates)
         uv_da = uv_da.detach()
-    sampled = _ops.texture(
+    sampled = operators.texture(
         texels,
         uv,
         uv_da if filter_mode == "trilinear" else None,
@@ -245,7 +232,7 @@ def texture(
         width,
         levels,
         _FILTERS[filter_mode],
-        _BOUNDARIES[boundary_mode],
+        checks.BOUNDARIES[boundary_mode],
         deterministic,
     )
     return sampled.permute(0, 3, 1, 2)
@@ -287,26 +274,26 @@ def shade(
         ValueError: wrong type, shape, device, layout or mode, a position that is not finite, an index out of range.
     """
     where = "shade"
-    height, width = _check_resolution(where, resolution)
-    _check_mesh(where, clip_positions, faces, validate)
+    height, width = checks.check_resolution(where, resolution)
+    checks.check_mesh(where, clip_positions, faces, validate)
     batch, face_count = clip_positions.shape[0], faces.shape[-2]
     if isinstance(vertex_uv, Tensor) and vertex_uv.dim() == 2:
         vertex_uv = vertex_uv[None]
-    _check_tensor(where, "vertex_uv", vertex_uv, clip_positions, (None, clip_positions.shape[1], 2))
-    _check_feature_map(where, feature_map)
+    checks.check_tensor(where, "vertex_uv", vertex_uv, clip_positions, (None, clip_positions.shape[1], 2))
+    checks.check_feature_map(where, feature_map)
     for name, value in (("vertex_uv", vertex_uv), ("feature_map", feature_map)):
         if value.shape[0] not in (1, batch):
             raise ValueError(f"{where}(): '{name}' has batch {value.shape[0]}, 'clip_positions' {batch}")
     half = feature_map.dtype == torch.float16 and clip_positions.dtype == torch.float32
-    _check_same(where, "feature_map", feature_map, clip_positions, torch.float16 if half else None)
+    checks.check_same(where, "feature_map", feature_map, clip_positions, torch.float16 if half else None)
     if face_region is None:
         face_region = torch.ones(face_count, dtype=torch.uint8, device=faces.device)
     if not isinstance(face_region, Tensor) or face_region.dtype != torch.uint8 or face_region.shape != (face_count,):
-        raise ValueError(f"{where}(): 'face_region' must be uint8 [{face_count}], got {_describe(face_region)}")
-    _check_device(where, "face_region", face_region, clip_positions)
-    _check_boundary(where, boundary_mode)
+        raise ValueError(f"{where}(): 'face_region' must be uint8 [{face_count}], got {checks.describe(face_region)}")
+    checks.check_device(where, "face_region", face_region, clip_positions)
+    checks.check_boundary(where, boundary_mode)
     texels, *map_shape = _choose_texels(where, feature_map, filter_mode, mips)
-    features, region, *raster = _ops.shade(
+    features, region, *raster = operators.shade(
         clip_positions,
         faces,
         vertex_uv,
@@ -316,7 +303,7 @@ def shade(
         width,
         *map_shape,
         _FILTERS[filter_mode],
-        _BOUNDARIES[boundary_mode],
+        checks.BOUNDARIES[boundary_mode],
         deterministic,
     )
     return Shading(features.permute(0, 3, 1, 2), region, Raster(*raster))
@@ -335,7 +322,7 @@ def edge_topology(faces: Tensor) -> Tensor:
     Raises:
         ValueError: wrong type or shape.
     """
-    _check_faces("edge_topology", faces, faces.shape[0] if isinstance(faces, Tensor) else 0, faces)
+    checks.check_faces("edge_topology", faces, faces.shape[0] if isinstance(faces, Tensor) else 0, faces)
     if faces.dim() == 3:
         return torch.stack([edge_topology(face_list) for face_list in faces]) if len(faces) else faces.clone()
     vertices = faces.long()
@@ -387,136 +374,22 @@ def antialias(
         ValueError: wrong type, shape, device or layout, a position that is not finite, an index out of range.
     """
     where = "antialias"
-    _check_mesh(where, clip_positions, faces, validate)
-    _check_floating(where, "image", image, "[B, C, H, W]", 4)
-    _check_same(where, "image", image, clip_positions)
+    checks.check_mesh(where, clip_positions, faces, validate)
+    checks.check_floating(where, "image", image, "[B, C, H, W]", 4)
+    checks.check_same(where, "image", image, clip_positions)
     shape = raster.face_id.shape
     if (image.shape[0], *image.shape[2:]) != tuple(shape) or shape[0] != clip_positions.shape[0]:
-        raise ValueError(f"{where}(): 'image' must be [B, C, H, W] of the raster {list(shape)}, got {_describe(image)}")
-    _check_same(where, "raster.depth", raster.depth, clip_positions)
+        raise ValueError(
+            f"{where}(): 'image' must be [B, C, H, W] of the raster {list(shape)}, got {checks.describe(image)}"
+        )
+    checks.check_same(where, "raster.depth", raster.depth, clip_positions)
     topology = edge_topology(faces) if topology is None else topology
     if topology.dtype != torch.int32 or topology.shape != faces.shape or topology.device != faces.device:
-        raise ValueError(f"{where}(): 'topology' must be edge_topology(faces), got {_describe(topology)}")
+        raise ValueError(f"{where}(): 'topology' must be edge_topology(faces), got {checks.describe(topology)}")
     channels_last = image.permute(0, 2, 3, 1).contiguous()
     depth = raster.depth.detach()
-    out = _ops.antialias(channels_last, raster.face_id, depth, clip_positions, faces, topology, deterministic)
+    out = operators.antialias(channels_last, raster.face_id, depth, clip_positions, faces, topology, deterministic)
     return out.permute(0, 3, 1, 2)
-
-
-# ---- checks --------------------------------------------------------------------------------------------------------
-
-
-def _describe(value: Any) -> str:
-    return (
-        f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
-    )
-
-
-def _check_resolution(where: str, resolution: Any) -> tuple[int, int]:
-    try:
-        height, width = (int(size) for size in resolution)
-    except (TypeError, ValueError):
-        raise ValueError(f"{where}(): 'resolution' must be (height, width), got {resolution!r}") from None
-    if not (1 <= height <= _MAX_SIZE and 1 <= width <= _MAX_SIZE):
-        raise ValueError(f"{where}(): 'resolution' must be 1 to {_MAX_SIZE} px each, got {resolution!r}")
-    return height, width
-
-
-def _check_floating(where: str, name: str, value: Any, form: str, dim: int) -> None:
-    if not isinstance(value, Tensor) or value.dtype not in (torch.float32, torch.float64) or value.dim() != dim:
-        raise ValueError(f"{where}(): '{name}' must be float32 or float64 {form}, got {_describe(value)}")
-
-
-def _check_contiguous(where: str, name: str, value: Tensor) -> None:
-    if not value.is_contiguous():
-        raise ValueError(f"{where}(): '{name}' must be contiguous, got strides {list(value.stride())}")
-
-
-def _check_tensor(
-    where: str,
-    name: str,
-    value: Any,
-    like: Tensor,
-    shape: tuple[int | None, ...],
-    dtype: torch.dtype | None = None,
-) -> None:
-    form = "[" + ", ".join("*" if size is None else str(size) for size in shape) + "]"
-    fits = isinstance(value, Tensor) and value.dim() == len(shape)
-    if not fits or any(want not in (None, got) for want, got in zip(shape, value.shape, strict=True)):
-        raise ValueError(f"{where}(): '{name}' must be {form}, got {_describe(value)}")
-    _check_same(where, name, value, like, dtype)
-    _check_contiguous(where, name, value)
-
-
-def _check_same(where: str, name: str, value: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> None:
-    dtype = like.dtype if dtype is None else dtype
-    if value.dtype != dtype:
-        raise ValueError(f"{where}(): '{name}' must be {dtype}, got {value.dtype}")
-    _check_device(where, name, value, like)
-
-
-def _check_device(where: str, name: str, value: Tensor, like: Tensor) -> None:
-    if value.device != like.device:
-        raise ValueError(f"{where}(): '{name}' is on {value.device}, expected {like.device}")
-
-
-def _check_faces(where: str, faces: Any, batch: int, like: Tensor) -> None:
-    fits = isinstance(faces, Tensor) and faces.dtype == torch.int32 and faces.dim() in (2, 3) and faces.shape[-1] == 3
-    if not fits:
-        raise ValueError(f"{where}(): 'faces' must be int32 [F, 3] or [B, F, 3], got {_describe(faces)}")
-    if faces.dim() == 3 and faces.shape[0] != batch:
-        raise ValueError(f"{where}(): 'faces' has batch {faces.shape[0]}, expected {batch}")
-    _check_device(where, "faces", faces, like)
-    _check_contiguous(where, "faces", faces)
-
-
-def _check_values(where: str, name: str, values: Tensor, faces: Tensor, validate: bool) -> None:
-    """Refuse values that are not finite and indices out of range; on CUDA only where asked for: it waits."""
-    if torch.compiler.is_compiling() or not (validate or values.device.type == "cpu"):
-        return
-    code = _ops.check_mesh(values, faces)
-    if code == 1:
-        raise ValueError(f"{where}(): '{name}' holds a value that is not finite")
-    if code == 2:
-        raise ValueError(f"{where}(): 'faces' must index the {values.shape[-2]} vertices of '{name}', got one outside")
-
-
-def _check_mesh(where: str, clip_positions: Any, faces: Any, validate: bool) -> None:
-    _check_floating(where, "clip_positions", clip_positions, "[B, V, 4]", 3)
-    if clip_positions.shape[2] != 4:
-        raise ValueError(f"{where}(): 'clip_positions' must be [B, V, 4], got {list(clip_positions.shape)}")
-    _check_contiguous(where, "clip_positions", clip_positions)
-    _check_faces(where, faces, clip_positions.shape[0], clip_positions)
-    _check_values(where, "clip_positions", clip_positions, faces, validate)
-
-
-def _check_attributes(where: str, attributes: Any, raster: Raster, faces: Any, validate: bool) -> Tensor:
-    batch, height, width = raster.face_id.shape
-    if isinstance(attributes, Tensor) and attributes.dim() == 2:
-        attributes = attributes[None]
-    _check_tensor(where, "attributes", attributes, raster.barycentrics, (None, None, None))
-    if attributes.shape[0] not in (1, batch):
-        raise ValueError(f"{where}(): 'attributes' has batch {attributes.shape[0]}, the raster {batch}")
-    _check_faces(where, faces, batch, attributes)
-    _check_values(where, "attributes", attributes, faces, validate)
-    return attributes
-
-
-def _check_feature_map(where: str, feature_map: Any) -> None:
-    half = isinstance(feature_map, Tensor) and feature_map.dtype == torch.float16
-    if not (half and feature_map.device.type == "cuda" and feature_map.dim() == 4):
-        _check_floating(where, "feature_map", feature_map, "[B or 1, C, H, W]", 4)
-    if 0 in feature_map.shape[1:]:
-        raise ValueError(f"{where}(): 'feature_map' must not be empty, got {list(feature_map.shape)}")
-
-
-def _coordinate_dtype(feature_map: Tensor) -> torch.dtype:
-    return torch.float32 if feature_map.dtype == torch.float16 else feature_map.dtype
-
-
-def _check_boundary(where: str, boundary_mode: str) -> None:
-    if boundary_mode not in _BOUNDARIES:
-        raise ValueError(f"{where}(): 'boundary_mode' must be one of {list(_BOUNDARIES)}, got {boundary_mode!r}")
 
 
 def _texels(feature_map: Tensor) -> Tensor:
@@ -538,150 +411,3 @@ def _choose_texels(
     if (mips.texels.shape[0], mips.height, mips.width, mips.texels.shape[2]) != (batch, height, width, channels):
         raise ValueError(f"{where}(): 'mips' do not belong to 'feature_map' {list(feature_map.shape)}")
     return mips
-
-
-# ---- autograd and shapes -------------------------------------------------------------------------------------------
-
-
-def _rasterize_setup(ctx: Any, inputs: tuple, output: tuple) -> None:
-    clip_positions, faces, *_, deterministic = inputs
-    barycentrics, _, face_id, slopes = output
-    ctx.mark_non_differentiable(face_id, slopes)
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(clip_positions, faces, face_id, barycentrics)
-    ctx.deterministic = deterministic
-
-
-def _rasterize_backward(ctx: Any, grad_barycentrics: Any, grad_depth: Any, _face_id: Any, _slopes: Any) -> tuple:
-    clip_positions, faces, face_id, barycentrics = ctx.saved_tensors
-    if grad_barycentrics is None and grad_depth is None:
-        return (None,) * 6
-    grad_positions = _ops.rasterize_backward(
-        clip_positions,
-        faces,
-        face_id,
-        barycentrics,
-        torch.zeros_like(barycentrics) if grad_barycentrics is None else grad_barycentrics.contiguous(),
-        None if grad_depth is None else grad_depth.contiguous(),
-        ctx.deterministic,
-    )
-    return grad_positions, None, None, None, None, None
-
-
-def _interpolate_setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:4])
-    ctx.deterministic = inputs[4]
-
-
-def _interpolate_backward(ctx: Any, grad: Tensor) -> tuple:
-    attributes, face_id, barycentrics, faces = ctx.saved_tensors
-    grad_attributes, grad_barycentrics = _ops.interpolate_backward(
-        attributes, face_id, barycentrics, faces, grad.contiguous(), ctx.deterministic
-    )
-    return grad_attributes, None, grad_barycentrics, None, None
-
-
-def _texture_setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    texels, uv, uv_da, *ctx.sampler, ctx.deterministic = inputs
-    ctx.save_for_backward(texels, uv, uv_da)
-
-
-def _texture_backward(ctx: Any, grad: Tensor) -> tuple:
-    texels, uv, uv_da = ctx.saved_tensors
-    grad_texels, grad_uv = _ops.texture_backward(texels, uv, uv_da, grad.contiguous(), *ctx.sampler, ctx.deterministic)
-    return grad_texels, grad_uv, *(None,) * 7
-
-
-def _shade_setup(ctx: Any, inputs: tuple, output: tuple) -> None:
-    clip_positions, faces, vertex_uv, face_region, texels, _, _, *ctx.sampler, ctx.deterministic = inputs
-    _, region, face_id, barycentrics, _ = output
-    ctx.mark_non_differentiable(region, face_id)
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(clip_positions, faces, vertex_uv, face_region, texels, face_id, barycentrics)
-
-
-def _shade_backward(ctx: Any, *grads: Tensor | None) -> tuple:
-    needed = (ctx.needs_input_grad[0], ctx.needs_input_grad[2], ctx.needs_input_grad[4])
-    grad_features, _, _, grad_barycentrics, grad_depth = (None if g is None else g.contiguous() for g in grads)
-    gradients = _ops.shade_backward(
-        *ctx.saved_tensors, grad_features, grad_barycentrics, grad_depth, *ctx.sampler, *needed, ctx.deterministic
-    )
-    positions, uv, texels = (g if need else None for g, need in zip(gradients, needed, strict=True))
-    return positions, None, uv, None, texels, *(None,) * 8
-
-
-def _antialias_setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:6])
-    ctx.deterministic = inputs[6]
-
-
-def _antialias_backward(ctx: Any, grad: Tensor) -> tuple:
-    grad_image, grad_positions = _ops.antialias_backward(*ctx.saved_tensors, grad.contiguous(), ctx.deterministic)
-    return grad_image, None, None, grad_positions, None, None, None
-
-
-def _register() -> None:
-    library = torch.library
-    library.register_autograd("cuda_ext::rasterize", _rasterize_backward, setup_context=_rasterize_setup)
-    library.register_autograd("cuda_ext::interpolate", _interpolate_backward, setup_context=_interpolate_setup)
-    library.register_autograd("cuda_ext::texture", _texture_backward, setup_context=_texture_setup)
-
-    library.register_autograd("cuda_ext::antialias", _antialias_backward, setup_context=_antialias_setup)
-    library.register_autograd("cuda_ext::shade", _shade_backward, setup_context=_shade_setup)
-
-    @library.register_fake("cuda_ext::rasterize")
-    def _(clip_positions, faces, height, width, derivatives, deterministic):  # type: ignore[no-untyped-def]
-        shape = (clip_positions.shape[0], height, width)
-        return (
-            clip_positions.new_empty((*shape, 2)),
-            clip_positions.new_empty(shape),
-            faces.new_empty(shape),
-            clip_positions.new_empty((*shape, 4) if derivatives else (0,)),
-        )
-
-    @library.register_fake("cuda_ext::rasterize_backward")
-    def _(clip_positions, faces, face_id, barycentrics, grad_barycentrics, grad_depth, deterministic):  # type: ignore[no-untyped-def]
-        return torch.empty_like(clip_positions)
-
-    @library.register_fake("cuda_ext::interpolate")
-    def _(attributes, face_id, barycentrics, faces, deterministic):  # type: ignore[no-untyped-def]
-        return attributes.new_empty((*face_id.shape, attributes.shape[2]))
-
-    @library.register_fake("cuda_ext::interpolate_backward")
-    def _(attributes, face_id, barycentrics, faces, grad, deterministic):  # type: ignore[no-untyped-def]
-        return torch.empty_like(attributes), torch.empty_like(barycentrics)
-
-    @library.register_fake("cuda_ext::texture")
-    def _(texels, uv, uv_da, height, width, levels, filter_mode, boundary_mode, deterministic):  # type: ignore[no-untyped-def]
-        return texels.new_empty((*uv.shape[:3], texels.shape[2]))
-
-    @library.register_fake("cuda_ext::texture_backward")
-    def _(texels, uv, uv_da, grad, height, width, levels, filter_mode, boundary_mode, deterministic):  # type: ignore[no-untyped-def]
-        return torch.empty_like(texels), torch.empty_like(uv)
-
-    @library.register_fake("cuda_ext::antialias")
-    def _(image, *rest):  # type: ignore[no-untyped-def]
-        return torch.empty_like(image)
-
-    @library.register_fake("cuda_ext::antialias_backward")
-    def _(image, face_id, depth, clip_positions, *rest):  # type: ignore[no-untyped-def]
-        return torch.empty_like(image), torch.empty_like(clip_positions)
-
-    @library.register_fake("cuda_ext::shade")
-    def _(clip_positions, faces, vertex_uv, face_region, texels, height, width, *_options):  # type: ignore[no-untyped-def]
-        shape = (clip_positions.shape[0], height, width)
-        return (
-            texels.new_empty((*shape, texels.shape[2])),
-            face_region.new_empty(shape),
-            faces.new_empty(shape),
-            clip_positions.new_empty((*shape, 2)),
-            clip_positions.new_empty(shape),
-        )
-
-    @library.register_fake("cuda_ext::shade_backward")
-    def _(clip_positions, faces, vertex_uv, face_region, texels, *rest):  # type: ignore[no-untyped-def]
-        inputs = zip((clip_positions, vertex_uv, texels), rest[-4:-1], strict=True)
-        return tuple(torch.empty_like(x) if needed else x.new_empty(0) for x, needed in inputs)
-
-
-_register()

@@ -1,0 +1,169 @@
+"""Loads the compiled ops and tells torch their gradients and output shapes.
+
+Schemas and implementations are in csrc; `operators` holds them as torch sees them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def _load_libraries() -> None:
+    folder = Path(__file__).parent
+    found = sorted(folder.glob("_cpu*.so"))
+    if not found:
+        raise ImportError(f"the compiled ops are missing in {folder}: run `pip install --no-build-isolation -e .`")
+    for library in [*found, *sorted(folder.glob("_cuda*.so"))]:
+        torch.ops.load_library(str(library))
+
+
+_load_libraries()
+operators = torch.ops.cuda_ext
+
+
+def _rasterize_setup(ctx: Any, inputs: tuple, output: tuple) -> None:
+    clip_positions, faces, *_, deterministic = inputs
+    barycentrics, _, face_id, slopes = output
+    ctx.mark_non_differentiable(face_id, slopes)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(clip_positions, faces, face_id, barycentrics)
+    ctx.deterministic = deterministic
+
+
+def _rasterize_backward(ctx: Any, grad_barycentrics: Any, grad_depth: Any, _face_id: Any, _slopes: Any) -> tuple:
+    clip_positions, faces, face_id, barycentrics = ctx.saved_tensors
+    if grad_barycentrics is None and grad_depth is None:
+        return (None,) * 6
+    grad_positions = operators.rasterize_backward(
+        clip_positions,
+        faces,
+        face_id,
+        barycentrics,
+        torch.zeros_like(barycentrics) if grad_barycentrics is None else grad_barycentrics.contiguous(),
+        None if grad_depth is None else grad_depth.contiguous(),
+        ctx.deterministic,
+    )
+    return grad_positions, None, None, None, None, None
+
+
+def _interpolate_setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:4])
+    ctx.deterministic = inputs[4]
+
+
+def _interpolate_backward(ctx: Any, grad: Tensor) -> tuple:
+    attributes, face_id, barycentrics, faces = ctx.saved_tensors
+    grad_attributes, grad_barycentrics = operators.interpolate_backward(
+        attributes, face_id, barycentrics, faces, grad.contiguous(), ctx.deterministic
+    )
+    return grad_attributes, None, grad_barycentrics, None, None
+
+
+def _texture_setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    texels, uv, uv_da, *ctx.sampler, ctx.deterministic = inputs
+    ctx.save_for_backward(texels, uv, uv_da)
+
+
+def _texture_backward(ctx: Any, grad: Tensor) -> tuple:
+    texels, uv, uv_da = ctx.saved_tensors
+    grad_texels, grad_uv = operators.texture_backward(
+        texels, uv, uv_da, grad.contiguous(), *ctx.sampler, ctx.deterministic
+    )
+    return grad_texels, grad_uv, *(None,) * 7
+
+
+def _shade_setup(ctx: Any, inputs: tuple, output: tuple) -> None:
+    clip_positions, faces, vertex_uv, face_region, texels, _, _, *ctx.sampler, ctx.deterministic = inputs
+    _, region, face_id, barycentrics, _ = output
+    ctx.mark_non_differentiable(region, face_id)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(clip_positions, faces, vertex_uv, face_region, texels, face_id, barycentrics)
+
+
+def _shade_backward(ctx: Any, *grads: Tensor | None) -> tuple:
+    needed = (ctx.needs_input_grad[0], ctx.needs_input_grad[2], ctx.needs_input_grad[4])
+    grad_features, _, _, grad_barycentrics, grad_depth = (None if g is None else g.contiguous() for g in grads)
+    gradients = operators.shade_backward(
+        *ctx.saved_tensors, grad_features, grad_barycentrics, grad_depth, *ctx.sampler, *needed, ctx.deterministic
+    )
+    positions, uv, texels = (g if need else None for g, need in zip(gradients, needed, strict=True))
+    return positions, None, uv, None, texels, *(None,) * 8
+
+
+def _antialias_setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:6])
+    ctx.deterministic = inputs[6]
+
+
+def _antialias_backward(ctx: Any, grad: Tensor) -> tuple:
+    grad_image, grad_positions = operators.antialias_backward(*ctx.saved_tensors, grad.contiguous(), ctx.deterministic)
+    return grad_image, None, None, grad_positions, None, None, None
+
+
+def _register() -> None:
+    library = torch.library
+    library.register_autograd("cuda_ext::rasterize", _rasterize_backward, setup_context=_rasterize_setup)
+    library.register_autograd("cuda_ext::interpolate", _interpolate_backward, setup_context=_interpolate_setup)
+    library.register_autograd("cuda_ext::texture", _texture_backward, setup_context=_texture_setup)
+
+    library.register_autograd("cuda_ext::antialias", _antialias_backward, setup_context=_antialias_setup)
+    library.register_autograd("cuda_ext::shade", _shade_backward, setup_context=_shade_setup)
+
+    @library.register_fake("cuda_ext::rasterize")
+    def _(clip_positions, faces, height, width, derivatives, deterministic):  # type: ignore[no-untyped-def]
+        shape = (clip_positions.shape[0], height, width)
+        return (
+            clip_positions.new_empty((*shape, 2)),
+            clip_positions.new_empty(shape),
+            faces.new_empty(shape),
+            clip_positions.new_empty((*shape, 4) if derivatives else (0,)),
+        )
+
+    @library.register_fake("cuda_ext::rasterize_backward")
+    def _(clip_positions, faces, face_id, barycentrics, grad_barycentrics, grad_depth, deterministic):  # type: ignore[no-untyped-def]
+        return torch.empty_like(clip_positions)
+
+    @library.register_fake("cuda_ext::interpolate")
+    def _(attributes, face_id, barycentrics, faces, deterministic):  # type: ignore[no-untyped-def]
+        return attributes.new_empty((*face_id.shape, attributes.shape[2]))
+
+    @library.register_fake("cuda_ext::interpolate_backward")
+    def _(attributes, face_id, barycentrics, faces, grad, deterministic):  # type: ignore[no-untyped-def]
+        return torch.empty_like(attributes), torch.empty_like(barycentrics)
+
+    @library.register_fake("cuda_ext::texture")
+    def _(texels, uv, uv_da, height, width, levels, filter_mode, boundary_mode, deterministic):  # type: ignore[no-untyped-def]
+        return texels.new_empty((*uv.shape[:3], texels.shape[2]))
+
+    @library.register_fake("cuda_ext::texture_backward")
+    def _(texels, uv, uv_da, grad, height, width, levels, filter_mode, boundary_mode, deterministic):  # type: ignore[no-untyped-def]
+        return torch.empty_like(texels), torch.empty_like(uv)
+
+    @library.register_fake("cuda_ext::antialias")
+    def _(image, *rest):  # type: ignore[no-untyped-def]
+        return torch.empty_like(image)
+
+    @library.register_fake("cuda_ext::antialias_backward")
+    def _(image, face_id, depth, clip_positions, *rest):  # type: ignore[no-untyped-def]
+        return torch.empty_like(image), torch.empty_like(clip_positions)
+
+    @library.register_fake("cuda_ext::shade")
+    def _(clip_positions, faces, vertex_uv, face_region, texels, height, width, *_options):  # type: ignore[no-untyped-def]
+        shape = (clip_positions.shape[0], height, width)
+        return (
+            texels.new_empty((*shape, texels.shape[2])),
+            face_region.new_empty(shape),
+            faces.new_empty(shape),
+            clip_positions.new_empty((*shape, 2)),
+            clip_positions.new_empty(shape),
+        )
+
+    @library.register_fake("cuda_ext::shade_backward")
+    def _(clip_positions, faces, vertex_uv, face_region, texels, *rest):  # type: ignore[no-untyped-def]
+        inputs = zip((clip_positions, vertex_uv, texels), rest[-4:-1], strict=True)
+        return tuple(torch.empty_like(x) if needed else x.new_empty(0) for x, needed in inputs)
+
+
+_register()
