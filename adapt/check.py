@@ -16,15 +16,19 @@ from adapt.cast import Analysis, CastMember, analyse
 from adapt.commands import CheckConfig
 from adapt.config import ConfigError, write_config
 from adapt.contact_sheet import contact_sheet, encode_image
+from adapt.faces import LandmarkBackend
+from adapt.fan import FanBackend
+from adapt.mediapipe_faces import MediaPipeBackend
 from adapt.progress import Progress
 from prior.audio import AudioFacts, describe_audio
 from render.store import write_atomic, write_json
 from render.video import Footage, timecode
 
+BACKENDS: dict[str, type[LandmarkBackend]] = {"mediapipe": MediaPipeBackend, "fan": FanBackend}
 # A sighting that can be learnt from: eye distance in px, turn in degrees, sharpness, confidence.
 LEAST_EYE_DISTANCE_PX = 24.0
 MOST_YAW_DEGREES = 40.0
-LEAST_SHARPNESS = 0.12
+LEAST_SHARPNESS = 0.1
 LEAST_CONFIDENCE = 0.8
 # Mouth opening in eye distances below which the lips are closed, and above which the mouth is open.
 CLOSED_OPENING = 0.03
@@ -142,21 +146,29 @@ def _audio_lines(audio: dict[str, Any]) -> list[str]:
     ]
 
 
-def check(video: str | Path, audio: str | Path | None = None, progress: Progress | None = None) -> Report:
+def check(
+    video: str | Path,
+    audio: str | Path | None = None,
+    backend: LandmarkBackend | None = None,
+    progress: Progress | None = None,
+) -> Report:
     """Look at a video, and at the sound that is to drive its dub.
 
     Raises:
         FootageError: a file is missing, empty, not media, or has no such stream.
     """
-    return check_footage(Footage(video), audio, progress)[0]
+    return check_footage(Footage(video), audio, backend, progress)[0]
 
 
 def check_footage(
-    footage: Footage, audio: str | Path | None = None, progress: Progress | None = None
+    footage: Footage,
+    audio: str | Path | None = None,
+    backend: LandmarkBackend | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Report, Analysis]:
     """`check` of opened footage, with the analysis that the report was drawn from."""
     sound = describe_audio(audio) if audio is not None else None  # first: a wrong path should not cost a long wait
-    analysis = analyse(footage, progress=progress)
+    analysis = analyse(footage, backend, progress)
     seen = np.zeros(footage.frame_count, bool)
     for member in analysis.cast:
         seen[member.values("frames")] = True
@@ -333,7 +345,10 @@ def main(config: CheckConfig, progress: Progress) -> None:
     names = ("check.json", "cast.jpg", "config.json")
     if out is not None:
         _refuse_existing(out, names, config.overwrite)
-    report, analysis = check_footage(Footage(config.video), config.audio, progress)
+    if config.backend not in BACKENDS:
+        raise ConfigError(f"--backend {config.backend}: is none of {', '.join(BACKENDS)}")
+    footage = Footage(config.video)
+    report, analysis = check_footage(footage, config.audio, BACKENDS[config.backend](), progress)
     for line in report.lines():
         if not progress.json_lines:
             progress.note(line)

@@ -51,7 +51,11 @@ def _command(name: str, config_type: type, target: str, overrides: list[str]) ->
         values = {key: value for key, value in given.items() if value not in (None, [], ())}
         config: Any = resolve(config_type, values, overrides, config_file)
         module, function = target.split(":")
-        getattr(import_module(module), function)(config, progress)
+        try:
+            getattr(import_module(module), function)(config, progress)
+        except KeyboardInterrupt:  # here, because typer would end without a word
+            print("adapt: interrupted; nothing was left half written", file=sys.stderr)
+            sys.exit(130)
 
     shared = [
         inspect.Parameter(
@@ -106,9 +110,6 @@ def main(arguments: list[str] | None = None) -> None:
             print(json.dumps({"event": "error", "kind": type(error).__name__, "text": line}, ensure_ascii=False))
         print(f"adapt: {line}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("adapt: interrupted; nothing was left half written", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ from adapt.mediapipe_faces import MediaPipeBackend
 from render.store import write_json
 from render.video import Footage
 
-PIECE_SECONDS = 1.2
-REEL_SIZE = (960, 540)
+PIECE_SECONDS = 0.8
+REEL_SIZE = (854, 480)
 REEL_FPS = 25
 PEOPLE = (4, 8)
 # Of the small face beside the large one, px.
@@ -75,7 +75,7 @@ def random_pieces(clips: Sequence[Clip], rng: random.Random) -> list[Piece]:
 
 
 def piece_frames(piece: Piece) -> Iterator[np.ndarray]:
-    """Pictures of a piece, fitted into the reel's size on black; uint8 [540, 960, 3]."""
+    """Pictures of a piece, fitted into the reel's size on black; uint8 [480, 854, 3]."""
     footage = Footage(piece.clip.path)
     count = min(footage.frame_count // 2, round(PIECE_SECONDS * footage.fps))
     first = round(piece.start * (footage.frame_count - count))

@@ -22,7 +22,7 @@ LOOK_CLOSELY_EVERY = 24
 # smaller: it is then a part of the larger face, or of the hair, taken for a face.
 SAME_FACE = 0.4
 PART_OF_FACE = 0.1
-# Height to which a face is shrunk before its sharpness is measured.
+# Height to which a face is brought before its sharpness is measured.
 SHARPNESS_PX = 160
 
 
@@ -99,9 +99,9 @@ def mouth_opening(landmarks: np.ndarray, layout: LandmarkLayout) -> float:
 
 
 def sharpness(rgb: np.ndarray, face: Face) -> float:
-    """Fine detail of a face's picture, ~0 blurred to ~1 crisp: luma's change from pixel to pixel over its spread.
+    """Fine detail of a face's picture, ~0 blurred to ~0.5 crisp: luma's change from pixel to pixel over its spread.
 
-    Faces taller than 160 px are shrunk to that first, so that it says what a mouth crop will hold.
+    Measured with the face 160 px high, whatever its own height, so that it says what a mouth crop will hold.
     """
     low = np.maximum(np.floor(face.box[:2]), 0).astype(int)
     high = np.ceil(face.box[2:]).astype(int)
@@ -109,10 +109,9 @@ def sharpness(rgb: np.ndarray, face: Face) -> float:
     if min(picture.shape[:2]) < 8:
         return 0.0
     scale = SHARPNESS_PX / picture.shape[0]
-    if scale < 1:
-        size = (max(8, round(picture.shape[1] * scale)), SHARPNESS_PX)
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    luma = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)
+    size = (max(8, round(picture.shape[1] * scale)), SHARPNESS_PX)
+    picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     return float(cv2.Laplacian(luma, cv2.CV_32F).std() / max(float(luma.std()), 1.0))
 
 

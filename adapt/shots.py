@@ -1,6 +1,6 @@
 """Shots: which frames begin a new one.
 
-In: frames as they stream. Out: the same frames, two frames later, each with whether it is the first of a new shot. A
+In: frames as they stream. Out: the same frames, a few frames later, each with whether it is the first of a new shot. A
 cut is where small pictures before and after differ strongly, differ far more than their neighbours in time do (a pan
 or a waving hand differs all along), and stay different (a flash does not).
 """
@@ -18,8 +18,8 @@ THUMBNAIL = (48, 27)
 LEAST_DIFFERENCE = 14.0
 # How many times the difference of its neighbours in time a cut's own must be.
 LEAST_RATIO = 3.0
-# Frames held back so that a cut is judged by what follows it.
-LOOK_AHEAD = 2
+# Frames held back so that a cut is judged by what follows it; what lasts no longer (a flash, a hand) is no shot.
+LOOK_AHEAD = 5
 
 
 class HasPreview(Protocol):
@@ -47,7 +47,7 @@ def difference(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def mark_cuts(frames: Iterable[FrameType]) -> Iterator[tuple[FrameType, bool]]:
-    """Every frame with whether it is the first of a shot (the very first one is). Holds back at most two frames."""
+    """Every frame with whether it is the first of a shot (the very first one is). Holds back a few frames."""
     held: deque[tuple[FrameType, np.ndarray]] = deque()
     past: deque[np.ndarray] = deque(maxlen=1 + LOOK_AHEAD)
     for frame in frames:

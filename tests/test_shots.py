@@ -37,7 +37,7 @@ def test_cuts_between_scenes_are_found_to_the_frame() -> None:
 
 def test_black_frames_and_a_title_are_shots() -> None:
     black, title = np.zeros((90, 160, 3), np.uint8), np.full((90, 160, 3), 60, np.uint8)
-    assert cuts([scene(1)] * 10 + [black] * 5 + [title] * 5 + [scene(1)] * 5) == [0, 10, 15, 20]
+    assert cuts([scene(1)] * 10 + [black] * 8 + [title] * 8 + [scene(1)] * 8) == [0, 10, 18, 26]
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,9 @@ def test_black_frames_and_a_title_are_shots() -> None:
         [scene(1, shift=6.0 * max(0, index - 10)) for index in range(30)],
         [scene(1, light=1 - index / 40) for index in range(30)],
         [scene(1)] * 10 + [scene(1, light=1.8)] + [scene(1)] * 10,
+        [scene(1)] * 10 + [scene(4)] * 4 + [scene(1)] * 10,
     ],
-    ids=["slow pan", "sudden fast pan", "fade", "flash"],
+    ids=["slow pan", "sudden fast pan", "fade", "flash", "something in the way"],
 )
 def test_movement_fades_and_flashes_are_no_cuts(pictures: list[np.ndarray]) -> None:
     assert cuts(pictures) == [0]
