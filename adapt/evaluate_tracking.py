@@ -1,21 +1,30 @@
-"""How well tracks fit and how steady they are: `python -m adapt.evaluate_tracking CACHE [-o FILE.jsonl]`.
+"""How well tracks fit and how steady they are: `python -m adapt.evaluate_tracking [CACHE] [-o FILE.jsonl]`.
 
 In: detector landmarks of people who took no part in the face model (`adapt prepare FOOTAGE -o CACHE --stage
 landmarks`). Out: a JSON line a clip, and a table. Lengths are shares of the frame's eye distance. The detector
-stands for the truth only as far as it goes; against real truth the tracker is tested on a synthetic head.
+stands for the truth only as far as it goes; so a rendered head, whose pose and expression are known, is tracked too.
 """
 
 import argparse
 import json
+import tempfile
 import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 
+from adapt.people import track_footage
+from adapt.report import encode_clip
+from adapt.synthetic_actor import babble, make_actor
 from adapt.tracking import track_landmarks
 from prior.face_model import LIPS_INNER, LIPS_OUTER, STEADY_POINTS, eye_distance, lip_gap, load_face_model
 from prior.landmarks import Landmarks, load_all
 from render.face_model import FaceModel
+from render.video import Footage
 
 #: A stretch this long in which the nose bridge moves less than this (standard deviation, eye distances) is still.
 STILL_SECONDS = 3.0
@@ -64,6 +73,56 @@ def score(model: FaceModel, clip: Landmarks) -> dict[str, object]:
         "confidence": float(track.confidence.mean()),
         "solver_ms_per_frame": 1000 * seconds / len(track),
     }
+
+
+def score_against_truth(folder: Path, seconds: float = 4.0) -> dict[str, dict[str, float]]:
+    """Render the synthetic actor with noise and blur, moving and with a still head, track her, compare.
+
+    Args:
+        folder: where the videos go.
+        seconds: length of each.
+
+    Returns:
+        For "moving" and "still": mean and largest error of the head's turns (degrees, about their means), mean error of
+        the lip gap and the same where the lips are closed (shares of the eye distance), correlation of pitch with gap,
+        and degrees of pitch per gap of a fifth of the eye distance.
+    """
+    model, actor = load_face_model(), make_actor(512)
+    times = torch.arange(round(25 * seconds), dtype=torch.float64) / 25
+    result = {}
+    for name in ("moving", "still"):
+        truth = actor.perform(actor.speak(babble(seconds), times), times)
+        if name == "still":
+            rows = torch.zeros(len(times), dtype=torch.int64)
+            truth = replace(truth, rotation=actor.pose.rotation[rows], translation=actor.pose.translation[rows])
+        path = folder / f"{name}.mp4"
+        path.write_bytes(encode_clip(worn(actor.frames(truth)), times.tolist()))
+        track = track_footage(Footage(path), None, "adapt.evaluate_tracking")
+        gaps = []
+        for motion in (track, truth):
+            vertices = model.vertices(motion.shape, motion.lower_expression).double()
+            gaps.append(lip_gap(vertices) / eye_distance(vertices))
+        turned = (track.rotation - track.rotation.mean(0)) - (truth.rotation - truth.rotation.mean(0))
+        angle = torch.rad2deg(turned.norm(dim=-1))
+        error = (gaps[0] - gaps[1]).abs()
+        pitch = torch.rad2deg(turned[:, 0].double())
+        moved = gaps[1] - gaps[1].mean()
+        result[name] = {
+            "pose_degrees": float(angle.mean()),
+            "largest_pose_degrees": float(angle.max()),
+            "gap_error": float(error.mean()),
+            "closure_error": float(error[gaps[1] <= gaps[1].quantile(0.1)].mean()),
+            "jaw_in_pitch": correlation(pitch, gaps[1]),
+            "pitch_degrees_per_fifth": float(0.2 * (pitch @ moved) / (moved @ moved)),
+        }
+    return result
+
+
+def worn(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Frames uint8 [H, W, 3] with a blur of 1 px and grain of 5 levels (standard deviations)."""
+    for index, rgb in enumerate(frames):
+        grain = np.random.default_rng(index).normal(0, 5, rgb.shape)
+        yield (cv2.GaussianBlur(rgb, (0, 0), 1.0) + grain).clip(0, 255).astype(np.uint8)
 
 
 def correlation(first: torch.Tensor, second: torch.Tensor) -> float:
@@ -120,18 +179,21 @@ def summarise(scores: list[dict[str, object]]) -> list[str]:
 def main() -> None:
     """Command line of the module."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cache", type=Path, help="folder written by `adapt prepare --stage landmarks`")
+    parser.add_argument("cache", type=Path, nargs="?", help="folder written by `adapt prepare --stage landmarks`")
     parser.add_argument("-o", "--out", type=Path, help="file of JSON lines, one a clip")
     given = parser.parse_args()
     torch.set_num_threads(1)
     model = load_face_model()
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(score_against_truth(Path(folder))), flush=True)
     scores = []
-    for clip in load_all(given.cache):
+    for clip in load_all(given.cache) if given.cache else ():
         scores.append(score(model, clip))
         print(json.dumps(scores[-1]), flush=True)
     if given.out:
         given.out.write_text("".join(json.dumps(s) + "\n" for s in scores), encoding="utf-8")
-    print("\n".join(summarise(scores)))
+    if scores:
+        print("\n".join(summarise(scores)))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from adapt.head_fit import (
     solve_pose,
     solve_shape,
     translation_of,
+    without_jaw_leak,
 )
 from prior.face_model import EYE_DISTANCE_CM
 from render.camera import rotation_matrix
@@ -114,7 +115,7 @@ def track_landmarks(
     residual = torch.ones(len(found), dtype=torch.float64)
     for solved, kept in windows(rows, shot):
         part, start = seen.observations(fit, solved, focals[solved])
-        own_pose = solve_pose(fit, part, shape, start)
+        own_pose = without_jaw_leak(solve_pose(fit, part, shape, start), part)
         own_expression = solve_expression(fit, part, shape, own_pose)
         error = residual_of(fit, part, shape, own_pose, own_expression)
         inside = torch.isin(solved, kept)

@@ -3,9 +3,17 @@ import math
 import pytest
 import torch
 
+from adapt.head_fit import JAW_LEAK
 from adapt.tracking import MARGIN, WINDOW, nearest_found, track_landmarks, windows
 from prior.face_model import NOSE_TIP, eye_distance, lip_gap, load_face_model
-from render.camera import Intrinsics, camera_from_head, project, transform_points
+from render.camera import (
+    Intrinsics,
+    camera_from_head,
+    project,
+    rotation_matrix,
+    rotation_vector,
+    transform_points,
+)
 from render.errors import TrackingError
 
 SIZE = (640, 480)
@@ -14,7 +22,10 @@ FOCAL_PX = 1500.0
 
 
 def head(frames, seed=0, turn=0.15, jaw=1.0, noise_px=0.0):
-    """Detector points [T, 468, 3] of a person with random shape whose head and mouth move smoothly, and the truth."""
+    """Points [T, 468, 3] of a person of random shape whose head and mouth move smoothly, and the truth.
+
+    They nod with the jaw as the detector's do.
+    """
     model = load_face_model()
     generator = torch.Generator().manual_seed(seed)
     times = torch.arange(frames, dtype=torch.float64) / 25
@@ -31,12 +42,14 @@ def head(frames, seed=0, turn=0.15, jaw=1.0, noise_px=0.0):
     lower[:, 0] = jaw * (0.5 + 0.5 * wave(1, 2.0)[:, 0])
     upper = 0.3 * wave(len(model.upper_basis), 0.5)
     vertices = model.vertices(shape.float(), lower.float(), upper.float()).double()[:, : model.landmark_count]
-    camera = transform_points(camera_from_head(rotation, translation), vertices)
+    gap = lip_gap(vertices) / eye_distance(vertices)
+    nod = torch.stack([-JAW_LEAK * gap, 0 * gap, 0 * gap], -1)
+    nodding = rotation_vector(rotation_matrix(rotation) @ rotation_matrix(nod))
+    camera = transform_points(camera_from_head(nodding, translation), vertices)
     flat = project(camera, Intrinsics.centred(FOCAL_PX, *SIZE))
     depth = (camera[..., 2:] - translation[:, None, 2:]) * FOCAL_PX / translation[:, None, 2:]
     points = torch.cat([flat, depth], -1)
     points += noise_px * torch.randn(points.shape, generator=generator).double()
-    gap = lip_gap(vertices) / eye_distance(vertices)
     return points, times, {"rotation": rotation, "translation": translation, "gap": gap, "shape": shape}
 
 
