@@ -4,6 +4,35 @@
 namespace ops {
 namespace {
 
+OPS_INLINE bool fits_32_bits(const Piece& piece) {
+  bool fits = true;
+  for (int k = 0; k < 3; ++k)
+    for (int corner = 0; corner < 4; ++corner) {
+      const int64_t column = corner & 1 ? piece.column_max + kLanes : piece.column_min;
+      const int64_t row = corner & 2 ? piece.row_max + 1 : piece.row_min;
+      const int64_t value = piece.a[k] * column + piece.b[k] * row + piece.c[k];
+      fits &= value > -(int64_t(1) << 30) && value < (int64_t(1) << 30);
+    }
+  return fits;
+}
+
+template <typename scalar_t>
+OPS_INLINE void set_up(const scalar_t* positions, const int32_t* faces, int64_t begin, int64_t end, int height,
+                       int width, FaceForm* forms, std::vector<DrawnPiece>& pieces) {
+  for (int64_t face = begin; face < end; ++face) {
+    Corner corners[3];
+    for (int k = 0; k < 3; ++k)
+      corners[k] = corner_from_clip(positions + 4 * int64_t(faces[3 * face + k]), height, width);
+    FaceForm& form = forms[face];
+    if (!make_form(corners, form)) continue;
+    Piece made[kMaxPieces];
+    const int count = make_pieces(corners, height, width, made);
+    for (int i = 0; i < count; ++i)
+      pieces.push_back(
+          {made[i], int32_t(face), fits_32_bits(made[i]), {form.depth[0], form.depth[1], form.depth[2]}});
+  }
+}
+
 // One row of a piece, 16 columns at a time; an edge's sign bit says outside.
 OPS_INLINE void draw_narrow(const DrawnPiece& drawn, int row, float* __restrict nearest, int32_t* __restrict ids) {
   const Piece& piece = drawn.piece;
@@ -107,6 +136,16 @@ OPS_CLONES void resolve_double(const FaceForm* forms, const int32_t* ids, int ro
 }
 
 }  // namespace
+
+OPS_CLONES void set_up_faces(const float* positions, const int32_t* faces, int64_t begin, int64_t end, int height,
+                             int width, FaceForm* forms, std::vector<DrawnPiece>& pieces) {
+  set_up(positions, faces, begin, end, height, width, forms, pieces);
+}
+
+OPS_CLONES void set_up_faces(const double* positions, const int32_t* faces, int64_t begin, int64_t end, int height,
+                             int width, FaceForm* forms, std::vector<DrawnPiece>& pieces) {
+  set_up(positions, faces, begin, end, height, width, forms, pieces);
+}
 
 OPS_CLONES void draw_pieces(const DrawnPiece* const* pieces, int64_t count, BandBuffer& band) {
   for (int64_t i = 0; i < count; ++i) {

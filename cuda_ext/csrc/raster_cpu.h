@@ -36,6 +36,12 @@ struct BandBuffer {
   const int32_t* ids(int row) const { return face.get() + size_t(row - row_begin) * stride; }
 };
 
+// Sets up faces [begin, end): forms, and pieces in face order.
+void set_up_faces(const float* positions, const int32_t* faces, int64_t begin, int64_t end, int height, int width,
+                  FaceForm* forms, std::vector<DrawnPiece>& pieces);
+void set_up_faces(const double* positions, const int32_t* faces, int64_t begin, int64_t end, int height, int width,
+                  FaceForm* forms, std::vector<DrawnPiece>& pieces);
+
 // Draws pieces, in this order, into the band. Depths are compared after rounding to float; the first of equals wins.
 void draw_pieces(const DrawnPiece* const* pieces, int64_t count, BandBuffer& band);
 
@@ -55,8 +61,7 @@ class MeshSetup {
       std::vector<DrawnPiece>& pieces = memory_.chunks[chunk];
       pieces.clear();
       const int64_t end = std::min<int64_t>(faces.count, (chunk + 1) * kSetupChunk);
-      for (int64_t face = chunk * kSetupChunk; face < end; ++face)
-        set_up_face(positions, faces.of(batch, face), int32_t(face), pieces);
+      set_up_faces(positions, faces.of(batch, 0), chunk * kSetupChunk, end, height, width, memory_.forms.data(), pieces);
     });
     sort_into_bands(chunk_count);
   }
@@ -84,29 +89,6 @@ class MeshSetup {
   static Memory& thread_memory() {
     thread_local Memory memory;
     return memory;
-  }
-
-  template <typename scalar_t>
-  void set_up_face(const scalar_t* positions, const int32_t* vertex, int32_t face, std::vector<DrawnPiece>& out) {
-    Corner corners[3];
-    for (int k = 0; k < 3; ++k) corners[k] = corner_from_clip(positions + 4 * int64_t(vertex[k]), height, width);
-    FaceForm& form = memory_.forms[face];
-    if (!make_form(corners, form)) return;
-    Piece made[kMaxPieces];
-    const int count = make_pieces(corners, height, width, made);
-    for (int i = 0; i < count; ++i)
-      out.push_back({made[i], face, fits_32_bits(made[i]), {form.depth[0], form.depth[1], form.depth[2]}});
-  }
-
-  static bool fits_32_bits(const Piece& piece) {
-    bool fits = true;
-    for (int k = 0; k < 3; ++k)
-      for (const int64_t column : {piece.column_min, piece.column_max + kLanes})
-        for (const int64_t row : {piece.row_min, piece.row_max + 1}) {
-          const int64_t value = piece.a[k] * column + piece.b[k] * row + piece.c[k];
-          fits &= value > -(int64_t(1) << 30) && value < (int64_t(1) << 30);
-        }
-    return fits;
   }
 
   // Calls visit(piece, band) for all, in face order.
