@@ -1,1 +1,1 @@
-"""What is learnt once from many people: face model, renderer prior, audio front end, audio-to-motion; how."""
+"""What is learnt once from many people: face model, renderer prior, phonetics, audio-to-motion; and their training."""
