@@ -123,8 +123,10 @@ def track_landmarks(
     confidence = confidence_of(found.double(), residual, pose)
     held = nearest_found(rows, shot)
     pose, expression = pose[held], expression[held]
-    translation = translation_of(pose)
-    path = crop_path(model, shape, (pose[:, :3], translation), focals, (width / 2, height / 2))
+    # The crop follows from what the track stores, so that the last bits of the solver's float64 do not reach it.
+    shape, focals = shape.float(), focals.float()
+    rotation, translation = pose[:, :3].float(), translation_of(pose).float()
+    path = crop_path(model, shape, (rotation.double(), translation.double()), focals, (width / 2, height / 2))
     path = smooth_path(path, timestamps, shot)
     crop_size = choose_crop_size(path, confidence)
     return Track(
@@ -133,10 +135,10 @@ def track_landmarks(
         timestamps=timestamps,
         shot=shot,
         confidence=confidence.float(),
-        shape=shape.float(),
-        focal_px=focals.float(),
-        rotation=pose[:, :3].float(),
-        translation=translation.float(),
+        shape=shape,
+        focal_px=focals,
+        rotation=rotation,
+        translation=translation,
         lower_expression=expression[:, : fit.lower_count].float(),
         upper_expression=expression[:, fit.lower_count :].float(),
         crop_from_image=crop_from_path(path, crop_size),
