@@ -7,12 +7,8 @@ temporary file, pictures are reduced to an `Appearance` per run.
 
 import tempfile
 from array import array
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations
-from queue import Empty, Queue
-from threading import Event, Thread
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -36,8 +32,6 @@ from adapt.shots import mark_cuts
 from render.errors import TrackingError
 from render.video import Footage, Frame
 
-# Frames that wait, decoded, for their faces to be found.
-DECODED_AHEAD = 6
 # What is added to the likeness of two runs of one shot of which the second begins where the first was lost.
 RESUMED_BONUS = 4.0
 # Frames within which, and shared part of the boxes with which, a lost face counts as resumed.
@@ -190,7 +184,7 @@ def analyse(footage: Footage, backend: LandmarkBackend | None = None, progress: 
     landmark_file = LandmarkFile(backend.point_count)
     starts: list[int] = []
     runs: dict[int, Run] = {}
-    frames = progress.over("faces", _decoded_ahead(footage), footage.frame_count)
+    frames = progress.over("faces", footage.frames(), footage.frame_count)
     for frame, is_cut, faces in follow_faces(mark_cuts(frames), backend):
         if is_cut:
             starts.append(frame.index)
@@ -200,37 +194,6 @@ def analyse(footage: Footage, backend: LandmarkBackend | None = None, progress: 
     starts[:1] = [0]
     shots = tuple(Shot(a, b) for a, b in zip(starts, [*starts[1:], footage.frame_count], strict=True))
     return Analysis(footage, backend.layout, shots, gather_cast(list(runs.values())), landmark_file)
-
-
-def _decoded_ahead(footage: Footage) -> Iterator[Frame]:
-    """The footage's frames, decoded and converted by a second thread a few frames before they are asked for."""
-    waiting: Queue[Frame | BaseException | None] = Queue(DECODED_AHEAD)
-    is_over = Event()
-
-    def decode() -> None:
-        try:
-            for frame in footage.frames():
-                _ = frame.preview  # cached in the frame
-                waiting.put(frame)
-                if is_over.is_set():
-                    return
-            waiting.put(None)
-        except BaseException as error:
-            waiting.put(error)
-
-    decoder = Thread(target=decode, name="decode", daemon=True)
-    decoder.start()
-    try:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        is_over.set()
-        while decoder.is_alive():  # it may be waiting for room
-            with suppress(Empty):
-                waiting.get(timeout=0.01)
-        decoder.join()
 
 
 def _sight(run: Run, frame: Frame, face: Face, layout: LandmarkLayout, landmark_file: LandmarkFile) -> None:

@@ -26,6 +26,8 @@ from render.store import write_json
 from render.video import Footage
 
 PIECE_SECONDS = 0.8
+# Where a second piece of the same clip begins: not at the very end, where clips have title cards.
+LATEST_START = 0.85
 REEL_SIZE = (854, 480)
 REEL_FPS = 25
 PEOPLE = (4, 8)
@@ -67,9 +69,9 @@ def random_pieces(clips: Sequence[Clip], rng: random.Random) -> list[Piece]:
     for person in rng.sample(sorted(takes), min(len(takes), rng.randint(*PEOPLE))):
         chosen = rng.sample(takes[person], min(len(takes[person]), rng.randint(2, 3)))
         if len(chosen) > 1:
-            pieces += [Piece(clip, rng.random()) for clip in chosen]
+            pieces += [Piece(clip, LATEST_START * rng.random()) for clip in chosen]
         else:
-            pieces += [Piece(chosen[0], start) for start in (0.0, 1.0)]
+            pieces += [Piece(chosen[0], start) for start in (0.0, LATEST_START)]
     rng.shuffle(pieces)
     return pieces
 

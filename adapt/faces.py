@@ -16,8 +16,10 @@ import numpy as np
 from render.video import Frame
 
 # Frames from one look at the whole picture to the next, and to the next that also looks for small faces.
-LOOK_EVERY = 6
-LOOK_CLOSELY_EVERY = 24
+LOOK_EVERY = 10
+LOOK_CLOSELY_EVERY = 30
+# Frames without its face after which a run ends.
+LOST_AFTER = 12
 # Two boxes that share this much of the smaller one are the same face; less where one is half the other's height, or
 # smaller: it is then a part of the larger face, or of the hair, taken for a face.
 SAME_FACE = 0.4
@@ -136,24 +138,31 @@ def follow_faces(
 ) -> Iterator[tuple[Frame, bool, dict[int, Face]]]:
     """Per frame: the frame, whether it begins a shot, and its faces by run number.
 
-    The whole picture is searched at the start of a shot, every few frames, and where a face was lost. A run ends with
-    its shot or where its face is lost.
+    The whole picture is searched at the start of a shot, every few frames, and where a face was lost. A run goes on
+    over a few frames without its face, looked for where it was; it ends with its shot.
     """
-    runs: dict[int, Face] = {}
+    runs: dict[int, Face] = {}  # last sighting of every run of this shot that is still looked for
+    unseen: dict[int, int] = {}  # frames since then
     next_run = 0
     age = 0
     for frame, is_cut in marked:
         age = 0 if is_cut else age + 1
-        known = {} if is_cut else runs
-        followed = {run: backend.follow(frame.preview, face) for run, face in known.items()}
-        runs = _without_doubles({run: face for run, face in followed.items() if face})
-        closely = age % LOOK_CLOSELY_EVERY == 0 or len(runs) < len(known)
+        if is_cut:
+            runs, unseen = {}, {}
+        followed = {run: backend.follow(frame.preview, face) for run, face in runs.items()}
+        found = _without_doubles({run: face for run, face in followed.items() if face})
+        unseen = {run: 0 if followed[run] else unseen[run] + 1 for run in runs if run in found or not followed[run]}
+        closely = age % LOOK_CLOSELY_EVERY == 0 or 1 in unseen.values()
         if closely or age % LOOK_EVERY == 0:
             for face in backend.detect(frame.preview, small=closely):
-                if not is_known(face, runs.values()):
-                    runs[next_run] = face
-                    next_run += 1
-        yield frame, is_cut, dict(runs)
+                if is_known(face, found.values()):
+                    continue
+                number = next((run for run in unseen if unseen[run] and is_known(face, [runs[run]])), next_run)
+                next_run += number == next_run
+                found[number], unseen[number] = face, 0
+        runs = {run: found.get(run) or runs[run] for run in unseen if unseen[run] <= LOST_AFTER}
+        unseen = {run: unseen[run] for run in runs}
+        yield frame, is_cut, found
 
 
 def _without_doubles(faces: dict[int, Face]) -> dict[int, Face]:

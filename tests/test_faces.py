@@ -130,16 +130,20 @@ def numbers(pictures: list[tuple[Picture, bool]]) -> Iterator[list[int]]:
         yield sorted(faces)
 
 
-def test_runs_end_with_the_shot_and_where_the_face_is_lost() -> None:
-    still = [(Picture(50, 100), index == 0) for index in range(4)]
-    lost = [(Picture(50), False)] * 8
-    back = [(Picture(50, 100), False)] * 30
-    cut = [(Picture(50, 100), index == 0) for index in range(3)]
-    seen = list(numbers(still + lost + back + cut))
+def test_a_run_goes_on_over_a_few_frames_and_ends_with_its_shot_or_where_its_face_is_lost() -> None:
+    def both(count: int, is_cut: bool = False) -> list[tuple[Picture, bool]]:
+        return [(Picture(50, 100), is_cut and index == 0) for index in range(count)]
+
+    def one(count: int) -> list[tuple[Picture, bool]]:
+        return [(Picture(50), False)] * count
+
+    seen = list(numbers(both(4, is_cut=True) + one(8) + both(20) + one(20) + both(20) + both(3, is_cut=True)))
     assert seen[:4] == [[0, 1]] * 4
     assert seen[4:12] == [[0]] * 8
-    assert seen[12 + 6] == [0, 2]  # found again within a few frames, as another run
-    assert seen[-3:] == [[3, 4]] * 3
+    assert seen[12:32] == [[0, 1]] * 20  # found again where it was
+    assert seen[32:52] == [[0]] * 20
+    assert seen[71] == [0, 2]  # too long ago: another run
+    assert seen[72:] == [[3, 4]] * 3
 
 
 def test_depth_of_a_turned_face_comes_from_the_mean_face() -> None:
