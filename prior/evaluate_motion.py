@@ -75,28 +75,22 @@ def score_clips(
         if scored.sum() < SHORTEST_SECONDS * LABEL_RATE or enrolled.sum() < LABEL_RATE:
             continue
         style = MouthStyle.of(clip.lower[enrolled], clip.measures[enrolled, 0])
-        neutral = MouthStyle(style.closed, model.neutral_spread, torch.tensor(1e9))
+        neutral = replace(style, spread=model.neutral_spread, frames=torch.tensor(1e9))
         shifted = torch.roll(clip.rows, len(clip.rows) // 2, 0), torch.roll(clip.gate, len(clip.rows) // 2, 0)
         guesses = {
-            "model": _shown(model, face_model, style, clip.rows, clip.gate),
-            "model, population's range": _shown(model, face_model, neutral, clip.rows, clip.gate),
-            "model, shuffled sound": _shown(model, face_model, style, *shifted),
+            "model": mouth_measures(face_model, model.expression(clip.rows, clip.gate, style)),
+            "model, population's range": mouth_measures(face_model, model.expression(clip.rows, clip.gate, neutral)),
+            "model, shuffled sound": mouth_measures(face_model, model.expression(*shifted, style)),
         }
         for name, predicted in ridge.items():
-            unit = (predicted[index] - predicted[index][scored].mean(0)) / predicted[index][scored].std(0)
+            rows = predicted[index]
+            unit = (rows - rows[scored].mean(0)) / rows[scored].std(0).clamp(min=1e-6)
             truth = clip.measures[scored]
             guesses[name] = unit * truth.std(0) + truth.mean(0)
         for name, guess in guesses.items():
             row: dict[str, object] = {"clip": clip.name, "person": clip.person, "row": name}
             found.append({**row, **row_scores(guess, clip.measures, scored)})
     return found
-
-
-def _shown(
-    model: MotionModel, face_model: FaceModel, style: MouthStyle, rows: torch.Tensor, gate: torch.Tensor
-) -> torch.Tensor:
-    closed, spread = model.blended(style)
-    return mouth_measures(face_model, closed + spread * model.displacement(rows, gate))
 
 
 def closures(model: MotionModel, face_model: FaceModel, waveform: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -1,20 +1,18 @@
 """What audio to motion learns from: sound and mouth motion on one clock, brought into step.
 
-In: tracks of a prepared cache and the clips' own sound; a performance-capture rig; synthesised speech. Out: rows at
+In: tracks of a prepared cache and the clips' own sound. Out: rows at
 `LABEL_RATE`. Some footage's sound is out of step or a voice-over: a ridge regression that never saw the person says
 by how much, and how sure that is.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import nn
 from tqdm import tqdm
 
@@ -28,7 +26,7 @@ from prior.motion_model import (
     mouth_measures,
     mouth_style,
 )
-from prior.phonemes import CLOSED, LABEL_RATE
+from prior.phonemes import LABEL_RATE
 from prior.phonetics import PhoneticEncoder, load_phonetics
 from render.errors import FootageError, StoreError
 from render.face_model import FaceModel
@@ -220,48 +218,4 @@ def in_step(clips: list[SpokenClip], held_out: set[str], rounds: int = 2) -> dic
         for clip, guess in zip(learnt + rest, predicted, strict=True):
             more, value = lag_of(guess, clip)
             found[clip.name] = (found[clip.name][0] + more, value)
-    return found
-
-
-@dataclass(frozen=True)
-class Rig:
-    """Performance-capture controls beside sound: rows [T, INPUTS], gate [T], controls [T, R] normalised."""
-
-    rows: torch.Tensor
-    gate: torch.Tensor
-    controls: torch.Tensor
-
-
-def rig_sounds(folder: Path) -> list[Rig]:
-    """Sounds with controls of the mouth and jaw (`NAME.flac` beside `NAME.npz`, names in `controls.json`)."""
-    names = json.loads((folder / "controls.json").read_text("utf-8"))
-    wanted = [i for i, name in enumerate(names) if name.startswith(("mouth_", "jaw_", "tooth_"))]
-    encoder = load_phonetics()
-    found = []
-    for path in tqdm(sorted(folder.glob("*.npz")), desc="rig"):
-        stored = np.load(path)
-        controls = stored["controls"][:, wanted]
-        rows, gate = input_rows(encoder, audio.features(audio.read_waveform(path.with_suffix(".flac"))))
-        clock = np.arange(len(rows)) / LABEL_RATE
-        seconds = np.arange(len(controls)) / float(stored["fps"])
-        sampled = np.stack([np.interp(clock, seconds, axis) for axis in controls.T], 1)
-        found.append(Rig(rows, gate, torch.from_numpy(sampled.astype(np.float32))))
-    every = torch.cat([rig.controls for rig in found])
-    moving = every.std(0) > RIG_LEAST_SPREAD
-    mean, spread = every.mean(0)[moving], every.std(0)[moving]
-    return [replace(rig, controls=(rig.controls[:, moving] - mean) / spread) for rig in found]
-
-
-def closure_sounds(path: Path, most: int = 120) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """(rows, gate, closed) of synthesised speech, closed bool [T] from its exact phone times."""
-    tensors = load_file(str(path))
-    names = sorted(name[: -len(".waveform")] for name in tensors if name.endswith(".waveform"))
-    chosen = np.random.default_rng(0).choice(names, min(most, len(names)), replace=False)
-    encoder, found = load_phonetics(), []
-    for name in tqdm(chosen, desc="synthesised"):
-        waveform = tensors[f"{name}.waveform"].numpy().astype(np.float32) / 16384
-        rows, gate = input_rows(encoder, audio.features(waveform))
-        labels = tensors[f"{name}.labels"][: len(rows)]
-        count = len(labels)
-        found.append((rows[:count], gate[:count], torch.isin(labels, torch.tensor(CLOSED))))
     return found

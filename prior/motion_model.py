@@ -35,7 +35,8 @@ INPUTS = len(CLASSES) + len(audio.PROSODY)  # width of a row the network reads
 LINEAR_TAPS, LINEAR_STEP_ROWS = 11, 2  # the linear filter: every 40 ms within 0.2 s to either side
 LINEAR_REACH_ROWS = (LINEAR_TAPS - 1) // 2 * LINEAR_STEP_ROWS
 PIECE_ROWS = 1500  # rows predicted at once (30 s): bounds memory, does not change the result
-GATE_REACH_ROWS = 5  # the mouth leaves and returns to rest this many rows (0.1 s) around speech
+GATE_REACH_ROWS = 20  # the mouth leaves and returns to rest within this many rows (0.4 s) of speech
+CLOSURE_DOUBTFUL, CLOSURE_SURE = 0.2, 0.5  # posterior of p b m from which lips begin to, and do, come together
 LEAST_STYLE_FRAMES = 25
 # An actor's own spread counts as much as the population's after this many frames of footage.
 STYLE_PRIOR_FRAMES = 50.0
@@ -48,11 +49,13 @@ class MouthStyle:
 
     Attributes:
         closed: [E] lower expression of the closed mouth.
+        mean: [E] mean lower expression of the footage.
         spread: [E] standard deviation of the lower expression over the footage.
         frames: scalar, how many frames this was measured on.
     """
 
     closed: torch.Tensor
+    mean: torch.Tensor
     spread: torch.Tensor
     frames: torch.Tensor
 
@@ -66,7 +69,7 @@ class MouthStyle:
         if len(expression) < LEAST_STYLE_FRAMES:
             raise ValueError(f"MouthStyle.of(): {len(expression)} frames, {LEAST_STYLE_FRAMES} are needed")
         closed = expression[gap <= torch.quantile(gap, 0.10)].mean(0)
-        return MouthStyle(closed, expression.std(0), torch.tensor(float(len(expression))))
+        return MouthStyle(closed, expression.mean(0), expression.std(0), torch.tensor(float(len(expression))))
 
 
 def mouth_style(track: Track, face_model: FaceModel, least_confidence: float = 0.5) -> MouthStyle:
@@ -145,7 +148,10 @@ class MotionModel(nn.Module):
 
     Attributes:
         neutral: style of the average training person.
+        closed_offset: [E] where the closed mouth lies from the mean of talking, in units of spread.
         gain: [E], restores the spread that averaging over what sound does not tell takes away.
+        opening_axis: [E] cm of lip opening per unit of each coefficient.
+        closing_direction: [E] how coefficients change per cm of opening when people talk.
     """
 
     def __init__(self, config: MotionConfig, dropout: float = 0.0) -> None:
@@ -154,10 +160,16 @@ class MotionModel(nn.Module):
         self.members = nn.ModuleList(MotionNetwork(config, dropout) for _ in range(config.members))
         self.register_buffer("neutral_closed", torch.zeros(config.axes))
         self.register_buffer("neutral_spread", torch.ones(config.axes))
+        self.register_buffer("closed_offset", torch.zeros(config.axes))
         self.register_buffer("gain", torch.ones(config.axes))
+        self.register_buffer("opening_axis", torch.zeros(config.axes))
+        self.register_buffer("closing_direction", torch.zeros(config.axes))
         self.neutral_closed: torch.Tensor
         self.neutral_spread: torch.Tensor
+        self.closed_offset: torch.Tensor
         self.gain: torch.Tensor
+        self.opening_axis: torch.Tensor
+        self.closing_direction: torch.Tensor
 
     @property
     def context_rows(self) -> int:
@@ -179,14 +191,34 @@ class MotionModel(nn.Module):
             pieces.append(piece[first - begin : first - begin + PIECE_ROWS])
         return torch.cat(pieces)
 
-    def blended(self, style: MouthStyle | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Closed mouth and spread [E] to use for a style: the less footage it was measured on, the more neutral."""
+    def blended(self, style: MouthStyle | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Closed mouth, base and spread [E] to use for a style.
+
+        The less footage it was measured on, the more its spread is the population's. The base, from which displacement
+        counts in speech, is where the closed mouth should lie by the mean and spread of the footage: they are steadier
+        than the few frames in which the lips were together.
+        """
         if style is None:
-            return self.neutral_closed, self.neutral_spread
+            return self.neutral_closed, self.neutral_closed, self.neutral_spread
         own = style.frames / (style.frames + STYLE_PRIOR_FRAMES)
         variance = own * style.spread**2 + (1 - own) * self.neutral_spread**2
         low, high = SPREAD_LIMITS
-        return style.closed, variance.sqrt().clamp(low * self.neutral_spread, high * self.neutral_spread)
+        spread = variance.sqrt().clamp(low * self.neutral_spread, high * self.neutral_spread)
+        return style.closed, style.mean + style.spread * self.closed_offset, spread
+
+    def expression(self, rows: torch.Tensor, gate: torch.Tensor, style: MouthStyle | None = None) -> torch.Tensor:
+        """Lower expression [T, E] of a style at `LABEL_RATE`, from rows [T, INPUTS] and gate [T]."""
+        closed, base, spread = self.blended(style)
+        rest = torch.lerp(closed, base, gate[:, None])
+        return self.with_closures(rest + spread * self.displacement(rows, gate), closed, rows)
+
+    def with_closures(self, lower: torch.Tensor, closed: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Bring the lips together where the encoder hears p b m.
+
+        What opening is left over `closed` [E] is taken from `lower` [T, E], along the way in which mouths close.
+        """
+        over = ((lower - closed) @ self.opening_axis).clamp(min=0)
+        return lower - (lips_together(rows) * over)[:, None] * self.closing_direction
 
     def predict(
         self,
@@ -211,8 +243,8 @@ class MotionModel(nn.Module):
         """
         waveform = sound if isinstance(sound, np.ndarray) else audio.read_waveform(sound)
         rows, gate = input_rows(encoder or shipped_phonetics(), audio.features(waveform))
-        closed, spread = self.blended(style)
-        expression = closed + spread * self.displacement(rows, gate)
+        expression = self.expression(rows, gate, style)
+        closed, _, _ = self.blended(style)
         times = np.arange(len(expression)) / LABEL_RATE
         inside = (timestamps >= 0) & (timestamps <= len(waveform) / audio.SAMPLE_RATE)
         sampled = np.stack([np.interp(timestamps, times, axis) for axis in expression.T.numpy()], 1)
@@ -280,6 +312,7 @@ def speech_gate(phonetic: torch.Tensor) -> torch.Tensor:
     return eased[0, 0]
 
 
-def closure(rows: torch.Tensor) -> torch.Tensor:
-    """Probability [.., T] that the lips are together (p b m) in input rows [.., T, INPUTS]."""
-    return rows[..., list(CLOSED)].sum(-1)
+def lips_together(rows: torch.Tensor) -> torch.Tensor:
+    """How far the lips are brought together [T] in [0, 1], in input rows [T, INPUTS], from the posteriors of p b m."""
+    heard = rows[:, list(CLOSED)].sum(-1)
+    return ((heard - CLOSURE_DOUBTFUL) / (CLOSURE_SURE - CLOSURE_DOUBTFUL)).clamp(0, 1)

@@ -1,9 +1,8 @@
-"""Train audio to motion: `python -m prior.pretrain_motion CACHE --footage DIR [--rig DIR] [--speech FILE]`.
+"""Train audio to motion: `python -m prior.pretrain_motion CACHE --footage DIR`.
 
 In: the tracks that `adapt prepare` wrote (`CACHE/CLIP/track.safetensors`) and the sound of the same clips, found by
-file name under `--footage`; optionally a performance-capture rig (sound beside controls) and the synthesised speech
-that `prior.pretrain_phonetics` keeps. Sound and picture are first brought into step: a ridge regression that never saw
-the person says by how much, and drops clips whose sound does not belong to the picture. Out: the motion weights.
+file name under `--footage`. Sound and picture are first brought into step: a ridge regression that never saw the person
+says by how much, and drops clips whose sound does not belong to the picture. Out: the motion weights.
 """
 
 from __future__ import annotations
@@ -21,11 +20,8 @@ from tqdm import tqdm
 from prior.face_model import load_face_model
 from prior.motion_data import (
     LEAST_SYNC,
-    Rig,
     SpokenClip,
-    closure_sounds,
     in_step,
-    rig_sounds,
     spoken_clips,
     with_context,
 )
@@ -36,7 +32,6 @@ from prior.motion_model import (
     MotionConfig,
     MotionModel,
     MotionNetwork,
-    closure,
     mouth_measures,
 )
 from render.face_model import FaceModel
@@ -58,19 +53,17 @@ def concordance(guess: torch.Tensor, truth: torch.Tensor, known: torch.Tensor) -
 
 
 class Trainer:
-    """Fits a `MotionModel` to clips, rig and synthesised speech; see `losses` for what it minimises."""
+    """Fits a `MotionModel` to clips; see `losses` for what it minimises."""
 
     def __init__(
         self,
         face_model: FaceModel,
         clips: list[SpokenClip],
-        rig: list[Rig],
-        synthesised: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
         seed: int,
         members: int = 1,
     ) -> None:
         torch.manual_seed(seed)
-        self.face_model, self.rig, self.synthesised = face_model, rig, synthesised
+        self.face_model = face_model
         axes = face_model.lower_basis.shape[0]
         self.model = MotionModel(MotionConfig(axes, members=members), dropout=0.2)
         means = torch.stack([clip.lower[clip.known].mean(0) for clip in clips])
@@ -81,12 +74,16 @@ class Trainer:
         # A clip's own closed mouth is measured on few frames. What is learnt is where everybody's closed mouth lies
         # from the mean of their talking, so that its errors do not become the target's.
         offset = ((closed - means) / spreads).median(0).values
+        self.model.closed_offset.copy_(offset)
         anchors = means + spreads * offset
+        moved = torch.cat([(clip.lower - anchor)[clip.known] for clip, anchor in zip(clips, anchors, strict=True)])
+        axis = mouth_measures(face_model, torch.eye(axes))[:, 0] - mouth_measures(face_model, torch.zeros(axes))[0]
+        opening = moved @ axis - (moved @ axis).mean()
+        self.model.opening_axis.copy_(axis)
+        self.model.closing_direction.copy_((moved * opening[:, None]).mean(0) / opening.square().mean())
         # How much of the mouth's movement an axis makes: squared centimetres over the lower face.
         power = (face_model.lower_basis.square().sum((1, 2)) * self.model.neutral_spread**2).detach()
         self.axis_weight = power / power.sum()
-        width = self.model.config.width
-        self.rig_head = nn.Linear(width, rig[0].controls.shape[1]) if rig else None
         self.series = [
             (
                 clip.rows,
@@ -150,42 +147,14 @@ class Trainer:
             agreement = 1 - concordance(shown, seen, known)  # [B, 3]
             unit = seen.flatten(0, 1).std(0) + 1e-6
             velocity = ((shown.diff(dim=1) - seen.diff(dim=1)) / unit).square().mean(-1) * known[:, 1:]
-            rest_gap = mouth_measures(self.face_model, closed)[..., 0]
-            together = closure(rows) * known
-            allowed = rest_gap + 0.05 * unit[0]
-            open_closure = (shown[..., 0] - allowed).clamp(min=0).square() / unit[0] ** 2 * together
             parts = {
                 "coefficients": (error.sum(-1) * known).sum() / known.sum().clamp(min=1),
                 "agreement": (agreement * torch.tensor([1.0, 0.5, 0.5])).sum(-1).mean(),
                 "velocity": 2.0 * velocity.mean(),
-                "closure": 0.5 * open_closure.sum() / together.sum().clamp(min=1),
             }
-            if self.rig_head is not None:
-                parts |= self._rig_loss(member, max(1, batch // 3))
-            if self.synthesised:
-                parts |= self._synthesised_loss(member, max(1, batch // 3))
             for name, value in parts.items():
                 found[name] = found.get(name, torch.zeros(())) + value / len(self.model.members)
         return found
-
-    def _rig_loss(self, member: nn.Module, batch: int) -> dict[str, torch.Tensor]:
-        """The rig's controls from the same hidden rows, through a head that is thrown away."""
-        assert self.rig_head is not None
-        rows, _, controls = self._draw([(rig.rows, rig.gate, rig.controls) for rig in self.rig], batch)
-        hidden = member.drop(member.entry(self._distorted(rows)))  # type: ignore[operator]
-        for block in member.blocks:  # type: ignore[union-attr]
-            hidden = member.drop(block(hidden))  # type: ignore[operator]
-        return {"rig": 0.5 * (self.rig_head(hidden) - controls).square().mean()}
-
-    def _synthesised_loss(self, member: nn.Module, batch: int) -> dict[str, torch.Tensor]:
-        """Lips together where a synthetic voice says p b m, on the average mouth."""
-        rows, gate, together = self._draw(self.synthesised, batch)
-        guess = member(rows) * gate[..., None]
-        shown = mouth_measures(self.face_model, self.model.neutral_closed + self.model.neutral_spread * guess)[..., 0]
-        rest = mouth_measures(self.face_model, self.model.neutral_closed)[0]
-        unit = shown.detach().std() + 1e-6
-        over = ((shown - rest) / unit - 0.05).clamp(min=0).square() * together
-        return {"synthesised": 0.5 * over.sum() / together.sum().clamp(min=1)}
 
     def _distorted(self, rows: torch.Tensor) -> torch.Tensor:
         """Input rows with noise, so that the network does not lean on a training voice's small signs."""
@@ -193,12 +162,11 @@ class Trainer:
         hidden = torch.rand(len(rows), 1, INPUTS, generator=self.generator) < 0.05
         return torch.where(hidden, torch.zeros(()), rows + noise)
 
-    def train(self, steps: int, batch: int, peak_rate: float = 2e-3) -> dict[str, float]:
+    def train(self, steps: int, batch: int, peak_rate: float = 1e-3) -> dict[str, float]:
         """One cosine run of AdamW; returns the smoothed losses at its end."""
-        heads = [] if self.rig_head is None else list(self.rig_head.parameters())
         named = dict(self.model.named_parameters())
         filters = [value for name, value in named.items() if ".linear." in name]
-        others = [value for name, value in named.items() if ".linear." not in name] + heads
+        others = [value for name, value in named.items() if ".linear." not in name]
         parameters = [*filters, *others]
         # The filters start at a solution: they move a tenth as fast as the rest.
         optimiser = torch.optim.AdamW([{"params": filters}, {"params": others}], weight_decay=0.05)
@@ -221,13 +189,23 @@ class Trainer:
         return smoothed
 
 
-def set_gain(model: MotionModel, predictions: list[tuple[SpokenClip, torch.Tensor]]) -> None:
-    """Set the gain so that the spread over clips of people a model did not see is, in the middle, the truth's."""
-    ratios = []
-    for clip, guess in predictions:
-        truth = (clip.lower - clip.style.closed)[clip.known].std(0)
-        ratios.append(truth / (clip.style.spread * guess[clip.known]).std(0).clamp(min=1e-4))
-    model.gain.copy_(torch.stack(ratios).median(0).values.clamp(0.7, 2.0))
+def set_gain(model: MotionModel, face_model: FaceModel, unseen: list[tuple[SpokenClip, torch.Tensor]]) -> None:
+    """Set the gain from displacements [T, E] of clips whose people the predicting model did not see.
+
+    First every axis gets the truth's spread, then all are scaled so that the opening does, closures included; in the
+    middle of the clips each.
+    """
+    ratios = [
+        (clip.lower[clip.known].std(0) / (clip.style.spread * guess[clip.known]).std(0).clamp(min=1e-4))
+        for clip, guess in unseen
+    ]
+    gain = torch.stack(ratios).median(0).values.clamp(0.7, 3.0)
+    openings = []
+    for clip, guess in unseen:
+        lower = model.with_closures(clip.style.closed + clip.style.spread * gain * guess, clip.style.closed, clip.rows)
+        shown = mouth_measures(face_model, lower)[clip.known, 0].std()
+        openings.append(shown / clip.measures[clip.known, 0].std())
+    model.gain.copy_(gain / torch.stack(openings).median())
 
 
 def main() -> None:
@@ -235,10 +213,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train audio to motion.")
     parser.add_argument("cache", type=Path, help="prepared clips of the people to learn from")
     parser.add_argument("--footage", type=Path, required=True, help="folder with the clips' own files, for their sound")
-    parser.add_argument("--rig", type=Path, default=None, help="performance-capture sounds and controls")
-    parser.add_argument("--speech", type=Path, default=None, help="synthetic.safetensors of prior.pretrain_phonetics")
     parser.add_argument("--face-model", type=Path, default=None)
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--members", type=int, default=2, help="networks whose predictions are averaged")
     parser.add_argument("--folds", type=int, default=2, help="extra runs without a part of the people, for the gain")
@@ -255,23 +231,19 @@ def main() -> None:
         for own in versions
         if lags[own[0].name][1] >= LEAST_SYNC
     ]
-    rig = rig_sounds(arguments.rig) if arguments.rig else []
-    synthesised = closure_sounds(arguments.speech) if arguments.speech else []
     people = sorted({own[0].person for own in kept})
     unseen: list[tuple[SpokenClip, torch.Tensor]] = []
     for fold in range(arguments.folds):
         out = set(people[fold :: arguments.folds])
-        trainer = Trainer(
-            face_model, [c for own in kept for c in own if c.person not in out], rig, synthesised, arguments.seed
-        )
+        trainer = Trainer(face_model, [c for own in kept for c in own if c.person not in out], arguments.seed)
         trainer.train(arguments.steps, arguments.batch)
         own_plain = [own[SPEED_FACTORS.index(1.0)] for own in kept if own[0].person in out]
         unseen += [(clip, trainer.model.displacement(clip.rows, clip.gate)) for clip in own_plain]
     everyone = [clip for own in kept for clip in own]
-    trainer = Trainer(face_model, everyone, rig, synthesised, arguments.seed, arguments.members)
+    trainer = Trainer(face_model, everyone, arguments.seed, arguments.members)
     losses = trainer.train(arguments.steps, arguments.batch)
     if unseen:
-        set_gain(trainer.model, unseen)
+        set_gain(trainer.model, face_model, unseen)
     facts: dict[str, object] = {
         "clips": len(kept),
         "people": len(people),
