@@ -2,7 +2,7 @@
 
 A new actor's texture needs no step of training: chosen frames (mouth closed, half open, open) are unwrapped into uv,
 holes are filled from each other and from the mean texture, and a small network corrects the result and writes the
-channels that are not colours. Stored in half precision as `prior/weights/renderer.safetensors`; drawn in float32.
+channels that are not colours. Stored in 8 bits a weight as `prior/weights/renderer.safetensors`.
 """
 
 from collections.abc import Mapping
@@ -38,6 +38,9 @@ SECOND_WEIGHT = 0.05
 VISIBLE_CM = 0.4
 #: The fixed "widest" expression goes this much beyond the widest one seen.
 WIDEST_FACTOR = 1.15
+#: Matrices and convolutions of at least so many weights are stored in 8 bits; what their scales are called.
+QUANTISED_NUMEL = 4096
+SCALE = "/scale"
 
 
 @dataclass(frozen=True)
@@ -199,14 +202,42 @@ class RendererPrior(nn.Module):
             return self.encode(enrollment_of(self.model, track, frames, crops))
 
     def save(self, path: Path = WEIGHTS) -> None:
-        """Write in half precision, atomically."""
-        tensors = {
-            name: value.half() if value.is_floating_point() and "expression" not in name else value
-            for name, value in self.state_dict().items()
-        }
+        """Write in 8 bits (see `packed`), atomically."""
+        tensors = packed(self.state_dict())
         arguments = {key: value for key, value in self.renderer.arguments.items() if key != "expression_size"}
         facts = {**self.facts, "renderer": arguments, "outer_count": len(self.outer_expressions)}
         save_tensors(path, KIND, KIND_VERSION, tensors, {key: facts[key] for key in facts if key != "sha256"})
+
+
+def packed(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights as they are stored: large ones in 8 bits with a scale a row, the rest in half precision."""
+    stored = {}
+    for name, value in tensors.items():
+        if "expression" in name or not value.is_floating_point():
+            stored[name] = value
+        elif name == "mean_texture" or value.ndim < 2 or value.numel() < QUANTISED_NUMEL:
+            stored[name] = value.half()
+        else:
+            scale = value.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
+            stored[name] = (value / _column(scale, value)).round().to(torch.int8)
+            stored[name + SCALE] = scale
+    return stored
+
+
+def unpacked(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Float32 weights from `packed` ones."""
+    tensors = {}
+    for name, value in stored.items():
+        if name + SCALE in stored:
+            tensors[name] = value.float() * _column(stored[name + SCALE], value)
+        elif not name.endswith(SCALE):
+            tensors[name] = value.float()
+    return tensors
+
+
+def _column(scale: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """One factor [N] a row of value [N, ...], ready to multiply."""
+    return scale.float().view(-1, *[1] * (value.ndim - 1))
 
 
 def enrollment_of(model: FaceModel, track: Track, frames: torch.Tensor, crops: torch.Tensor) -> Enrollment:
@@ -233,7 +264,7 @@ def load_renderer_prior(
     tensors, facts = load_tensors(path, KIND, KIND_VERSION)
     prior = RendererPrior(load_face_model() if model is None else model, facts["renderer"], facts["outer_count"])
     try:
-        prior.load_state_dict({name: value.float() for name, value in tensors.items()})
+        prior.load_state_dict(unpacked(tensors))
     except RuntimeError as error:
         raise StoreError(
             f"{path}: does not fit the face model in use ({str(error).splitlines()[-1].strip()})"
