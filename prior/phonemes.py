@@ -1,4 +1,4 @@
-"""The phoneme inventory: 31 sound classes that mouths of every language share, and how teachers' symbols map to them.
+"""The phoneme inventory: 30 sound classes that mouths of every language share, and how teachers' symbols map to them.
 
 Classes are merged where the lips and jaw do not differ: voicing is dropped (prosody carries it), and diphthongs
 are split into their two targets. A label row is int8 [T] at `LABEL_RATE`, index into `CLASSES`, -1 where unknown.
