@@ -1,5 +1,5 @@
 # Two commands on a fresh machine with Python 3.11 and a C++ compiler:
-#   make demo   sets up .venv, then runs the product on its embedded example
+#   make demo   sets up .venv, then fits and dubs the synthetic actor
 #   make test   sets up .venv, then ruff, mypy and the test suite
 PYTHON ?= python3.11
 TORCH ?= torch==2.13.0
@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml setup.py $(EXT_SOURCES)
 	touch $@
 
 demo: setup
-	$(BIN)/python examples/01_check.py --out demo
+	$(BIN)/python examples/06_demo.py --out demo
 
 lint: setup
 	$(BIN)/ruff check .
