@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
 import cv2
 import numpy as np
@@ -134,6 +135,8 @@ class FaceMesh:
             self._graph = mediapipe.CalculatorGraph(graph_config=MESH_GRAPH)
             for stream in ("landmarks", "presence"):
                 self._graph.observe_output_stream(stream, self._packets.__setitem__)
+            # A graph that is still running when Python ends would wait for it, and Python for the graph.
+            finalize(self, self._graph.close)
             self._graph.start_run()
             self(np.zeros((MESH_SIZE, MESH_SIZE, 3), np.uint8))
 
@@ -165,6 +168,7 @@ class MediaPipeBackend:
 
             self._detectors = [FaceDetection(LEAST_DETECTION, model_selection=model) for model in (0, 1)]
             for detector in self._detectors:
+                finalize(self, detector.close)
                 detector.process(np.zeros((64, 64, 3), np.uint8))
 
     def detect(self, rgb: np.ndarray, small: bool) -> list[Face]:
