@@ -20,6 +20,15 @@ def test_doctor_says_ok_or_how_to_fix():
         assert finding.state == "ok" or finding.detail
 
 
+def test_the_manifest_lists_every_shipped_file_as_it_is():
+    weights = shipped.shipped_weights()
+    assert {entry.path.name for entry in weights.values()} == {
+        path.name for path in shipped.FOLDER.glob("*.safetensors")
+    }
+    for entry in weights.values():
+        entry.verify()
+
+
 def test_damaged_weights_are_named_with_hash_and_remedy(tmp_path, monkeypatch, capsys):
     weights = tmp_path / "face_model.safetensors"
     weights.write_bytes(b"good")
