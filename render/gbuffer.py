@@ -20,7 +20,7 @@ MOUTH_REGIONS = ("lips", "mouth_upper", "mouth_lower")
 #: Widening of *outer* (sideways and down, and up) and of *paste*, px of a 256 px crop.
 OUTER_MARGIN_PX = 10
 OUTER_MARGIN_UP_PX = 4  # what lies above hardly moves, and the nose should stay
-PASTE_MARGIN_PX = 4
+PASTE_MARGIN_PX = 5
 CROP_SIZE = 256
 
 

@@ -25,6 +25,8 @@ from render.unet import UNet, prefers_bfloat16
 WINDOW_SECONDS = (-0.08, -0.04, 0.0, 0.04, 0.08)
 FIXED_BATCH = 4
 CONDITION_SIZE = 128
+#: Width of the window over which the matte's own edge is closed, px (odd).
+RIM_PX = 9
 #: How often colour differences are spread by two sixteenths of a crop, and how large they may be.
 SHIFT_ROUNDS = 4
 LARGEST_SHIFT = 0.4
@@ -276,8 +278,18 @@ def draw(renderer: Renderer, texture: torch.Tensor, inputs: RenderInputs) -> Ren
             part = [_padded(tensor[first : first + FIXED_BATCH]) for tensor in tensors]
             parts.append(renderer(*part))
         rgb, logit = (torch.cat(values)[: len(inputs)] for values in zip(*parts, strict=True))
-        matte = torch.sigmoid(logit) * inputs.paste
+        matte = _visible(logit, inner) * inputs.paste
     return RenderOutput(rgb.clamp(0, 1), matte, inner, inputs.outer, inputs.paste)
+
+
+def _visible(logit: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
+    """How much of what is drawn lies on top, [B, 1, H, W].
+
+    On the new lower face the network says, apart from the rim, where its own edge is no occluder. Beside it, where the
+    source's chin may still be, everything is drawn over.
+    """
+    said = F.max_pool2d(torch.sigmoid(logit), RIM_PX, 1, RIM_PX // 2)
+    return torch.where(inner > 0, said, torch.ones_like(said))
 
 
 def _padded(tensor: torch.Tensor) -> torch.Tensor:

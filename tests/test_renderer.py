@@ -14,6 +14,7 @@ from render.renderer import (
     FIXED_BATCH,
     Renderer,
     RenderInputs,
+    _visible,
     draw,
     expression_window,
     fast_renderer,
@@ -218,3 +219,15 @@ def test_prior_survives_a_round_trip(tmp_path, scene, prior):
     assert float((first - second).abs().max()) < 0.02  # half precision
     enrollment = enrollment_of(MODEL, track, frames, crops)
     assert enrollment.crops.shape[:3] == (1, 3, 2) and bool((enrollment.opening.diff() >= 0).all())
+
+
+def test_the_sources_chin_below_the_new_one_is_drawn_over():
+    """The network's matte ends with the new lower face; beside it everything is drawn over, an occluder on it is kept."""
+    inner = torch.zeros(1, 1, 64, 64)
+    inner[..., :40, :] = 1
+    logit = 8 * (2 * inner - 1)
+    logit[..., 5:25, 20:44] = -8
+    visible = _visible(logit, inner)
+    assert float(visible[..., 40:, :].min()) == 1
+    assert float(visible[0, 0, 15, 32]) < 0.01
+    assert float(visible[..., 30:40, :].min()) > 0.99
