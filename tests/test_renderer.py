@@ -222,7 +222,7 @@ def test_prior_survives_a_round_trip(tmp_path, scene, prior):
 
 
 def test_the_sources_chin_below_the_new_one_is_drawn_over():
-    """The network's matte ends with the new lower face; beside it everything is drawn over, an occluder on it is kept."""
+    """The matte ends with the new lower face; beside it all is drawn over, and an occluder on it is kept."""
     inner = torch.zeros(1, 1, 64, 64)
     inner[..., :40, :] = 1
     logit = 8 * (2 * inner - 1)
