@@ -13,7 +13,7 @@ EXT_SOURCES := $(wildcard cuda_ext/csrc/*)
 .PHONY: setup demo test lint clean
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml setup.py $(EXT_SOURCES)
+$(STAMP): pyproject.toml cuda_ext/build_ops.py $(EXT_SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	echo "$(TORCH)" > $(VENV)/constraints.txt
 	$(PIP) "$(TORCH)" "numpy>=2" "setuptools>=77" wheel

@@ -28,7 +28,6 @@ def test_every_module_imports_and_only_downwards(path):
 def test_top_level_holds_only_what_it_should():
     allowed = {
         "pyproject.toml",
-        "setup.py",
         "README.md",
         "LICENSE",
         "NOTICE",

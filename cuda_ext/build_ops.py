@@ -1,4 +1,4 @@
-"""Builds the rasterizer ops; everything else is declared in pyproject.toml.
+"""Builds the rasterizer ops for setuptools; pyproject.toml names `BuildOps`.
 
 `CUDA_EXT=auto|cpu|cuda` chooses what is built: `auto` (default) adds the CUDA ops where this torch has CUDA and nvcc is
 found, `cpu` never does, `cuda` fails where it cannot. A GPU is not needed to build.
@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import torch
-from setuptools import Extension, setup
-from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension, is_ninja_available
+from setuptools import Extension
+from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
 
 CSRC = Path("cuda_ext/csrc")
 MACROS = [("TORCH_TARGET_VERSION", "0x020a000000000000")]  # torch 2.10
@@ -56,8 +56,10 @@ def extensions() -> list[Extension]:
     return [cpu, cuda]
 
 
-setup(
-    ext_modules=extensions(),
-    cmdclass={"build_ext": BuildExtension.with_options(use_ninja=is_ninja_available())},
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
-)
+class BuildOps(BuildExtension):
+    """`build_ext` of this project: the extensions depend on `CUDA_EXT` and on the torch that is there."""
+
+    def finalize_options(self) -> None:
+        """Choose the extensions, then go on as usual."""
+        self.distribution.ext_modules = extensions()
+        super().finalize_options()
