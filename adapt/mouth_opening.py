@@ -1,7 +1,8 @@
-"""How far a mouth is open in a picture, as a landmark detector sees it.
+"""Where the lips are in a picture and how far they are open, as a landmark detector sees it.
 
-In: crops [N, 3, H, W] of the renderer's frame, sRGB in [0, 1]. Out: the inner lips' gap in eye distances [N]. The
-detector is MediaPipe's face mesh; it is not what the renderer learnt from directly, but what its tracks were made with.
+In: crops [N, 3, H, W] of the renderer's frame, sRGB in [0, 1]. Out: landmarks [N, 478, 2] in px of the crop; the inner
+lips' gap in eye distances [N]. The detector is MediaPipe's face mesh; it is not what the renderer learnt from directly,
+but what its tracks were made with.
 """
 
 import cv2
@@ -24,9 +25,13 @@ class MouthMeter:
 
     def openings(self, crops: torch.Tensor) -> torch.Tensor:
         """Gap of the inner lips [N] in eye distances."""
-        return torch.stack([self._opening(crop) for crop in crops])
+        return openings_of(self.landmarks(crops))
 
-    def _opening(self, crop: torch.Tensor) -> torch.Tensor:
+    def landmarks(self, crops: torch.Tensor) -> torch.Tensor:
+        """Landmarks [N, 478, 2], px of the crop with centres at + 0.5."""
+        return torch.stack([self._landmarks(crop) for crop in crops])
+
+    def _landmarks(self, crop: torch.Tensor) -> torch.Tensor:
         image = (crop.permute(1, 2, 0).clamp(0, 1).numpy() * 255).round().astype(np.uint8)
         left, top, side = (value * image.shape[0] / CROP_SIZE for value in MESH_VIEW)
         scale = MESH_SIZE / side
@@ -35,5 +40,11 @@ class MouthMeter:
             image, view, (MESH_SIZE, MESH_SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
         points, _ = self._mesh(square)
-        positions = torch.from_numpy(points[:, :2])
-        return lip_gap(positions) / eye_distance(positions)
+        # `view` holds for OpenCV's centres at whole numbers.
+        corner = np.array([left, top], np.float32) + 0.5 - 0.5 / scale
+        return torch.from_numpy((points[:, :2] * side + corner).astype(np.float32))
+
+
+def openings_of(landmarks: torch.Tensor) -> torch.Tensor:
+    """Gap of the inner lips [N] in eye distances, from landmarks [N, 478, 2]."""
+    return lip_gap(landmarks) / eye_distance(landmarks)
