@@ -25,7 +25,7 @@ from prior.prepared import PreparedClip, prepared_clips
 from prior.renderer_prior import RendererPrior, load_renderer_prior
 from render.errors import StoreError
 from render.neural_texture import TEXTURE_CHANNELS, TEXTURE_SIZE, sample_texture
-from render.renderer import Renderer, draw, fast_renderer, render_inputs
+from render.renderer import Renderer, draw, fast_renderer, render_inputs, seen_corners
 
 SCRATCH_RATE = 2e-3
 
@@ -55,6 +55,8 @@ def from_scratch(prior: RendererPrior, split: Split, steps: int, seed: int = 0) 
         rows = torch.randint(len(split.known), (BATCH,), generator=random)
         crops = split.known_crops[rows]
         inputs = render_inputs(prior.model, split.clip.track, split.known[rows], crops, prior.outer_expressions)
+        corners, fits = seen_corners(inputs.outer)
+        inputs = inputs.seen(corners) if bool(fits.all()) else inputs
         inner, mouth = inputs.buffer.inner, inputs.buffer.mouth
         features = sample_texture(texture, inputs.buffer)
         drawn = renderer(features, inner, inputs.outer, inputs.crop, inputs.window, inputs.log_scale)

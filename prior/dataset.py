@@ -33,7 +33,7 @@ UsableClip = tuple[PreparedClip, torch.Tensor]
 
 @dataclass(frozen=True)
 class TrainingItem:
-    """Target frames and enrollment of one person; a batch stacks P items.
+    """Target frames, neighbours in time, and enrollment of one person; a batch stacks P items.
 
     Attributes:
         crops: uint8 [T, 3, H, W] sRGB of the targets.
@@ -150,13 +150,16 @@ class RendererDataset:
         return part if len(part) >= FEWEST_FRAMES // 4 else frames
 
     def _targets(self, clip: PreparedClip, frames: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
-        """Half uniform over frames, half uniform over the range of opening."""
-        chosen = random.choice(len(frames), self.targets)
-        opening = clip.track.lower_expression[frames, 0].numpy()
-        for slot in range(self.targets // 2):
-            wanted = random.uniform(opening.min(), opening.max())
-            chosen[slot] = np.abs(opening - wanted).argmin()
-        return frames[torch.from_numpy(chosen)]
+        """Neighbours in time around a frame that is, each half of the time, any or one of an evenly drawn opening."""
+        place = int(random.integers(len(frames)))
+        if random.random() < 0.5:
+            opening = clip.track.lower_expression[frames, 0].numpy()
+            place = int(np.abs(opening - random.uniform(opening.min(), opening.max())).argmin())
+        # Crops are in short runs: whichever stretch around the frame is shortest in time lies within one.
+        starts = range(max(0, place - self.targets + 1), min(place, len(frames) - self.targets) + 1)
+        times = clip.track.timestamps[frames]
+        first = min(starts, key=lambda start: float(times[start + self.targets - 1] - times[start]))
+        return frames[first : first + self.targets]
 
 
 def _stacked(clip: PreparedClip, frames: torch.Tensor) -> torch.Tensor:

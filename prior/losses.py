@@ -36,6 +36,8 @@ POOLS = (2, 5, 8)
 TAPS = (1, 4, 7, 9, 10, 11, 12)
 #: Those compared in training: fine ones keep texture, the last adds little.
 TRAINING_TAPS = (1, 4, 7, 10)
+#: Bands of texture whose strength is compared; two boxes of 3 px make about a Gaussian of 1.2 px, of 5 px one of 2 px.
+TEXTURE_BOXES_PX = (3, 5)
 MEAN_BGR = (104.0, 117.0, 123.0)
 
 
@@ -136,6 +138,8 @@ class LossWeights:
         colour: mean absolute difference over outer.
         inner, mouth: how much more the lower face and the mouth count in it than the rest of outer.
         detail: mean absolute difference of horizontal and vertical differences.
+        texture: difference of local fine-texture strength, wherever its detail lies; without it, what cannot be
+            foreseen exactly is drawn as blur.
         perceptual: SqueezeNet feature distance; 0 without a trunk.
         matte: cross entropy against the drawn lower face.
     """
@@ -144,6 +148,7 @@ class LossWeights:
     inner: float = 1.0
     mouth: float = 4.0
     detail: float = 1.0
+    texture: float = 1.0
     perceptual: float = 0.08
     matte: float = 0.02
 
@@ -151,6 +156,23 @@ class LossWeights:
 def detail_weight(log_scale: torch.Tensor) -> torch.Tensor:
     """How much a source's detail can be trusted [B]: 0 at half a source pixel per crop pixel, 1 from one on."""
     return ((log_scale.exp() - 0.5) / 0.5).clamp(0, 1)
+
+
+def texture_strength(rgb: torch.Tensor, mask: torch.Tensor, box_px: int) -> torch.Tensor:
+    """Local strength of fine texture: root mean square of what two box filters in a row take away.
+
+    Args:
+        rgb: [B, C, H, W].
+        mask: [B, 1, H, W]; pixels outside it take no part.
+        box_px: side of the boxes, odd.
+
+    Returns:
+        [B, C, H / 8, W / 8], over windows of 16 px.
+    """
+    smooth = rgb
+    for _ in range(2):
+        smooth = F.avg_pool2d(smooth, box_px, 1, box_px // 2, count_include_pad=False)
+    return (F.avg_pool2d((rgb - smooth).square() * mask, 16, 8, 4) + 1e-6).sqrt()
 
 
 def renderer_loss(
@@ -194,8 +216,15 @@ def renderer_loss(
         "detail": (columns.sum() + rows.sum()) / (3 * area),
         "matte": F.binary_cross_entropy_with_logits(matte_logit, inner, outer, reduction="sum") / outer.sum().clamp(1),
     }
+    drawn = torch.where(outer > 0, rgb.clamp(-0.2, 1.2), crop)
+    if weights.texture:
+        place = F.avg_pool2d(fine, 16, 8, 4)
+        terms["texture"] = rgb.new_zeros(())
+        for box_px in TEXTURE_BOXES_PX:
+            wanted = texture_strength(crop, outer, box_px)
+            off = (texture_strength(drawn, outer, box_px) - wanted).abs()
+            terms["texture"] = terms["texture"] + (off * place).sum() / (3 * place.sum().clamp(min=1))
     if trunk is not None and weights.perceptual:
-        drawn = torch.where(outer > 0, rgb.clamp(-0.2, 1.2), crop)
         with torch.autocast(crop.device.type, torch.bfloat16, enabled=prefers_bfloat16(crop.device)):
             distance = feature_distance(trunk, drawn, crop, TRAINING_TAPS)
         terms["perceptual"] = (distance * (0.25 + 0.75 * detail[:, 0, 0, 0])).mean()

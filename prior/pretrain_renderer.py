@@ -2,8 +2,9 @@
 
 In: what `adapt prepare` wrote of many people. Out: `renderer.safetensors` with an exponential mean of the weights, and
 in `--checkpoints` a JSON-lines log and a state from which the same command goes on. Texture encoder and network learn
-together: every batch draws people, encodes each one's texture from a random stretch of their footage, and draws other
-frames of them. Some people are kept out for validation. Several GPUs: `torchrun --nproc-per-node N -m
+together: every batch draws people, encodes each one's texture from a random stretch of their footage, and draws
+neighbouring other frames of them; in the later part of the run a discriminator judges these as well. Some people are
+kept out for validation. Several GPUs: `torchrun --nproc-per-node N -m
 prior.pretrain_renderer …`.
 """
 
@@ -13,6 +14,7 @@ import math
 import os
 import shutil
 import time
+from collections import defaultdict
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -21,22 +23,27 @@ import torch.distributed as dist
 from tqdm import tqdm
 
 from prior.dataset import BatchStream, RendererDataset, TrainingItem, good_frames
+from prior.discriminator import Discriminator, patch_error
 from prior.face_model import load_face_model
-from prior.losses import LossWeights, SqueezeNetTrunk, load_trunk, renderer_loss
+from prior.losses import LossWeights, SqueezeNetTrunk, detail_weight, load_trunk, renderer_loss
 from prior.prepared import prepared_clips
-from prior.renderer_prior import WEIGHTS, Enrollment, RendererPrior, extreme_expressions
+from prior.renderer_prior import WEIGHTS, Enrollment, RendererPrior, extreme_expressions, load_renderer_prior
 from render.errors import StoreError
 from render.gbuffer import gbuffer, outer_mask
 from render.neural_texture import COLOUR_CHANNELS, sample_texture
+from render.renderer import RenderInputs, seen_corners
 from render.store import load_tensors, save_tensors
 
 CHECKPOINT = "adapt-renderer-checkpoint"
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 STATE_NAME = "checkpoint.safetensors"
 MEAN_PEOPLE = 64
 VALIDATION_SHARE = 16  # one person in so many is kept out
 VALIDATION_ITEMS = 12
 MEAN_DECAY = 0.998
+#: The discriminator's weight rises from 0 over this part of the run.
+ADVERSARIAL_RISE = 0.1
+DISCRIMINATOR_RATE = 3e-4
 
 
 @dataclass(frozen=True)
@@ -44,30 +51,31 @@ class TrainingConfig:
     """Settings of a training run.
 
     Attributes:
-        people: items a batch; targets: frames an item.
+        people: items a batch; targets: neighbouring frames an item, which the discriminator sees stacked.
         minutes: of training, over all resumed runs; steps: instead of minutes, where not 0.
         learning_rate: highest; it rises over `warmup_steps` and falls to a fiftieth along a cosine.
-        rows, columns: size of the part of the crop, around *outer*, that is drawn in training (multiples of 16).
         save_minutes: between checkpoints, each with a validation.
         colour_jitter: largest change of gain of a person; a third of it between enrollment and target.
         code_noise: standard deviation added to normalised expressions; code_dropout: share withheld.
-        use_scale: whether the network is told the source's scale (off for an ablation).
+        adversarial: weight of the discriminator's say, 0 for none; adversarial_from: part of the run before it.
+        use_scale, use_window: whether the network is told the source's scale, and the expression window (ablations).
         seed: of everything.
     """
 
-    people: int = 2
-    targets: int = 3
+    people: int = 6
+    targets: int = 2
     minutes: float = 60.0
     steps: int = 0
     learning_rate: float = 8e-4
     warmup_steps: int = 100
-    rows: int = 192
-    columns: int = 208
     save_minutes: float = 4.0
     colour_jitter: float = 0.25
     code_noise: float = 0.15
     code_dropout: float = 0.1
+    adversarial: float = 0.02
+    adversarial_from: float = 0.5
     use_scale: bool = True
+    use_window: bool = True
     seed: int = 0
 
 
@@ -83,13 +91,14 @@ class Drawing:
     window: torch.Tensor
     log_scale: torch.Tensor
 
+    def draw(self, prior: RendererPrior, known: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rgb [B, 3, H, W] and the matte's logit [B, 1, H, W] of the prior's network."""
+        return prior.renderer(self.features, self.inner, self.outer, self.crop, self.window, self.log_scale, known)
+
     def losses(
-        self, prior: RendererPrior, known: torch.Tensor, weights: LossWeights, trunk: SqueezeNetTrunk | None
+        self, rgb: torch.Tensor, logit: torch.Tensor, weights: LossWeights, trunk: SqueezeNetTrunk | None
     ) -> dict[str, torch.Tensor]:
-        """Terms of `renderer_loss` for what the prior's network draws."""
-        rgb, logit = prior.renderer(
-            self.features, self.inner, self.outer, self.crop, self.window, self.log_scale, known
-        )
+        """Terms of `renderer_loss` for what was drawn."""
         return renderer_loss(rgb, logit, self.crop, self.inner, self.mouth, self.outer, self.log_scale, weights, trunk)
 
 
@@ -117,20 +126,19 @@ def prepare_drawing(
         tinted = (enrollment.crops * other[:, None, None, :, None, None]).clamp(0, 1)
         enrollment = Enrollment(tinted, enrollment.clip_vertices, enrollment.opening)
     textures = prior.encode(enrollment)
-    buffer = gbuffer(prior.model, item.clip_vertices.flatten(0, 1))
     outer = outer_mask(prior.model, item.outer_vertices.flatten(0, 1))
-    rows, columns = _around(outer, config.rows, config.columns)
-    buffer = buffer.part(rows, columns)
+    buffer = gbuffer(prior.model, item.clip_vertices.flatten(0, 1))
+    whole = RenderInputs(buffer, outer, outer, crop.flatten(0, 1), item.window.flatten(0, 1), item.log_scale.flatten())
+    inputs = whole.seen(seen_corners(outer)[0])
     # One person after the other: a repeated texture would cost its gradient once a frame.
     features = torch.cat(
         [
-            sample_texture(texture[None], buffer.frames(slice(first, first + targets)))
+            sample_texture(texture[None], inputs.buffer.frames(slice(first, first + targets)))
             for texture, first in zip(textures, range(0, people * targets, targets), strict=True)
         ]
     )
-    images = [features, buffer.inner, buffer.mouth]
-    images += [image[:, :, rows, columns] for image in (outer, crop.flatten(0, 1))]
-    window = item.window.flatten(0, 1)
+    images = [features, inputs.buffer.inner, inputs.buffer.mouth, inputs.outer, inputs.crop]
+    window = inputs.window
     if augment:
         renderer = prior.renderer
         noise = torch.randn(window.shape, generator=random).to(window.device)
@@ -138,20 +146,8 @@ def prepare_drawing(
         if torch.rand((), generator=random) < 0.5:
             images = [image.flip(-1) for image in images]
             window = window * mirror_signs(prior).to(window.device)
-    log_scale = item.log_scale.flatten()
     features, inner, mouth, outer, crop = (image.contiguous(memory_format=torch.channels_last) for image in images)
-    return Drawing(features, inner, mouth, outer, crop, window, log_scale * config.use_scale)
-
-
-def _around(outer: torch.Tensor, rows: int, columns: int) -> tuple[slice, slice]:
-    """Rows and columns of a part of that size around masks [B, 1, H, W], with more of what is above than below."""
-    slices = []
-    for used, size, share in ((outer.amax((0, 1, 3)), rows, 0.8), (outer.amax((0, 1, 2)), columns, 0.5)):
-        where = used.nonzero()[:, 0]
-        low, high = (int(where.min()), int(where.max()) + 1) if len(where) else (0, len(used))
-        first = min(max(0, low - round(share * (size - (high - low)))), max(0, len(used) - size))
-        slices.append(slice(first, first + size))
-    return slices[0], slices[1]
+    return Drawing(features, inner, mouth, outer, crop, window, inputs.log_scale * config.use_scale)
 
 
 def start_prior(cache: Path, prior: RendererPrior, people: list[str]) -> None:
@@ -190,8 +186,9 @@ class Trainer:
         self.validation_people = names[VALIDATION_SHARE // 2 :: VALIDATION_SHARE] or names[-1:]
         self.people = [name for name in names if name not in self.validation_people]
         self.step, self.seconds, self.best, self.clock = 0, 0.0, math.inf, 0.0
+        self.started_from = {key: prior.facts[key] for key in ("steps", "minutes", "sha256") if key in prior.facts}
         resuming = (run / STATE_NAME).is_file()
-        if not resuming:
+        if not resuming and not prior.facts:
             start_prior(cache, prior, self.people)
         cpu_model = prior.model
         self.prior: RendererPrior = prior.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -199,6 +196,8 @@ class Trainer:
         parameters = dict(prior.named_parameters())
         self.mean = {name: value.detach().clone() for name, value in parameters.items()}
         self.optimiser = torch.optim.Adam(parameters.values(), config.learning_rate, betas=(0.9, 0.99), eps=1e-10)
+        self.judge = Discriminator(config.targets).to(device)
+        self.judge_optimiser = torch.optim.Adam(self.judge.parameters(), DISCRIMINATOR_RATE, betas=(0.5, 0.99))
         if resuming:
             self._resume()
         outer = self.prior.outer_expressions.cpu()
@@ -242,9 +241,11 @@ class Trainer:
             group["lr"] = config.learning_rate * rise * fall
         known = (torch.rand(config.people * config.targets, generator=random) >= config.code_dropout).float()
         drawing = prepare_drawing(self.prior, item.to(self.device), config, random, augment=True)
-        losses = drawing.losses(self.prior, known.to(self.device), LossWeights(), self.trunk)
+        rgb, logit = drawing.draw(self.prior, known.to(self.device) * config.use_window)
+        losses = drawing.losses(rgb, logit, LossWeights(), self.trunk)
+        losses |= self._judged(drawing, rgb)
         self.optimiser.zero_grad(set_to_none=True)
-        losses["total"].backward()
+        (losses["total"] + losses.pop("weighted_adversarial", 0)).backward()
         parameters = [parameter for parameter in self.prior.parameters() if parameter.grad is not None]
         self.clock, before = time.monotonic(), self.clock
         self.seconds += self.clock - before
@@ -258,6 +259,31 @@ class Trainer:
             for name, parameter in self.prior.named_parameters():
                 self.mean[name].lerp_(parameter, 1 - decay)
         return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _judged(self, drawing: Drawing, rgb: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What the discriminator makes of a drawn batch, after it has learnt from the batch; empty before its time."""
+        config = self.config
+        share = (self.progress() - config.adversarial_from) / ADVERSARIAL_RISE
+        if not config.adversarial or share <= 0:
+            return {}
+
+        def stacked(images: torch.Tensor) -> torch.Tensor:
+            return images.unflatten(0, (-1, config.targets))
+
+        outer, trust = stacked(drawing.outer), stacked(detail_weight(drawing.log_scale)).amin(1)
+        drawn = stacked(torch.where(drawing.outer > 0, rgb.clamp(-0.2, 1.2), drawing.crop))
+        found = patch_error(self.judge(stacked(drawing.crop), outer), 1, outer, trust)
+        found = found + patch_error(self.judge(drawn.detach(), outer), 0, outer, trust)
+        self.judge_optimiser.zero_grad(set_to_none=True)
+        found.backward()
+        if self.ranks > 1:
+            self._share([p.grad for p in self.judge.parameters() if p.grad is not None])
+        self.judge_optimiser.step()
+        self.judge.requires_grad_(False)
+        fooled = patch_error(self.judge(drawn, outer), 1, outer, trust)
+        self.judge.requires_grad_(True)
+        weighted = config.adversarial * min(1.0, share) * fooled
+        return {"discriminator": found.detach(), "adversarial": fooled.detach(), "weighted_adversarial": weighted}
 
     def _share(self, gradients: list[torch.Tensor]) -> None:
         """Average gradients over ranks, and the clock with them: all ranks must agree on how far the run is."""
@@ -279,7 +305,8 @@ class Trainer:
             for item in self.validation:
                 drawing = prepare_drawing(self.prior, item.to(self.device), self.config, random, augment=False)
                 known = torch.ones(len(drawing.crop), device=self.device)
-                for name, value in drawing.losses(self.prior, known, LossWeights(), self.trunk).items():
+                drawn = drawing.draw(self.prior, known * self.config.use_window)
+                for name, value in drawing.losses(*drawn, LossWeights(), self.trunk).items():
                     sums[name] = sums.get(name, 0.0) + float(value) / len(self.validation)
         self._put(own)
         return sums
@@ -293,7 +320,10 @@ class Trainer:
         self.run.mkdir(parents=True, exist_ok=True)
         with (self.run / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
-        if validation["total"] < self.best:
+        # The discriminator's part is not in this total and may raise it: from there on the last state counts.
+        if validation["total"] < self.best or (
+            self.config.adversarial and self.progress() > self.config.adversarial_from
+        ):
             self.best = validation["total"]
             own = {name: value.detach().clone() for name, value in self.prior.named_parameters()}
             self._put(self.mean)
@@ -303,6 +333,7 @@ class Trainer:
                 "people": len(self.people),
                 "validation": validation,
                 "training": asdict(self.config),
+                "started_from": self.started_from,
             }
             self.prior.save(self.run / "best.safetensors")
             self._put(own)
@@ -311,24 +342,29 @@ class Trainer:
     def _save_checkpoint(self) -> None:
         tensors = {f"weight.{name}": value for name, value in self.prior.state_dict().items()}
         tensors |= {f"mean.{name}": value for name, value in self.mean.items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
+        tensors |= {f"judge.{name}": value for name, value in self.judge.state_dict().items()}
+        for kind, optimiser in (("adam", self.optimiser), ("judge_adam", self.judge_optimiser)):
+            for index, state in optimiser.state_dict()["state"].items():
+                tensors |= {f"{kind}.{index}.{name}": value for name, value in state.items()}
         facts = {"step": self.step, "seconds": self.seconds, "best": self.best}
         save_tensors(self.run / STATE_NAME, CHECKPOINT, CHECKPOINT_VERSION, tensors, facts)
 
     def _resume(self) -> None:
         tensors, facts = load_tensors(self.run / STATE_NAME, CHECKPOINT, CHECKPOINT_VERSION)
-        parts: dict[str, dict[str, torch.Tensor]] = {"weight": {}, "mean": {}, "adam": {}}
+        parts: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
         for name, value in tensors.items():
             kind, _, rest = name.partition(".")
             parts[kind][rest] = value
         self.prior.load_state_dict(parts["weight"])
+        self.judge.load_state_dict(parts["judge"])
         self.mean = {name: value.to(self.device) for name, value in parts["mean"].items()}
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in parts["adam"].items():
-            index, _, field = name.partition(".")
-            state.setdefault(int(index), {})[field] = value
-        self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
+        for kind, optimiser in (("adam", self.optimiser), ("judge_adam", self.judge_optimiser)):
+            state: dict[int, dict[str, torch.Tensor]] = defaultdict(dict)
+            for name, value in parts[kind].items():
+                index, _, field = name.partition(".")
+                state[int(index)][field] = value
+            groups = optimiser.state_dict()["param_groups"]
+            optimiser.load_state_dict({"state": dict(state), "param_groups": groups})
         self.step, self.seconds, self.best = int(facts["step"]), float(facts["seconds"]), float(facts["best"])
 
     def _put(self, values: dict[str, torch.Tensor]) -> None:
@@ -347,6 +383,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes that read crops")
     parser.add_argument("--widths", type=int, nargs="+", help="channels of the network, fine to coarse")
     parser.add_argument("--face-model", type=Path, help="another head in the same file form")
+    parser.add_argument("--start", type=Path, help="prior to start from instead of random weights")
     for field in fields(TrainingConfig):
         flag = f"--{field.name.replace('_', '-')}"
         if isinstance(field.default, bool):
@@ -360,7 +397,11 @@ def main(arguments: list[str] | None = None) -> None:
         dist.init_process_group("nccl" if device == "cuda" else "gloo")
         device = f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
     torch.manual_seed(config.seed)
-    prior = RendererPrior(load_face_model(given.face_model), {"widths": given.widths} if given.widths else None)
+    model = load_face_model(given.face_model)
+    if given.start:
+        prior = load_renderer_prior(given.start, model=model).train().requires_grad_(True)
+    else:
+        prior = RendererPrior(model, {"widths": given.widths} if given.widths else None)
     trainer = Trainer(given.cache, given.checkpoints, prior, config, device)
     trainer.train(given.workers)
     if trainer.rank == 0:

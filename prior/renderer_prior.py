@@ -215,7 +215,7 @@ def packed(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for name, value in tensors.items():
         if "expression" in name or not value.is_floating_point():
             stored[name] = value
-        elif name == "mean_texture" or value.ndim < 2 or value.numel() < QUANTISED_NUMEL:
+        elif value.ndim < 2 or value.numel() < QUANTISED_NUMEL:
             stored[name] = value.half()
         else:
             scale = value.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
@@ -270,4 +270,5 @@ def load_renderer_prior(
             f"{path}: does not fit the face model in use ({str(error).splitlines()[-1].strip()})"
         ) from error
     prior.facts = {**facts, "sha256": file_sha256(path)}
+    prior.model = prior.model.to(device)
     return prior.eval().requires_grad_(False).to(device)

@@ -44,12 +44,7 @@ class GBuffer:
     still: torch.Tensor
     depth: torch.Tensor
 
-    def part(self, rows: slice, columns: slice) -> "GBuffer":
-        """The same of a rectangle of the crop."""
-        part = {name: value[..., rows, columns] for name, value in vars(self).items() if name != "uv"}
-        return GBuffer(uv=self.uv[:, rows, columns].contiguous(), **part)
-
-    def frames(self, chosen: slice) -> "GBuffer":
+    def frames(self, chosen: slice | torch.Tensor) -> "GBuffer":
         """The same of some of its crops."""
         return GBuffer(**{name: value[chosen] for name, value in vars(self).items()})
 

@@ -4,19 +4,20 @@ In, per crop: texture samples, real pixels outside *outer* (those inside are era
 rest, before the network sees them), both masks, the log of source pixels per crop pixel, and the lower expression of a
 short window of frames. Out: rgb over all of *outer* and a matte. Colours are sRGB in [0, 1].
 
-The network runs at one fixed batch size, so that the same frame gives the same bytes in any batch.
+The network sees a fixed part of the crop around *outer* and runs at one fixed batch size, so that the same frame gives
+the same bytes in any batch.
 """
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from render.face_model import FaceModel
-from render.gbuffer import GBuffer, gbuffer, inner_mask, outer_mask, paste_mask
+from render.gbuffer import CROP_SIZE, GBuffer, gbuffer, inner_mask, outer_mask, paste_mask
 from render.neural_texture import COLOUR_BINS, COLOUR_CHANNELS, TEXTURE_CHANNELS, sample_texture
 from render.track import Track
 from render.unet import UNet, prefers_bfloat16
@@ -25,11 +26,18 @@ from render.unet import UNet, prefers_bfloat16
 WINDOW_SECONDS = (-0.08, -0.04, 0.0, 0.04, 0.08)
 FIXED_BATCH = 4
 CONDITION_SIZE = 128
+#: Rows and columns of a 256 px crop that the network sees, and where they start, where *outer* allows; other starts are
+#: whole steps away, so that what is seen seldom moves.
+SEEN_PX = (192, 224)
+SEEN_START_PX = (40, 16)
+SEEN_STEP_PX = 16
 #: Width of the window over which the matte's own edge is closed, px (odd).
 RIM_PX = 9
 #: How often colour differences are spread by two sixteenths of a crop, and how large they may be.
 SHIFT_ROUNDS = 4
 LARGEST_SHIFT = 0.4
+#: The matte's logit where the network does not look.
+UNSEEN_LOGIT = -30.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,28 @@ class RenderInputs:
 
     def __len__(self) -> int:
         return len(self.crop)
+
+    def seen(self, corners: torch.Tensor) -> "RenderInputs":
+        """The part that the network sees, from the corners of `seen_corners`."""
+        rows, columns = seen_size(self.crop.shape[-1])
+
+        def part(images: torch.Tensor, channels_last: bool = False) -> torch.Tensor:
+            axes = (0, 1) if channels_last else (-2, -1)
+            found = [
+                image.narrow(axes[0], top, rows).narrow(axes[1], left, columns)
+                for image, (top, left) in zip(images, corners.tolist(), strict=True)
+            ]
+            return torch.stack(found)
+
+        names = [item.name for item in fields(GBuffer) if item.name != "uv"]
+        buffer = GBuffer(part(self.buffer.uv, True), **{name: part(getattr(self.buffer, name)) for name in names})
+        return replace(self, buffer=buffer, outer=part(self.outer), paste=part(self.paste), crop=part(self.crop))
+
+    def rows(self, chosen: torch.Tensor) -> "RenderInputs":
+        """The same of rows [N] (int64) of its frames."""
+        buffer = self.buffer.frames(chosen)
+        rest = {item.name: getattr(self, item.name)[chosen] for item in fields(self) if item.name != "buffer"}
+        return RenderInputs(buffer, **rest)
 
 
 @dataclass(frozen=True)
@@ -145,6 +175,36 @@ class Renderer(nn.Module):
         bins = colours.unflatten(1, (COLOUR_BINS, 3))  # [B, bins, 3, H, W]
         first = (blend[:, :, None] * bins).sum(1) + surround * (1 - seen * outer)
         return first + drawn[:, COLOUR_BINS : COLOUR_BINS + 3], drawn[:, -1:] + 4 * (2 * inner - 1)
+
+
+def seen_size(crop_size: int) -> tuple[int, int]:
+    """Rows and columns of the part of a square crop that the network sees."""
+    return SEEN_PX[0] * crop_size // CROP_SIZE, SEEN_PX[1] * crop_size // CROP_SIZE
+
+
+def seen_corners(outer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the part of each crop starts that the network sees: around *outer*.
+
+    Args:
+        outer: [B, 1, H, W].
+
+    Returns:
+        Top and left px, int64 [B, 2], and bool [B]: whether all of *outer* lies within.
+    """
+    size = outer.shape[-1]
+    starts, fits = [], []
+    axes = (outer.amax((1, 3)), outer.amax((1, 2)))
+    for used, length, usual_px in zip(axes, seen_size(size), SEEN_START_PX, strict=True):
+        there = (used > 0).to(torch.int64)
+        low = there.argmax(1)
+        high = size - there.flip(1).argmax(1)
+        usual = usual_px * size // CROP_SIZE
+        later = (high - length - usual + SEEN_STEP_PX - 1).clamp(min=0) // SEEN_STEP_PX
+        earlier = (usual - low + SEEN_STEP_PX - 1).clamp(min=0) // SEEN_STEP_PX
+        start = (usual + SEEN_STEP_PX * (later - earlier)).clamp(0, size - length)
+        starts.append(start)
+        fits.append((start <= low) & (start + length >= high))
+    return torch.stack(starts, 1), fits[0] & fits[1]
 
 
 def colour_shift(difference: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -270,14 +330,22 @@ def draw(renderer: Renderer, texture: torch.Tensor, inputs: RenderInputs) -> Ren
         inputs: of `render_inputs`.
     """
     inner = inputs.buffer.inner
+    rgb, logit = torch.zeros_like(inputs.crop), torch.full_like(inner, UNSEEN_LOGIT)
+    corners, fits = seen_corners(inputs.outer)
     with torch.inference_mode():
-        features = sample_texture(texture, inputs.buffer)
-        tensors = (features, inner, inputs.outer, inputs.crop, inputs.window, inputs.log_scale)
-        parts = []
-        for first in range(0, len(inputs), FIXED_BATCH):
-            part = [_padded(tensor[first : first + FIXED_BATCH]) for tensor in tensors]
-            parts.append(renderer(*part))
-        rgb, logit = (torch.cat(values)[: len(inputs)] for values in zip(*parts, strict=True))
+        for whole in (False, True):
+            chosen = (fits != whole).nonzero()[:, 0]
+            for rows in chosen.split(FIXED_BATCH) if len(chosen) else ():
+                padded = torch.cat([rows, rows[-1:].expand(FIXED_BATCH - len(rows))])
+                part = inputs.rows(padded)
+                start = torch.zeros_like(corners[padded]) if whole else corners[padded]
+                part = part if whole else part.seen(start)
+                features = sample_texture(texture, part.buffer)
+                drawn = renderer(features, part.buffer.inner, part.outer, part.crop, part.window, part.log_scale)
+                height, width = drawn[0].shape[-2:]
+                for row, (top, left), *found in zip(rows.tolist(), start.tolist(), *drawn, strict=False):
+                    for target, value in zip((rgb, logit), found, strict=True):
+                        target[row, :, top : top + height, left : left + width] = value
         matte = _visible(logit, inner) * inputs.paste
     return RenderOutput(rgb.clamp(0, 1), matte, inner, inputs.outer, inputs.paste)
 
@@ -290,11 +358,6 @@ def _visible(logit: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
     """
     said = F.max_pool2d(torch.sigmoid(logit), RIM_PX, 1, RIM_PX // 2)
     return torch.where(inner > 0, said, torch.ones_like(said))
-
-
-def _padded(tensor: torch.Tensor) -> torch.Tensor:
-    missing = FIXED_BATCH - len(tensor)
-    return tensor if missing == 0 else torch.cat([tensor, tensor[-1:].expand(missing, *tensor.shape[1:])])
 
 
 def fast_renderer(renderer: Renderer, device: str | torch.device = "cpu") -> Renderer:

@@ -11,8 +11,17 @@ from safetensors.torch import save_file
 
 from adapt.people import read_crops
 from prior.dataset import BatchStream, RendererDataset
+from prior.discriminator import Discriminator, patch_error
 from prior.face_model import load_face_model
-from prior.losses import TRUNK_NAME, LossWeights, SqueezeNetTrunk, feature_distance, load_trunk, renderer_loss
+from prior.losses import (
+    TRUNK_NAME,
+    LossWeights,
+    SqueezeNetTrunk,
+    feature_distance,
+    load_trunk,
+    renderer_loss,
+    texture_strength,
+)
 from prior.pretrain_renderer import Trainer, TrainingConfig, main, mirror_signs, prepare_drawing, start_prior
 from prior.renderer_prior import RendererPrior, load_renderer_prior
 from render.errors import StoreError
@@ -73,6 +82,45 @@ def test_items_depend_on_seed_and_index_only(cache):
         RendererDataset(cache, MODEL, outer, people=["nobody"])
 
 
+def test_targets_are_neighbours(cache):
+    dataset = RendererDataset(cache, MODEL, torch.zeros(1, MODEL.lower_basis.shape[0]), targets=3)
+    random = np.random.default_rng(0)
+    clip, frames = dataset.clips["A"][0]
+    sparse = frames[torch.tensor([0, 1, 2, 10, 11, 12, 30, 31, 32])]
+    chosen = {tuple(dataset._targets(clip, sparse, random).tolist()) for _ in range(40)}
+    assert chosen == {(0, 1, 2), (10, 11, 12), (30, 31, 32)}
+
+
+def test_texture_strength_is_what_blur_lacks():
+    torch.manual_seed(0)
+    real = torch.rand(1, 3, 64, 64)
+    outer = torch.ones(1, 1, 64, 64)
+    outer[..., :16] = 0
+    blurred = torch.nn.functional.avg_pool2d(real, 3, 1, 1, count_include_pad=False)
+    strong, weak = (texture_strength(image, outer, 3) for image in (real, blurred))
+    assert float((weak / strong)[..., 2:].max()) < 0.6
+    moved = real.roll(5, -1)  # as strong, elsewhere: the strength hardly notices, the colours do
+    other = texture_strength(moved, outer, 3)
+    assert abs(float((other / strong)[..., 3:].mean()) - 1) < 0.05
+    assert float(strong[..., 0].max()) < 0.01, "outside the mask nothing counts"
+
+
+def test_discriminator_learns_what_blur_is():
+    torch.manual_seed(0)
+    judge = Discriminator(2, 8)
+    optimiser = torch.optim.Adam(judge.parameters(), 3e-3)
+    outer, trust = torch.ones(2, 2, 1, 48, 48), torch.ones(2)
+    for _ in range(40):
+        real = torch.rand(2, 2, 3, 48, 48)
+        drawn = torch.nn.functional.avg_pool2d(real.flatten(0, 1), 3, 1, 1).view_as(real)
+        error = patch_error(judge(real, outer), 1, outer, trust) + patch_error(judge(drawn, outer), 0, outer, trust)
+        optimiser.zero_grad()
+        error.backward()
+        optimiser.step()
+    assert float(error.detach()) < 0.2, "chance is 0.5"
+    assert float(patch_error(judge(drawn, outer).detach(), 1, outer, torch.zeros(2))) == 0, "sources without detail do not count"
+
+
 def test_enrollment_stays_apart_from_targets(cache):
     dataset = RendererDataset(cache, MODEL, torch.zeros(1, MODEL.lower_basis.shape[0]), targets=3)
     random = np.random.default_rng(0)
@@ -129,24 +177,24 @@ def test_augmented_drawing_keeps_its_parts_together(cache):
     assert 0 < float(prior.mean_texture[:9].detach().mean()) < 1 and float(prior.renderer.expression_scale.min()) > 0
     dataset = RendererDataset(cache, MODEL, prior.outer_expressions, targets=2)
     batch = next(iter(BatchStream(dataset, 2, 0)))
-    config = TrainingConfig(rows=192, columns=208)
+    config = TrainingConfig()
     drawings = [
         prepare_drawing(prior, batch, config, torch.Generator().manual_seed(seed), augment=True) for seed in range(6)
     ]
     drawings.append(prepare_drawing(prior, batch, config, torch.Generator(), augment=False))
     for drawing in drawings:
-        assert drawing.crop.shape == (4, 3, 192, 208) and drawing.window.shape[0] == 4
+        assert drawing.crop.shape == (4, 3, 192, 224) and drawing.window.shape[0] == 4
         # The sampled texture is a picture of the crop: mirrored or not, tinted or not, they agree.
         seen = (drawing.inner * drawing.outer)[:, 0] == 1
         error = (drawing.features[:, :3] - drawing.crop).abs().mean(1)[seen].mean()
-        assert float(error) < 0.12
+        assert float(error.detach()) < 0.12
     plain = drawings[-1].inner
     assert any(torch.equal(drawing.inner, plain.flip(-1)) for drawing in drawings[:-1]), "some are mirrored"
 
 
 def test_resumed_training_gives_the_same_bytes(cache, models, tmp_path, monkeypatch):
     monkeypatch.setenv("ADAPT_MODELS", str(models))
-    config = TrainingConfig(people=1, targets=1, steps=3)
+    config = TrainingConfig(people=1, targets=1, steps=3, adversarial_from=0.0)
 
     def trainer(run: Path) -> Trainer:
         torch.manual_seed(0)
@@ -169,6 +217,9 @@ def test_resumed_training_gives_the_same_bytes(cache, models, tmp_path, monkeypa
     own, other = whole.prior.state_dict(), resumed.prior.state_dict()
     assert all(torch.equal(own[name], other[name]) for name in own)
     assert all(torch.equal(whole.mean[name], resumed.mean[name]) for name in whole.mean)
+    judges = whole.judge.state_dict(), resumed.judge.state_dict()
+    assert all(torch.equal(judges[0][name], judges[1][name]) for name in judges[0]), "the discriminator too"
+    assert "adversarial" in first[1] and "adversarial" not in first[0], "it starts in the course of the run"
 
 
 def test_command_trains_and_writes_a_prior(cache, models, tmp_path, monkeypatch, capsys):

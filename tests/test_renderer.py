@@ -1,5 +1,6 @@
 """G-buffer, masks, texture sampling, network and renderer on the synthetic actor."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from render.renderer import (
     fill_outer,
     log_source_scale,
     render_inputs,
+    seen_corners,
+    seen_size,
 )
 from render.track import Track
 from render.unet import UNet
@@ -84,6 +87,24 @@ def test_any_batch_gives_the_same_bytes(scene, prior):
         one = slice(index, index + 1)
         single = draw(renderer, texture, render_inputs(MODEL, track, frames[one], crops[one], prior.outer_expressions))
         assert torch.equal(single.rgb[0], whole.rgb[index]) and torch.equal(single.matte[0], whole.matte[index])
+
+
+def test_the_network_sees_all_of_outer_and_what_does_not_fit_is_drawn_whole(scene, prior):
+    track, frames, crops = scene
+    inputs = render_inputs(MODEL, track, frames[:3], crops[:3], prior.outer_expressions)
+    corners, fits = seen_corners(inputs.outer)
+    rows, columns = seen_size(256)
+    assert bool(fits.all()) and corners.tolist() == [[40, 16]] * 3 and (rows, columns) == (192, 224)
+    assert float(inputs.seen(corners).outer.sum()) == float(inputs.outer.sum())
+    moved = inputs.outer.roll((-20, 12), (2, 3))
+    assert seen_corners(moved)[0].tolist() == [[24, 32]] * 3 and bool(seen_corners(moved)[1].all())
+    texture = prior.encode_texture(track, frames, crops)
+    large = inputs.outer.clone()
+    large[1, :, :, 4] = large[1, :, :, -4] = 1
+    assert seen_corners(large)[1].tolist() == [True, False, True]
+    mixed = draw(prior.renderer, texture, replace(inputs, outer=large))
+    assert torch.equal(mixed.rgb[[0, 2]], draw(prior.renderer, texture, inputs).rgb[[0, 2]])
+    assert float(mixed.rgb[1, :, :, 4].abs().sum()) > 0 and float(mixed.rgb[0, :, :, 4].abs().sum()) == 0
 
 
 def test_masks_nest_and_the_matte_ends_with_paste(scene, prior):
