@@ -27,14 +27,13 @@ from prior.motion_data import LEAST_SYNC, RIG_LEAST_SPREAD, SpokenClip, in_step,
 from prior.motion_model import INPUTS, LINEAR_TAPS, input_rows
 from prior.phonemes import LABEL_RATE, SILENCE
 from prior.phonetics import shipped_phonetics
-from prior.sync_model import LONGEST_LAG_FRAMES, ROWS_PER_FRAME, WEIGHTS, SyncConfig, SyncMember, SyncModel
+from prior.sync_model import LONGEST_LAG_FRAMES, MARGIN_ROWS, ROWS_PER_FRAME, WEIGHTS, SyncConfig, SyncMember, SyncModel
 from render.store import file_sha256
 
 SPEED_FACTORS = (0.9, 1.0, 1.12)  # resampled sound with its motion: other voices and tempi
 STRETCH_SECONDS = (1.5, 5.0)  # of what is judged at once
 LEAST_SPEECH = 0.3  # share of rows with speech in a stretch that is learnt from
 LEAST_KNOWN = 0.8
-MARGIN_ROWS = LONGEST_LAG_FRAMES * ROWS_PER_FRAME
 DROPOUT = 0.2
 RIG_SHARE = 0.25  # of batches
 LARGEST_START = 4.0  # whitened motion is clamped there for the regression

@@ -30,6 +30,7 @@ WEIGHTS = Path(__file__).parent / "weights" / "sync.safetensors"
 FRAME_RATE = 25
 ROWS_PER_FRAME = LABEL_RATE // FRAME_RATE
 LONGEST_LAG_FRAMES = 15
+MARGIN_ROWS = LONGEST_LAG_FRAMES * ROWS_PER_FRAME
 LAGS = tuple(range(-LONGEST_LAG_FRAMES, LONGEST_LAG_FRAMES + 1))
 #: A lag is judged only where at least this share of the stretch has both sound and motion there.
 LEAST_SHARE = 0.5
@@ -130,6 +131,11 @@ class SyncModel(nn.Module):
         self.members = nn.ModuleList(SyncMember(config, dropout) for _ in range(config.members))
         self.register_buffer("spread", torch.ones(config.axes))
         self.spread: torch.Tensor
+
+    @property
+    def context_rows(self) -> int:
+        """Rows to either side that can change a vector."""
+        return max(3 * sum(self.config.dilations), LINEAR_REACH_ROWS)
 
     def unit_motion(self, lower: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         """Motion [T, E] about its mean over known [T] rows, in units of spread, within ± 4."""
