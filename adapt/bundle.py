@@ -22,6 +22,7 @@ FACTS = "actor.json"
 TENSORS = "actor.safetensors"
 DELTA = "delta."
 STYLE = "style."
+APPEARANCE = "appearance."
 NO_CONSENT = "consent: not recorded"
 
 
@@ -38,6 +39,7 @@ class ActorBundle:
         sources: one entry per enrollment clip: file name, sha256, person, seconds used.
         pose_range: {"yaw": [low, high], "pitch": [low, high]} seen in enrollment, degrees.
         facts: JSON-able rest: seconds, steps, seed, adapted, scores, never_seen, consent, terms.
+        appearance: name → tensor, what the actor looks like (`adapt.resemblance`); empty where it is not known.
     """
 
     name: str
@@ -48,6 +50,7 @@ class ActorBundle:
     sources: list[dict[str, Any]]
     pose_range: dict[str, list[float]]
     facts: dict[str, Any] = field(default_factory=dict)
+    appearance: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def consent(self) -> str:
@@ -78,12 +81,14 @@ class ActorBundle:
             tensors = {"texture": self.texture.to(torch.float16)}
             tensors |= {DELTA + name: value.to(torch.float16) for name, value in self.delta.items()}
             tensors |= {STYLE + name: value for name, value in self.style.items()}
+            tensors |= {APPEARANCE + name: value.to(torch.float16) for name, value in self.appearance.items()}
             save_tensors(temporary / TENSORS, KIND, KIND_VERSION, tensors, {})
             for name, file in (extras or {}).items():
                 shutil.move(file, temporary / name)
             header = {"format": KIND, "format_version": KIND_VERSION, "code_version": code_version()}
             hashes = {file.name: file_sha256(file) for file in sorted(temporary.iterdir())}
-            facts = {key: value for key, value in asdict(self).items() if key not in ("texture", "delta", "style")}
+            tensor_fields = ("texture", "delta", "style", "appearance")
+            facts = {key: value for key, value in asdict(self).items() if key not in tensor_fields}
             write_json(temporary / FACTS, {**header, **facts, "files": hashes})
             if path.exists():
                 shutil.rmtree(path)
@@ -121,6 +126,7 @@ class ActorBundle:
             texture=tensors["texture"].float(),
             delta=_named(tensors, DELTA),
             style=_named(tensors, STYLE),
+            appearance=_named(tensors, APPEARANCE),
             **facts,
         )
 

@@ -85,16 +85,43 @@ class DubConfig:
     person: int | None = option(None, "cast number of that actor in the video; see `adapt check`")
     drive: str | None = option(None, "what moves the mouth instead of sound: source, another video, or a track file")
     face: list[str] = option([], "ACTOR[@PERSON]=AUDIO, repeatable; ACTOR is a bundle or a cast number")
-    deliver: str | None = option(None, "sound of the result: source, or an audio file (default: the one that drives)")
-    range: str | None = option(None, "part of the video to dub, START-END in seconds")
+    deliver: str | None = option(
+        None, "sound of the result: source, mix (of all that drive), or a file that starts with the video "
+        "(default: the one that drives)",
+    )  # fmt: skip
+    range: str | None = option(None, "part of the video to dub, START-END in seconds; the driving sound starts with it")
     mouth: float = option(1.0, "make mouth movements smaller or larger, 0.6 to 1.4")
     audio_offset: float = option(0.0, "seconds by which the driving sound starts later than the video")
     on_mismatch: str = option("error", "where lengths differ: error, trim, pad or hold")
+    region: str = option("lower-face", "what of the new mouth is put back: lips, mouth or lower-face")
+    occluders: str = option("keep", "what lies in front of the mouth: keep (looked for, left on top) or ignore")
     codec: str | None = option(None, "h264, h265, ffv1 or prores (default: the source's own)")
     quality: str = option("standard", "draft, standard or final")
     grain: bool = option(False, "give the new mouth the source's grain")
+    draft: bool = option(False, "quick look: every frame, but at most 40 fit steps, draft quality, no grain")
     fit_steps: int = option(200, "optimiser steps for a cast member without a bundle")
+    fit_minutes: float | None = option(None, "stop such a fit after this many minutes")
+    fit_cache: str | None = option(None, "folder where such fits are kept (default: adapt/fits in the user's cache)")
+    anyway: bool = option(False, "dub even where the bundle does not look like the person in the video")
+    device: str = option("cpu", "where the network runs: cpu or cuda")
     seed: int = option(0, "seed of grain and of fits")
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Score adapt beside baselines on footage: withheld frames, one canvas, intervals over people. Can be resumed."""
+
+    footage: list[str] = argument("video files, or folders of them (with index.csv: file, person, speech)", [])
+    out: str = option(MISSING, "folder for tables, report and cache; goes on where it was stopped", "--out", "-o")
+    methods: str = option("all", "names with commas between; all: every method whose weights are there")
+    method: list[str] = option([], "NAME='COMMAND {enrollment} {query} {mask} {audio} {output}', repeatable")
+    lanes: str = option("1,2,3,4", "1 real motion, 2 own held-out sound, 3 another speaker's sound, 4 silence")
+    enrollment: float = option(4.0, "footage to learn from, seconds")
+    held_out: float = option(3.0, "footage to draw, at most, seconds")
+    split: str = option("auto", "time, take, or auto: by take where a person has several files")
+    sound: str | None = option(None, "sound file for lane 3 (default: each clip is given the next person's sound)")
+    fit_steps: int = option(120, "optimiser steps of the fit; the network from scratch gets as much processor time")
+    strict: bool = option(False, "exit with an error where anything was left out")
 
 
 @dataclass(frozen=True)
@@ -116,6 +143,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "fit": (FitConfig, "adapt.fit_command:main"),
     "preview": (PreviewConfig, "adapt.preview:main"),
     "dub": (DubConfig, "adapt.dub_command:main"),
+    "compare": (CompareConfig, "adapt.compare:main"),
     "inspect": (InspectConfig, "adapt.inspection:main"),
     "doctor": (DoctorConfig, "adapt.doctor:main"),
 }

@@ -1,59 +1,70 @@
 """`adapt dub`: re-render one or several actors' mouths in a shot and leave everything else as it was.
 
-In: footage, and for each actor a bundle, a track and the motion to be drawn. Frames stream: cut crops, draw, composite
-plane by plane, encode. Out: the written video, and `Dubbed`, what happened frame by frame. Frames in which an actor
-cannot be dubbed pass through; the change ramps in and out beside them, and no temporal operation crosses a cut.
+In: footage, and for each actor a bundle, a track and the motion to be drawn. A first look finds what lies in front of
+the mouths; then frames stream: cut crops, draw, composite plane by plane, encode. Out: the written video, and `Dubbed`,
+what happened frame by frame. Frames in which an actor cannot be dubbed pass through; the change ramps in and out beside
+them, and no temporal operation crosses a cut.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
-from adapt.bundle import ActorBundle
 from adapt.crop import cut_crop
 from adapt.drive import blend_weights, pose_weights
-from adapt.fit import adapted_renderer
 from adapt.inspection import ALTERED
+from adapt.occlusion import LOOK_PX, OccluderSeeker, Occlusion
+from adapt.painter import Painter, Part, feathered
 from adapt.progress import Progress
+from adapt.region import DEFAULT, REGIONS
 from prior.renderer_prior import RendererPrior, load_renderer_prior
-from render.composite import Patch, changed_outside, composite, match_border, measure_grain
+from render.composite import Patch, changed_outside, composite, measure_grain
 from render.errors import DubError
-from render.gbuffer import CROP_SIZE
-from render.renderer import FIXED_BATCH, Renderer, draw, render_inputs
-from render.track import Track
+from render.renderer import FIXED_BATCH
 from render.video import Footage, Frame
 from render.video_writer import VideoWriter
+
+__all__ = ["DubOptions", "Dubbed", "Part", "dub", "feathered", "frame_status", "part_weights"]
 
 #: Frames below this confidence pass through.
 CONFIDENT = 0.4
 RAMP_SECONDS = 0.16
-#: The matte falls to 0 over so many px of a 256 px crop, inside the paste mask.
-FEATHER_PX = 7
 #: How far beyond the fitted pose a face may turn before it fades to the source, and over which angle; degrees.
 POSE_MARGIN_DEGREES, POSE_FADE_DEGREES = 12.0, 8.0
-DUBBED, PASSED, LOW = "dubbed", "passed through", "low confidence"
+DUBBED, PASSED, LOW, OCCLUDED = "dubbed", "passed through", "low confidence", "occluded"
 
 
 @dataclass(frozen=True)
-class Part:
-    """One actor's part in a dub.
+class DubOptions:
+    """How a dub is made and written.
 
     Attributes:
-        bundle: the fitted actor.
-        track: of that person in the shot.
-        expression: [T, E] lower expression to be drawn, one row a frame.
-        driven: [T] bool; frames whose motion is known.
+        codec: h264, h265, ffv1 or prores; default the source's family.
+        quality: draft, standard or final.
+        audio: sound files to deliver; None keeps the source's own.
+        audio_offset: seconds from the first frame to the start of those files.
+        grain: put the source's own grain onto drawn pixels.
+        seed: of the grain.
+        region: which part of the new mouth is put back, of `adapt.region.REGIONS`.
+        occluders: look for what lies in front of the mouth, and keep it there.
+        device: where the network runs, such as cpu or cuda.
+        batch: frames held at once; does not change the result.
     """
 
-    bundle: ActorBundle
-    track: Track
-    expression: torch.Tensor
-    driven: torch.Tensor
+    codec: str | None = None
+    quality: str = "standard"
+    audio: Sequence[Path] | None = None
+    audio_offset: float = 0.0
+    grain: bool = False
+    seed: int = 0
+    region: str = DEFAULT
+    occluders: bool = True
+    device: str = "cpu"
+    batch: int = 2 * FIXED_BATCH
 
 
 @dataclass
@@ -63,20 +74,24 @@ class Dubbed:
     Attributes:
         weights: [P, T] how much of each part's mouth every frame took.
         status: per frame, a word of `adapt.report.STATUS_COLOURS`.
+        in_front: frames in which something lies over a part of a lower face, and was left there.
         notes: what could not be kept or done, one sentence each.
         changed: per frame, the share of the coded samples that differ from the source's.
     """
 
     weights: torch.Tensor
     status: list[str]
+    in_front: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     changed: list[float] = field(default_factory=list)
 
 
-def part_weights(part: Part) -> torch.Tensor:
-    """How much of a part's mouth each frame takes, [T] in [0, 1]."""
+def part_weights(part: Part, hidden: torch.Tensor | None = None) -> torch.Tensor:
+    """How much of a part's mouth each frame takes, [T] in [0, 1]; none where it is `hidden` [T] (bool)."""
     track = part.track
     usable = (track.confidence >= CONFIDENT) & part.driven
+    if hidden is not None:
+        usable &= ~hidden
     ramp = blend_weights(usable, track.shot, track.timestamps, RAMP_SECONDS)
     low, high = torch.full((3,), -torch.inf), torch.full((3,), torch.inf)
     margin = torch.tensor(POSE_MARGIN_DEGREES)
@@ -87,13 +102,18 @@ def part_weights(part: Part) -> torch.Tensor:
     return ramp * pose_weights(track.rotation, low, high, float(np.deg2rad(POSE_FADE_DEGREES)))
 
 
-def frame_status(parts: Sequence[Part], weights: torch.Tensor) -> list[str]:
-    """One word a frame: dubbed where any part is drawn in full, else why not."""
+def frame_status(
+    parts: Sequence[Part], weights: torch.Tensor, occlusions: Sequence[Occlusion | None] = ()
+) -> list[str]:
+    """One word a frame: dubbed where any part is drawn at all, else why not."""
+    hidden = [found.hidden for found in occlusions if found is not None]
     words = []
     for index in range(weights.shape[1]):
         seen = [float(part.track.confidence[index]) for part in parts]
         if float(weights[:, index].max()) > 0:
             words.append(DUBBED)
+        elif any(bool(rows[index]) for rows in hidden):
+            words.append(OCCLUDED)
         elif any(0 < value < CONFIDENT for value in seen):
             words.append(LOW)
         else:
@@ -101,16 +121,28 @@ def frame_status(parts: Sequence[Part], weights: torch.Tensor) -> list[str]:
     return words
 
 
+def find_occlusions(
+    footage: Footage, parts: Sequence[Part], prior: RendererPrior, progress: Progress
+) -> list[Occlusion]:
+    """Look once through the footage for what lies in front of each part's lower face."""
+    seekers = [OccluderSeeker(prior.model, part.bundle.texture, part.track) for part in parts]
+    wanted = [part_weights(part) > 0 for part in parts]
+    frames = torch.stack(wanted).any(0).nonzero()[:, 0]
+    if len(frames):
+        first, last = int(frames[0]), int(frames[-1])
+        for frame in progress.over("look", footage.frames(first, last + 1), last + 1 - first):
+            for seeker, rows in zip(seekers, wanted, strict=True):
+                if bool(rows[frame.index]):
+                    affine = seeker.track.crop_from_image[frame.index].numpy()
+                    seeker.look(frame.index, cut_crop(frame.preview, affine, LOOK_PX))
+    return [seeker.occlusion() for seeker in seekers]
+
+
 def dub(
     footage: Footage,
     parts: Sequence[Part],
     output: Path,
-    codec: str | None = None,
-    quality: str = "standard",
-    audio: Sequence[Path] | None = None,
-    grain: bool = False,
-    seed: int = 0,
-    batch: int = 2 * FIXED_BATCH,
+    options: DubOptions | None = None,
     prior: RendererPrior | None = None,
     watch: Callable[[Frame, list[Patch]], None] | None = None,
     progress: Progress | None = None,
@@ -121,44 +153,61 @@ def dub(
         footage: the shot.
         parts: who is dubbed, with what motion; each a different person.
         output: video file to write; must not exist.
-        codec: h264, h265, ffv1 or prores; default the source's family.
-        quality: draft, standard or final.
-        audio: sound files to deliver; None keeps the source's own.
-        grain: put the source's own grain onto drawn pixels.
-        seed: of the grain.
-        batch: frames held at once; does not change the result.
+        options: how; default `DubOptions()`.
         prior: renderer prior; default the shipped one.
         watch: called with each frame, before it is written, and what was put into it.
         progress: where the bar goes.
 
     Raises:
-        DubError: nothing can be dubbed.
+        DubError: nothing can be dubbed, or no such region.
         OutputError: the output cannot be written.
     """
+    options = options or DubOptions()
+    if options.region not in REGIONS:
+        raise DubError(f"--region {options.region}: choose one of {', '.join(REGIONS)}")
     prior = prior or load_renderer_prior()
     progress = progress or Progress(silent=True)
-    weights = torch.stack([part_weights(part) for part in parts])
+    found: list[Occlusion | None] = [None] * len(parts)
+    if options.occluders:
+        found = list(find_occlusions(footage, parts, prior, progress))
+    pairs = list(zip(parts, found, strict=True))
+    weights = torch.stack([part_weights(part, one.hidden if one else None) for part, one in pairs])
     if not bool((weights > 0).any()):
-        raise DubError(
-            f"{footage.path.name}: in no frame can the chosen person be dubbed (face not found, confidence too low, "
-            "or turned beyond the fitted range); `adapt track --overlay` shows why"
-        )
-    result = Dubbed(weights, frame_status(parts, weights))
-    painters = [Painter.of(part, prior, weight) for part, weight in zip(parts, weights, strict=True)]
+        raise DubError(_why_nothing(footage, found))
+    result = Dubbed(weights, frame_status(parts, weights, found))
+    result.in_front = sorted({frame for one in found if one for frame in one.masks if float(weights[:, frame].max())})
+    painters = [
+        Painter.of(part, prior, weight, one, options.region, options.device)
+        for (part, one), weight in zip(pairs, weights, strict=True)
+    ]
+    sound, tags = (options.audio, options.audio_offset), {"comment": ALTERED}
     with (
-        VideoWriter(footage, output, codec, quality, audio, tags={"comment": ALTERED}) as writer,
+        VideoWriter(footage, output, options.codec, options.quality, *sound, tags) as writer,
         progress.stage("dub", footage.frame_count) as advance,
     ):
-        for frames in _batches(footage.frames(), batch):
+        for frames in _batches(footage.frames(), options.batch):
             patches = [painter.paint(frames) for painter in painters]
             for row, frame in enumerate(frames):
-                own = [patch for found in patches if (patch := found[row]) is not None]
+                own = [patch for drawn in patches if (patch := drawn[row]) is not None]
                 if watch is not None:
                     watch(frame, own)
-                result.changed.append(_write(writer, frame, own, grain, seed))
+                result.changed.append(_write(writer, frame, own, options))
                 advance(1)
     result.notes += writer.notes
     return result
+
+
+def _why_nothing(footage: Footage, found: Sequence[Occlusion | None]) -> str:
+    name = footage.path.name
+    if any(one is not None and bool(one.hidden.any()) for one in found):
+        return (
+            f"{name}: in no frame can the chosen person be dubbed: something lies over the mouth, or the bundle is of "
+            "somebody else; look at `adapt preview`, or pass --occluders ignore"
+        )
+    return (
+        f"{name}: in no frame can the chosen person be dubbed (face not found, confidence too low, "
+        "or turned beyond the fitted range); `adapt track --overlay` shows why"
+    )
 
 
 def _batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
@@ -166,7 +215,7 @@ def _batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
         yield batch
 
 
-def _write(writer: VideoWriter, frame: Frame, patches: list[Patch], grain: bool, seed: int) -> float:
+def _write(writer: VideoWriter, frame: Frame, patches: list[Patch], options: DubOptions) -> float:
     """Composite and encode one frame; returns the share of its samples that changed."""
     if not patches:
         writer.write(frame)
@@ -175,62 +224,10 @@ def _write(writer: VideoWriter, frame: Frame, patches: list[Patch], grain: bool,
     source = frame.planes
     planes = source
     for number, patch in enumerate(patches):
-        noise = measure_grain(footage, source, patch) if grain else None
-        planes = composite(footage, planes, patch, noise, (seed + number, frame.index))
+        noise = measure_grain(footage, source, patch) if options.grain else None
+        planes = composite(footage, planes, patch, noise, (options.seed + number, frame.index))
     stray = changed_outside(footage, source, planes, patches)
     assert stray == 0, f"frame {frame.index}: {stray} samples outside the matte changed"
     changed = sum(int(np.count_nonzero(new != old)) for new, old in zip(planes, source, strict=True))
     writer.write(frame, planes)
     return changed / sum(plane.size for plane in source)
-
-
-@dataclass(frozen=True)
-class Painter:
-    """Draws one part's mouth, batch by batch.
-
-    Attributes:
-        part: whose track has crops of the renderer's size.
-        prior: renderer prior.
-        renderer: the prior's with the actor's delta.
-        weight: [T] how much of it each frame takes.
-    """
-
-    part: Part
-    prior: RendererPrior
-    renderer: Renderer
-    weight: torch.Tensor
-
-    @staticmethod
-    def of(part: Part, prior: RendererPrior, weight: torch.Tensor) -> "Painter":
-        """A painter for a part."""
-        small = replace(part, track=part.track.with_crop_size(CROP_SIZE))
-        return Painter(small, prior, adapted_renderer(prior, part.bundle.delta), weight)
-
-    def paint(self, frames: Sequence[Frame]) -> list[Patch | None]:
-        """What is put into each frame; None where nothing is."""
-        wanted = [frame for frame in frames if float(self.weight[frame.index]) > 0]
-        if not wanted:
-            return [None] * len(frames)
-        track = self.part.track
-        index = torch.tensor([frame.index for frame in wanted])
-        affine = [track.crop_from_image[number].numpy() for number in index]
-        cut = [cut_crop(frame.rgb, matrix, CROP_SIZE) for frame, matrix in zip(wanted, affine, strict=True)]
-        crops = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).float() / 255
-        inputs = render_inputs(
-            self.prior.model, track, index, crops, self.prior.outer_expressions, self.part.expression
-        )
-        drawn = draw(self.renderer, self.part.bundle.texture[None], inputs)
-        patches: dict[int, Patch] = {}
-        for row, frame in enumerate(wanted):
-            matte = feathered(drawn.matte[row, 0].numpy(), drawn.paste[row, 0].numpy())
-            source = cut[row].astype(np.float32) / 255
-            rgb = match_border(np.ascontiguousarray(drawn.rgb[row].permute(1, 2, 0).numpy()), source, matte)
-            patches[frame.index] = Patch(rgb, matte * float(self.weight[frame.index]), affine[row])
-        return [patches.get(frame.index) for frame in frames]
-
-
-def feathered(matte: np.ndarray, paste: np.ndarray) -> np.ndarray:
-    """A matte [H, W] that falls to 0 towards the border of the paste mask [H, W] of 0 and 1, and is 0 outside it."""
-    distance = cv2.distanceTransform((paste > 0).astype(np.uint8), cv2.DIST_L2, 3)
-    ramp = np.clip(distance * (CROP_SIZE / paste.shape[0]) / FEATHER_PX, 0, 1)
-    return np.asarray(matte * ramp * ramp * (3 - 2 * ramp), np.float32)

@@ -1,10 +1,16 @@
-"""`adapt dub` on the command line: settings → parts → a folder with the dubbed video, report, sidecar and sheet."""
+"""`adapt dub` on the command line: settings → parts → a folder with the dubbed video, report, sidecar and sheet.
 
+What can be wrong is looked for in the order of what it costs to find: settings, output, sounds, bundles, then people.
+"""
+
+import errno
+import shlex
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,34 +19,36 @@ from adapt.bundle import ActorBundle
 from adapt.cast import Analysis, analyse
 from adapt.commands import DubConfig
 from adapt.config import ConfigError
-from adapt.contact_sheet import contact_sheet, encode_image
-from adapt.crop import cut_crop
-from adapt.drive import motion_at, retarget, scale_mouth
-from adapt.dub import DUBBED, Dubbed, Part, dub
+from adapt.drive import MISMATCH, TOLERANCE_SECONDS, motion_at, retarget, scale_mouth
+from adapt.dub import CONFIDENT, DubOptions, Part
+from adapt.dub_folder import write_folder
 from adapt.fit import fit
+from adapt.fit_cache import cached_fit
 from adapt.fit_command import parse_range
-from adapt.inspection import ALTERED, RUN
-from adapt.people import choose_person, track_footage, track_person
+from adapt.mix import mix_sounds
+from adapt.people import choose_person, read_crops, track_footage, track_person
 from adapt.progress import Progress
-from adapt.report import ClipEncoder, Report
+from adapt.region import REGIONS
+from adapt.resemblance import DIFFERENT, DOUBTFUL, describe, log_odds
 from prior.audio import SAMPLE_RATE, read_waveform
 from prior.motion_model import MouthStyle, mouth_style, shipped_motion_model
 from prior.phonemes import LABEL_RATE
 from prior.renderer_prior import RendererPrior, load_renderer_prior
-from render.composite import Patch
 from render.errors import DubError, OutputError
+from render.gbuffer import CROP_SIZE
 from render.motion import Motion
-from render.store import code_version, file_sha256, write_json
 from render.track import Track
-from render.video import Footage, Frame, timecode
-from render.video_writer import FORMATS
+from render.video import Footage
+from render.video_writer import ENCODERS, QUALITIES
 
-#: Side of the report's player, px, and how many frames it shows at most.
-PLAYER_PX = 384
-MOST_SHOWN = 1500
-SHEET_ROWS = 6
 SILENT_LEVEL = 1e-4
 TRACK_SUFFIX = ".safetensors"
+MIX = "mix.wav"
+#: What `--draft` allows: optimiser steps of a fit, and the encoder's quality. Frames and masks are the same.
+DRAFT_FIT_STEPS, DRAFT_QUALITY = 40, "draft"
+#: Confident frames among which an actor is compared with a bundle.
+COMPARED_FRAMES = 48
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,15 @@ def requests_of(config: DubConfig) -> list[Request]:
     if len(ways) != 1:
         given = " and ".join(ways) or "none"
         raise ConfigError(f"say what moves the mouth by one of AUDIO, --drive or --face ACTOR=AUDIO ({given} given)")
+    for name, allowed in (
+        ("region", REGIONS), ("on_mismatch", MISMATCH), ("quality", QUALITIES), ("occluders", ("keep", "ignore")),
+        ("codec", (None, *ENCODERS)),
+    ):  # fmt: skip
+        if getattr(config, name) not in allowed:
+            words = ", ".join(word for word in allowed if word)
+            raise ConfigError(f"--{name.replace('_', '-')} {getattr(config, name)}: choose one of {words}")
+    scale_mouth(torch.zeros(1), torch.zeros(1), config.mouth)
+    _device(config)
     if not config.face:
         actor = Path(config.actor) if config.actor else None
         return [Request(actor, config.person, Path(config.audio) if config.audio else None, config.drive)]
@@ -81,23 +98,48 @@ def requests_of(config: DubConfig) -> list[Request]:
             requests.append(Request(Path(name), int(person) if person else None, Path(sound), None))
     if len(requests) > 1 and config.deliver is None:
         raise ConfigError(
-            "several people speak: say with --deliver which sound the result has (source, or an audio file)"
+            "several people speak: say with --deliver which sound the result has (mix, source, or an audio file)"
         )
     return requests
 
 
-def sound_motion(sound: Path, style: MouthStyle | None) -> Motion:
-    """The motion of a sound file from its start, at the audio-to-motion model's own rate.
+def _device(config: DubConfig) -> str:
+    try:
+        kind = torch.device(config.device).type
+    except RuntimeError as error:
+        raise ConfigError(f"--device {config.device}: give cpu or cuda") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"--device {config.device}: torch finds no GPU here (see `adapt doctor`); leave out --device")
+    return config.device
+
+
+def command_line(config: DubConfig, **changed: object) -> str:
+    """The command that a config stands for, for a message that tells what to run."""
+    words = ["adapt", "dub"]
+    for item in fields(config):
+        value = changed.get(item.name, getattr(config, item.name))
+        if item.metadata["positional"]:
+            words += [] if value is None else [str(value)]
+            continue
+        flag = (item.metadata["flags"] or (f"--{item.name.replace('_', '-')}",))[-1]
+        if value == item.default or value == []:
+            continue
+        for entry in value if isinstance(value, list) else [value]:
+            words += [flag] if entry is True else [flag, str(entry)]
+    return shlex.join(words)
+
+
+def read_sound(path: Path) -> np.ndarray:
+    """The sound that drives, mono at `SAMPLE_RATE`.
 
     Raises:
         FootageError: unreadable, or no sound in it.
         DubError: silent from end to end.
     """
-    waveform = read_waveform(sound)
+    waveform = read_waveform(path)
     if float(np.abs(waveform).max(initial=0.0)) < SILENT_LEVEL:
-        raise DubError(f"{sound}: silent from end to end; choose the file that holds the speech")
-    times = np.arange(int(len(waveform) / SAMPLE_RATE * LABEL_RATE)) / LABEL_RATE
-    return shipped_motion_model().predict(waveform, times, style)
+        raise DubError(f"{path}: silent from end to end; choose the file that holds the speech")
+    return waveform
 
 
 def video_motion(drive: str, actor: ActorBundle, prior: RendererPrior, progress: Progress) -> Motion:
@@ -106,7 +148,7 @@ def video_motion(drive: str, actor: ActorBundle, prior: RendererPrior, progress:
     if path.suffix == TRACK_SUFFIX:
         track = Track.load(path)
     else:
-        track = track_footage(Footage(path), None, f"adapt track {drive}", progress)
+        track = track_footage(Footage(path), None, f"adapt track {shlex.quote(drive)} -o tracks", progress)
     driver = mouth_style(track, prior.model)
     lower = track.lower_expression
     if actor.style:
@@ -115,54 +157,165 @@ def video_motion(drive: str, actor: ActorBundle, prior: RendererPrior, progress:
     return Motion(track.timestamps - track.timestamps[0], lower, track.confidence)
 
 
-def make_part(
-    request: Request, analysis: Analysis, config: DubConfig, prior: RendererPrior, progress: Progress
-) -> Part:
-    """Find the person, load or fit the actor, and prepare the motion for the shot's frames."""
-    person = choose_person(analysis, request.person, f"adapt dub {config.video} …")
-    track = track_person(analysis, person)
-    prior_sha256 = prior.facts["sha256"]
-    if request.actor is None:
-        progress.note(f"person {person}: no bundle given, fitting from the shot itself")
-        footage = [analysis.footage.path]
-        name = f"person {person} of {analysis.footage.path.name}"
-        bundle = fit(
-            footage, name, person, steps=config.fit_steps, seed=config.seed, prior=prior, progress=progress
-        ).bundle
-    else:
-        bundle = ActorBundle.load(request.actor, prior_sha256)
-    style = MouthStyle(**bundle.style) if bundle.style else mouth_style(track, prior.model)
-    if request.drive == "source":
-        expression, driven = track.lower_expression, track.confidence > 0
-    else:
-        if request.sound is not None:
-            motion = sound_motion(request.sound, style)
+class Casting:
+    """Finds people, their bundles and their motion for one shot.
+
+    Args:
+        config: the settings.
+        footage: the shot.
+        prior: renderer prior.
+        progress: where bars and notes go.
+    """
+
+    def __init__(self, config: DubConfig, footage: Footage, prior: RendererPrior, progress: Progress) -> None:
+        self.config = config
+        self.footage = footage
+        self.prior = prior
+        self.progress = progress
+        self.notes: list[str] = []
+
+    def parts(self, requests: list[Request]) -> list[Part]:
+        """A part for each request."""
+        sounds = [None if request.sound is None else read_sound(request.sound) for request in requests]
+        for request, sound in zip(requests, sounds, strict=True):
+            self._refuse_length(request, sound)
+        sha256 = self.prior.facts["sha256"]
+        bundles = [None if one.actor is None else ActorBundle.load(one.actor, sha256) for one in requests]
+        analysis = analyse(self.footage, progress=self.progress)
+        people = [self._person(analysis, request.person) for request in requests]
+        if len(set(people)) < len(people):
+            named = ", ".join(map(str, people))
+            raise DubError(f"people {named}: the same person is named twice; use --face ACTOR@PERSON=AUDIO")
+        found = zip(requests, people, bundles, sounds, strict=True)
+        return [self._part(request, analysis, *rest) for request, *rest in found]
+
+    def note(self, text: str) -> None:
+        """Tell now, and again in the report."""
+        self.progress.note(text)
+        self.notes.append(text)
+
+    def _person(self, analysis: Analysis, person: int | None) -> int:
+        return choose_person(analysis, person, command_line(self.config))
+
+    def _part(
+        self, request: Request, analysis: Analysis, person: int, bundle: ActorBundle | None, sound: np.ndarray | None
+    ) -> Part:
+        track = track_person(analysis, person)
+        if bundle is None:
+            bundle = self._fitted(track, person)
         else:
-            motion = video_motion(str(request.drive), bundle, prior, progress)
-        expression, driven = _placed(motion, track, style, config)
-    expression = scale_mouth(expression, style.closed, config.mouth)
-    return Part(bundle, track, expression, driven & _in_range(track, config))
+            self._compare(bundle, track, str(request.actor))
+        style = MouthStyle(**bundle.style) if bundle.style else mouth_style(track, self.prior.model)
+        if request.drive == "source":
+            expression, driven = track.lower_expression, track.confidence > 0
+        else:
+            if sound is not None:
+                times = np.arange(int(len(sound) / SAMPLE_RATE * LABEL_RATE)) / LABEL_RATE
+                motion = shipped_motion_model().predict(sound, times, style)
+            else:
+                motion = video_motion(str(request.drive), bundle, self.prior, self.progress)
+            expression, driven = self._placed(motion, track, style)
+        expression = scale_mouth(expression, style.closed, self.config.mouth)
+        return Part(bundle, track, expression, driven & torch.from_numpy(self._in_range()))
+
+    def _fitted(self, track: Track, person: int) -> ActorBundle:
+        """The person, fitted from the shot, now or earlier."""
+        config = self.config
+        steps = min(config.fit_steps, DRAFT_FIT_STEPS) if config.draft else config.fit_steps
+        minutes, seed, path = config.fit_minutes, config.seed, self.footage.path
+        key = {"footage": self.footage.sha256, "person": person, "steps": steps, "minutes": minutes, "seed": seed}
+
+        def make() -> ActorBundle:
+            self.progress.note(f"person {person}: no bundle given, fitting from the shot itself")
+            name = f"person {person} of {path.name}"
+            return fit(
+                [path], name, person, steps=steps, minutes=minutes, seed=seed, prior=self.prior,
+                progress=self.progress, tracks=[track],
+            ).bundle  # fmt: skip
+
+        def note(text: str) -> None:
+            self.note(f"person {person}: {text}")
+
+        folder = None if config.fit_cache is None else Path(config.fit_cache)
+        return cached_fit(key, self.prior.facts["sha256"], make, note, folder)
+
+    def _compare(self, bundle: ActorBundle, track: Track, name: str) -> None:
+        """Refuse a bundle that is clearly of somebody else than the person in the shot, and tell where it may be."""
+        rows = (track.confidence >= CONFIDENT).nonzero()[:COMPARED_FRAMES, 0]
+        if not bundle.appearance or not len(rows):
+            return
+        rows = rows[:: max(1, len(rows) // 8)]
+        small = track.with_crop_size(CROP_SIZE)
+        crops = read_crops(self.footage, small, rows.tolist())
+        odds = log_odds(bundle.appearance, describe(self.prior.model, small, rows, crops))
+        person = track.source["person"]
+        if odds < DIFFERENT and not self.config.anyway:
+            raise DubError(
+                f"{name}: does not look like person {person} of {self.footage.path.name} (log-odds {odds:.1f}); see "
+                f"`adapt check {shlex.quote(str(self.footage.path))}` and choose with --person, or pass --anyway"
+            )
+        if odds < DOUBTFUL:
+            self.note(f"{name} may be of somebody else than person {person} (log-odds {odds:.1f})")
+
+    def _in_range(self) -> np.ndarray:
+        """Frames of the range, bool [T]; all of them where none is given."""
+        time = self.footage.timestamps - self.footage.timestamps[0]
+        part = parse_range(self.config.range)
+        if part is None:
+            return np.ones(len(time), bool)
+        inside = (time >= part[0]) & (time < part[1])
+        if not inside.any():
+            name = self.footage.path
+            raise DubError(f"--range {self.config.range}: no frame lies in it; {name} is {time[-1]:.2f} s long")
+        return np.asarray(inside)
+
+    def _refuse_length(self, request: Request, sound: np.ndarray | None) -> None:
+        """Refuse a sound of another length before anything long is begun; motion is compared again, exactly."""
+        inside = self._in_range()
+        if sound is None or self.config.on_mismatch != "error":
+            return
+        times = self.footage.timestamps[inside]
+        shot = float(times[-1] - times[0]) + float(np.median(np.diff(times)) if len(times) > 1 else 0.0)
+        seconds = len(sound) / SAMPLE_RATE + self.config.audio_offset
+        if abs(seconds - shot) > 2 * TOLERANCE_SECONDS:
+            raise DubError(
+                f"{request.sound}: ends {abs(seconds - shot):.2f} s {'after' if seconds > shot else 'before'} the "
+                f"{shot:.2f} s to be dubbed; pass --on-mismatch trim, pad or hold, or give the part with --range"
+            )
+
+    def _placed(self, motion: Motion, track: Track, style: MouthStyle) -> tuple[torch.Tensor, torch.Tensor]:
+        """The motion on the frames of the range (of the whole shot if none is given); others keep the track's own."""
+        rows = torch.from_numpy(np.flatnonzero(self._in_range()))
+        expression, driven = track.lower_expression.clone(), torch.zeros(len(track), dtype=torch.bool)
+        expression[rows], driven[rows] = motion_at(
+            motion, track.timestamps[rows], style.closed, self.config.on_mismatch, self.config.audio_offset
+        )
+        return expression, driven
 
 
-def _in_range(track: Track, config: DubConfig) -> torch.Tensor:
-    time = track.timestamps - track.timestamps[0]
+def options_of(config: DubConfig, requests: list[Request], folder: Path) -> DubOptions:
+    """How the dub is made and written; a mix is made in `folder`."""
+    sounds = [request.sound for request in requests if request.sound]
     part = parse_range(config.range)
-    if part is None:
-        return torch.ones(len(time), dtype=torch.bool)
-    inside = (time >= part[0]) & (time < part[1])
-    if not bool(inside.any()):
-        raise DubError(f"--range {config.range}: no frame lies in it; {config.video} is {float(time[-1]):.2f} s long")
-    return inside
-
-
-def _placed(motion: Motion, track: Track, style: MouthStyle, config: DubConfig) -> tuple[torch.Tensor, torch.Tensor]:
-    """The motion on the frames of the range (of the whole shot if none is given); others keep the track's own."""
-    rows = torch.nonzero(_in_range(track, config)).flatten()
-    expression, driven = track.lower_expression.clone(), torch.zeros(len(track), dtype=torch.bool)
-    expression[rows], driven[rows] = motion_at(
-        motion, track.timestamps[rows], style.closed, config.on_mismatch, config.audio_offset
+    options = DubOptions(
+        codec=config.codec,
+        quality=DRAFT_QUALITY if config.draft else config.quality,
+        grain=config.grain and not config.draft,
+        seed=config.seed,
+        region=config.region,
+        occluders=config.occluders == "keep",
+        device=config.device,
+        audio_offset=config.audio_offset + (part[0] if part else 0.0),
     )
-    return expression, driven
+    if config.deliver == "source" or not sounds and config.deliver is None:
+        return replace(options, audio=None, audio_offset=0.0)
+    if config.deliver == "mix":
+        mixed = folder / MIX
+        mix_sounds(sounds, mixed)
+        return replace(options, audio=[mixed])
+    if config.deliver is not None:
+        return replace(options, audio=[Path(config.deliver)], audio_offset=0.0)
+    return replace(options, audio=sounds)
 
 
 def main(config: DubConfig, progress: Progress) -> None:
@@ -171,13 +324,26 @@ def main(config: DubConfig, progress: Progress) -> None:
     out = Path(config.out)
     if out.exists():
         raise OutputError(f"{out}: exists already; choose another folder")
-    prior = load_renderer_prior()
     footage = Footage(config.video)
-    analysis = analyse(footage, progress=progress)
-    parts = [make_part(request, analysis, config, prior, progress) for request in requests]
-    people = [part.track.source["person"] for part in parts]
-    if len(set(people)) < len(people):
-        raise DubError(f"people {', '.join(map(str, people))}: the same person is named twice; use ACTOR@PERSON=AUDIO")
+    with _new_folder(out) as folder:
+        prior = load_renderer_prior()
+        options = options_of(config, requests, folder)
+        casting = Casting(config, footage, prior, progress)
+        parts = casting.parts(requests)
+        if config.range and options.audio and config.deliver is None:
+            casting.note("the result's sound is the driving one alone; choose another with --deliver")
+        write_folder(folder, config, footage, parts, options, prior, progress, casting.notes)
+        (folder / MIX).unlink(missing_ok=True)
+    progress.note(f"{out}: done; look at {out / 'report.html'}")
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A folder that gets the name `out` when all went well, and is removed when not.
+
+    Raises:
+        OutputError: it cannot be made, or the disk is full.
+    """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
@@ -185,177 +351,14 @@ def main(config: DubConfig, progress: Progress) -> None:
         raise OutputError(f"{out}: cannot be written ({error.strerror}); choose another folder with --out") from error
     try:
         folder.chmod(0o755)
-        _write_folder(folder, config, footage, parts, requests, prior, progress)
+        yield folder
         folder.rename(out)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if error.errno in DISK_FULL:
+            where = error.filename or "the temporary folder"
+            raise OutputError(f"{where}: {error.strerror}; make room, or choose another folder with --out") from error
+        raise
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    progress.note(f"{out}: done; look at {out / 'report.html'}")
-
-
-class Recorder:
-    """Watches a dub: keeps a small player of the first part's face, and the frames where most was changed."""
-
-    def __init__(self, part: Part) -> None:
-        self.track = part.track.with_crop_size(PLAYER_PX)
-        self.before, self.after = ClipEncoder(), ClipEncoder()
-        self.times: list[float] = []
-        self.rows: list[tuple[float, int, np.ndarray, np.ndarray]] = []
-
-    def __call__(self, frame: Frame, patches: list[Patch]) -> None:
-        """Record one frame."""
-        if len(self.times) >= MOST_SHOWN:
-            return
-        affine = self.track.crop_from_image[frame.index].numpy()
-        real = cut_crop(frame.rgb, affine, PLAYER_PX)
-        new = real
-        for patch in patches:
-            to_player = _square(affine) @ np.linalg.inv(_square(patch.crop_from_image))
-            new = _overlaid(new, patch, to_player)
-        self.before.add(real, frame.timestamp)
-        self.after.add(new, frame.timestamp)
-        self.times.append(frame.timestamp)
-        difference = float(np.abs(new.astype(np.float32) - real).mean())
-        self.rows.append((difference, frame.index, real, new))
-        if len(self.rows) > 4 * SHEET_ROWS:
-            self.rows = sorted(self.rows, key=lambda row: -row[0])[:SHEET_ROWS]
-
-    def worst(self) -> list[tuple[float, int, np.ndarray, np.ndarray]]:
-        """Frames that changed most: difference, frame, source picture, dubbed picture."""
-        return sorted(self.rows, key=lambda row: -row[0])[:SHEET_ROWS]
-
-
-def _square(affine: np.ndarray) -> np.ndarray:
-    return np.vstack([affine, [0.0, 0.0, 1.0]])
-
-
-def _overlaid(picture: np.ndarray, patch: Patch, picture_from_crop: np.ndarray) -> np.ndarray:
-    side = picture.shape[0]
-    rgb = cut_crop(patch.rgb, picture_from_crop[:2], side)
-    matte = cut_crop(patch.matte, picture_from_crop[:2], side).clip(0, 1)[..., None]
-    mixed = picture * (1 - matte) + 255 * rgb * matte
-    return np.asarray(np.clip(np.rint(mixed), 0, 255), np.uint8)
-
-
-def _write_folder(
-    folder: Path,
-    config: DubConfig,
-    footage: Footage,
-    parts: list[Part],
-    requests: list[Request],
-    prior: RendererPrior,
-    progress: Progress,
-) -> None:
-    suffix = footage.path.suffix.lower() if footage.path.suffix.lower() in FORMATS else ".mp4"
-    video = folder / f"{footage.path.stem}.dubbed{suffix}"
-    sounds = [request.sound for request in requests if request.sound]
-    if config.deliver not in (None, "source"):
-        delivered: list[Path] | None = [Path(str(config.deliver))]
-    else:
-        delivered = None if config.deliver == "source" or not sounds else sounds
-    recorder = Recorder(parts[0])
-    result = dub(
-        footage, parts, video, config.codec, config.quality, delivered, config.grain, config.seed,
-        prior=prior, watch=recorder, progress=progress,
-    )  # fmt: skip
-    quality = quality_facts(footage, result)
-    write_json(folder / "qc.json", quality)
-    write_json(folder / RUN, _run_facts(config, footage, parts, delivered, video, prior))
-    worst = recorder.worst()
-    sheet = contact_sheet(
-        [[real, new] for _, _, real, new in worst],
-        ["source", "dubbed"],
-        [f"frame {index}  {timecode(float(footage.timestamps[index]))}" for _, index, _, _ in worst],
-    )
-    (folder / "sheet.jpg").write_bytes(encode_image(sheet))
-    _report(folder, footage, parts, result, recorder, quality, sheet)
-    progress.result({"output": video.name, **quality})
-
-
-def quality_facts(footage: Footage, result: Dubbed) -> dict[str, Any]:
-    """What a dub did, for qc.json: counts by status, and stretches that passed through with their timecodes."""
-    stretches = []
-    start = 0
-    for index in range(1, len(result.status) + 1):
-        if index == len(result.status) or result.status[index] != result.status[start]:
-            if result.status[start] != DUBBED:
-                begin, end = footage.timestamps[start], footage.timestamps[index - 1]
-                stretches.append(
-                    {
-                        "status": result.status[start],
-                        "frames": [start, index - 1],
-                        "from": timecode(float(begin)),
-                        "to": timecode(float(end)),
-                    }
-                )
-            start = index
-    return {
-        "frames": footage.frame_count,
-        "status": {word: result.status.count(word) for word in sorted(set(result.status))},
-        "not_dubbed": stretches,
-        "largest_changed_share": max(result.changed, default=0.0),
-        "notes": [*footage.notes, *result.notes],
-    }
-
-
-def _run_facts(
-    config: DubConfig,
-    footage: Footage,
-    parts: list[Part],
-    delivered: list[Path] | None,
-    video: Path,
-    prior: RendererPrior,
-) -> dict[str, Any]:
-    actors = [
-        {"name": part.bundle.name, "person": part.track.source["person"], "consent": part.bundle.consent}
-        for part in parts
-    ]
-    return {
-        "statement": ALTERED,
-        "code_version": code_version(),
-        "torch": torch.__version__,
-        "prior_sha256": prior.facts["sha256"],
-        "source": {"file": footage.path.name, "sha256": footage.sha256},
-        "sounds": [{"file": path.name, "sha256": file_sha256(path)} for path in delivered or []],
-        "actors": actors,
-        "output": {"file": video.name, "sha256": file_sha256(video)},
-        "settings": asdict(config),
-    }
-
-
-def _report(
-    folder: Path,
-    footage: Footage,
-    parts: list[Part],
-    result: Dubbed,
-    recorder: Recorder,
-    quality: dict[str, Any],
-    sheet: np.ndarray,
-) -> None:
-    report = Report(f"Dub of {footage.path.name}")
-    for part in parts:
-        report.facts(
-            {
-                "actor": part.bundle.name,
-                "person in the shot": part.track.source["person"],
-                "consent": part.bundle.consent,
-                "terms of the prior": part.bundle.facts.get("terms"),
-            }
-        )
-    shown = len(recorder.times)
-    moments = [
-        (index, f"{timecode(float(footage.timestamps[index]))}: changed most") for _, index, _, _ in recorder.worst()
-    ]
-    report.section("Source and dub" + ("" if shown == footage.frame_count else f" (the first {shown} frames)"))
-    clips = {"source": recorder.before.finish(), "dubbed": recorder.after.finish()}
-    report.player(clips, recorder.times, result.status[:shown], moments)
-    report.section("Frames that were not dubbed")
-    rows = [(entry["from"], entry["to"], entry["status"]) for entry in quality["not_dubbed"]]
-    if rows:
-        report.table(["from", "to", "status"], rows)
-    else:
-        report.text("none")
-    report.section("Notes")
-    report.text("; ".join(quality["notes"]) or "none")
-    report.image(encode_image(sheet), "frames that changed most")
-    report.write(folder / "report.html")

@@ -19,6 +19,7 @@ from adapt.enrollment import Enrollment, choose_enrollment
 from adapt.optimise import BATCH, FitClip, FitState, clip_inputs, optimise
 from adapt.people import read_crops, track_footage
 from adapt.progress import Progress
+from adapt.resemblance import describe
 from prior.motion_model import LEAST_STYLE_FRAMES, mouth_style
 from prior.renderer_prior import RendererPrior, load_renderer_prior
 from prior.shipped import TERMS
@@ -67,6 +68,7 @@ def fit(
     resume: bool = False,
     prior: RendererPrior | None = None,
     progress: Progress | None = None,
+    tracks: Sequence[Track] | None = None,
 ) -> Fitted:
     """Fit one actor.
 
@@ -84,6 +86,7 @@ def fit(
         resume: go on from the checkpoint if it is there.
         prior: renderer prior; default the shipped one.
         progress: where the bar goes.
+        tracks: of the person in each file, where they are known already.
 
     Raises:
         FootageError, TrackingError, FitError: the footage cannot be used; says what is missing.
@@ -93,8 +96,8 @@ def fit(
     files = [Footage(file) for file in footage]
     names = [file.path.name for file in files]
     command = f"adapt fit {' '.join(str(file.path) for file in files)} -o {name}.actor"
-    tracks = [track_footage(file, person, command, progress).with_crop_size(CROP_SIZE) for file in files]
-    tracks = [limit(track, part) for track in tracks]
+    tracks = tracks or [track_footage(file, person, command, progress) for file in files]
+    tracks = [limit(track.with_crop_size(CROP_SIZE), part) for track in tracks]
     enrollment = choose_enrollment(prior.model, tracks, names, seconds)
     chosen = zip(files, tracks, enrollment.learn, enrollment.held_out, strict=True)
     clips = [_clip(*item, progress) for item in chosen if len(item[2])]
@@ -123,6 +126,7 @@ def fit(
         sources,
         enrollment.pose_range,
         facts,
+        _appearance(prior, clips),
     )
     return Fitted(bundle, clips, texture, state)
 
@@ -139,10 +143,9 @@ def limit(track: Track, part: tuple[float, float] | None) -> Track:
 
 
 def first_texture(prior: RendererPrior, clips: Sequence[FitClip]) -> torch.Tensor:
-    """The unadapted texture [1, C, H, W], from the clip with most frames to learn from."""
-    clip = max(clips, key=lambda clip: len(clip.learn))
-    crops = clip.crops[clip.learn].float() / 255
-    return prior.encode_texture(clip.track, clip.frames[clip.learn], crops)
+    """The unadapted texture [1, C, H, W], from the frames to learn from."""
+    parts = [(clip.track, clip.frames[clip.learn], clip.crops[clip.learn].float() / 255) for clip in clips]
+    return prior.encode_texture(*parts)
 
 
 def _clip(footage: Footage, track: Track, learn: torch.Tensor, held_out: torch.Tensor, progress: Progress) -> FitClip:
@@ -160,6 +163,12 @@ def _style(prior: RendererPrior, tracks: Sequence[Track], enrollment: Enrollment
     if len(rows) < LEAST_STYLE_FRAMES:
         return {}
     return vars(mouth_style(replace(track, confidence=learnt), prior.model))
+
+
+def _appearance(prior: RendererPrior, clips: Sequence[FitClip]) -> dict[str, torch.Tensor]:
+    """What the actor looks like in the clip with most frames to learn from."""
+    clip = max(clips, key=lambda clip: len(clip.learn))
+    return describe(prior.model, clip.track, clip.frames[clip.learn], clip.crops[clip.learn])
 
 
 def _facts(enrollment: Enrollment, state: FitState, seed: int, consent: dict[str, str] | None) -> dict[str, Any]:

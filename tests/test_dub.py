@@ -8,7 +8,7 @@ import torch
 
 from adapt.bundle import ActorBundle
 from adapt.cli import main
-from adapt.dub import Part, dub, part_weights
+from adapt.dub import DubOptions, Part, dub, part_weights
 from adapt.fit import fit
 from adapt.people import track_footage
 from adapt.report import encode_clip
@@ -59,8 +59,8 @@ def test_nothing_but_the_mouth_changes(shot, tmp_path):
     def watch(frame, patches):
         covers[frame.index] = patches
 
-    result = dub(Footage(path), [part], tmp_path / "a.mp4", codec="ffv1", watch=watch)
-    dub(Footage(path), [part], tmp_path / "b.mp4", codec="ffv1", batch=3)
+    result = dub(Footage(path), [part], tmp_path / "a.mp4", DubOptions(codec="ffv1"), watch=watch)
+    dub(Footage(path), [part], tmp_path / "b.mp4", DubOptions(codec="ffv1", batch=3))
     before, times = decoded(path)
     after, new_times = decoded(tmp_path / "a.mp4")
     again, _ = decoded(tmp_path / "b.mp4")
@@ -100,7 +100,7 @@ def test_the_command_writes_a_folder_and_an_interrupt_leaves_nothing(shot, tmp_p
     path, actor = shot
     out = tmp_path / "out"
     words = ["dub", path, "--actor", actor, "--drive", "source", "-o", out]
-    monkeypatch.setattr("adapt.dub_command.quality_facts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("adapt.dub_folder.quality_facts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert command(*words) == 130
     assert not list(tmp_path.iterdir())
     monkeypatch.undo()

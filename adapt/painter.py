@@ -1,0 +1,130 @@
+"""Painter: draws one actor's mouth into the frames of a shot, batch by batch.
+
+In: frames, and a `Part`: actor, track, motion. Out: a `Patch` a frame, in crop space, whose matte is 0 wherever the
+source stays: beyond the region asked for, where something lies in front, and in frames that take nothing of the dub.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+
+from adapt.bundle import ActorBundle
+from adapt.crop import cut_crop
+from adapt.fit import adapted_renderer
+from adapt.occlusion import Occlusion
+from adapt.region import DEFAULT, region_mask
+from prior.renderer_prior import RendererPrior
+from render.composite import Patch, match_border
+from render.gbuffer import CROP_SIZE, GBuffer
+from render.renderer import Renderer, RenderInputs, draw, render_inputs
+from render.track import Track
+from render.video import Frame
+
+#: The matte falls to 0 over so many px of a 256 px crop, inside the mask that is put back.
+FEATHER_PX = 7
+
+
+@dataclass(frozen=True)
+class Part:
+    """One actor's part in a dub.
+
+    Attributes:
+        bundle: the fitted actor.
+        track: of that person in the shot.
+        expression: [T, E] lower expression to be drawn, one row a frame.
+        driven: [T] bool; frames whose motion is known.
+    """
+
+    bundle: ActorBundle
+    track: Track
+    expression: torch.Tensor
+    driven: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Painter:
+    """Draws one part's mouth.
+
+    Attributes:
+        part: whose track has crops of the renderer's size.
+        prior: renderer prior.
+        renderer: the prior's with the actor's delta, on `device`.
+        texture: [1, C, H, W] the actor's, on `device`.
+        weight: [T] how much of it each frame takes.
+        occlusion: what lies in front; None where it is not to be asked.
+        region: of `adapt.region.REGIONS`.
+        device: where the network runs.
+    """
+
+    part: Part
+    prior: RendererPrior
+    renderer: Renderer
+    texture: torch.Tensor
+    weight: torch.Tensor
+    occlusion: Occlusion | None
+    region: str
+    device: torch.device
+
+    @staticmethod
+    def of(
+        part: Part,
+        prior: RendererPrior,
+        weight: torch.Tensor,
+        occlusion: Occlusion | None = None,
+        region: str = DEFAULT,
+        device: str = "cpu",
+    ) -> "Painter":
+        """A painter for a part."""
+        small = replace(part, track=part.track.with_crop_size(CROP_SIZE))
+        renderer = adapted_renderer(prior, part.bundle.delta).to(device)
+        texture = part.bundle.texture[None].to(device)
+        return Painter(small, prior, renderer, texture, weight, occlusion, region, torch.device(device))
+
+    def paint(self, frames: Sequence[Frame]) -> list[Patch | None]:
+        """What is put into each frame; None where nothing is."""
+        wanted = [frame for frame in frames if float(self.weight[frame.index]) > 0]
+        if not wanted:
+            return [None] * len(frames)
+        track, model = self.part.track, self.prior.model
+        index = torch.tensor([frame.index for frame in wanted])
+        affine = [track.crop_from_image[number].numpy() for number in index]
+        cut = [cut_crop(frame.rgb, matrix, CROP_SIZE) for frame, matrix in zip(wanted, affine, strict=True)]
+        crops = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).float() / 255
+        inputs = render_inputs(model, track, index, crops, self.prior.outer_expressions, self.part.expression)
+        drawn = draw(self.renderer, self.texture, moved(inputs, self.device))
+        rgb, matte = drawn.rgb.permute(0, 2, 3, 1).cpu().numpy(), drawn.matte[:, 0].cpu().numpy()
+        put_back = region_mask(model, track, index, inputs.buffer.mouth, inputs.paste, self.region)[:, 0].numpy()
+        patches: dict[int, Patch] = {}
+        for row, frame in enumerate(wanted):
+            own = feathered(matte[row], put_back[row]) * self._free(frame.index)
+            source = cut[row].astype(np.float32) / 255
+            colour = match_border(np.ascontiguousarray(rgb[row]), source, own)
+            patches[frame.index] = Patch(colour, own * float(self.weight[frame.index]), affine[row])
+        return [patches.get(frame.index) for frame in frames]
+
+    def _free(self, frame: int) -> np.ndarray | float:
+        """1 where nothing lies in front, falling to 0 towards what does, float32 [CROP_SIZE, CROP_SIZE]; or 1."""
+        mask = self.occlusion.mask(frame) if self.occlusion else None
+        if mask is None:
+            return 1.0
+        wide = cv2.dilate(mask.astype(np.float32), np.ones((3, 3), np.uint8))
+        return 1 - cv2.resize(wide, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_LINEAR)
+
+
+def feathered(matte: np.ndarray, paste: np.ndarray) -> np.ndarray:
+    """A matte [H, W] that falls to 0 towards the border of the paste mask [H, W] of 0 and 1, and is 0 outside it."""
+    distance = cv2.distanceTransform((paste > 0).astype(np.uint8), cv2.DIST_L2, 3)
+    ramp = np.clip(distance * (CROP_SIZE / paste.shape[0]) / FEATHER_PX, 0, 1)
+    return np.asarray(matte * ramp * ramp * (3 - 2 * ramp), np.float32)
+
+
+def moved(inputs: RenderInputs, device: torch.device) -> RenderInputs:
+    """The same inputs on another device."""
+    if device.type == "cpu":
+        return inputs
+    buffer = GBuffer(**{name: value.to(device) for name, value in vars(inputs.buffer).items()})
+    rest = {name: value.to(device) for name, value in vars(inputs).items() if name != "buffer"}
+    return RenderInputs(buffer, **rest)
