@@ -75,7 +75,7 @@ def score_fit(
     """Scores of every method on one clip, and the pictures [T, 3, H, W] by method."""
     track, real = split.clip.track, split.query_crops
     inputs = render_inputs(prior.model, track, split.query, real, prior.outer_expressions)
-    texture = prior.encode_texture(track, split.known, split.known_crops)
+    texture = prior.encode_texture((track, split.known, split.known_crops))
     started = time.monotonic()
     state = optimise(prior, [fit_clip(split)], texture, steps)
     seconds = {"prior + fit": time.monotonic() - started}

@@ -125,7 +125,7 @@ def score_clip(
     real, outer = split.query_crops, inputs.outer
     known = EnrollmentFrames(track, split.known, split.known_crops)
     query = (track, split.query, real, outer)
-    texture = prior.encode_texture(track, split.known, split.known_crops)
+    texture = prior.encode_texture((track, split.known, split.known_crops))
     pictures = {
         "real": real,
         "frozen mouth": frozen_mouth(model, known, *query),
@@ -166,7 +166,7 @@ def leak_clip(
     inputs = render_inputs(
         prior.model, track, split.query, split.query_crops, prior.outer_expressions, lower, own.window[other]
     )
-    texture = prior.encode_texture(track, split.known, split.known_crops)
+    texture = prior.encode_texture((track, split.known, split.known_crops))
     drawn = complete(draw(renderer, texture, inputs).rgb, split.query_crops, inputs.outer)
     measured, hidden = meter.openings(drawn), meter.openings(split.query_crops)
     if count < 12 or float(hidden.std()) < 0.01:

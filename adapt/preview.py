@@ -88,7 +88,7 @@ def encoded(prior: RendererPrior, footage: Footage, track: Track, progress: Prog
     sure = (track.confidence >= LEAST_CONFIDENCE).nonzero()[:, 0]
     known = sure[torch.linspace(0, len(sure) - 1, min(ENCODED, len(sure))).long()]
     crops = read_crops(footage, track, known, progress).float() / 255
-    return prior.encode_texture(track, known, crops)
+    return prior.encode_texture((track, known, crops))
 
 
 def preview(

@@ -190,16 +190,15 @@ class RendererPrior(nn.Module):
             fallback = others * ever + (mean + tint) * (1 - ever)
             return rgb * here + fallback * (1 - here), seen
 
-    def encode_texture(self, track: Track, frames: torch.Tensor, crops: torch.Tensor) -> torch.Tensor:
+    def encode_texture(self, *parts: tuple[Track, torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """Texture [1, C, H, W] of one person without any training step.
 
         Args:
-            track: of the enrollment footage.
-            frames: [N] int64, confident frames of it; the best for the bins are chosen among them.
-            crops: [N, 3, H, W] sRGB in [0, 1].
+            parts: for each clip of the enrollment its track, confident frames [N] int64 of it, and their crops
+                [N, 3, H, W] sRGB in [0, 1]; the best for the bins are chosen among all.
         """
         with torch.no_grad():
-            return self.encode(enrollment_of(self.model, track, frames, crops))
+            return self.encode(enrollment_of(self.model, *parts))
 
     def save(self, path: Path = WEIGHTS) -> None:
         """Write in 8 bits (see `packed`), atomically."""
@@ -240,14 +239,20 @@ def _column(scale: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     return scale.float().view(-1, *[1] * (value.ndim - 1))
 
 
-def enrollment_of(model: FaceModel, track: Track, frames: torch.Tensor, crops: torch.Tensor) -> Enrollment:
-    """Choose the frames of the bins among frames [N] of a track with crops [N, 3, H, W]; one person."""
-    opening = track.lower_expression[frames, 0]
+def enrollment_of(model: FaceModel, *parts: tuple[Track, torch.Tensor, torch.Tensor]) -> Enrollment:
+    """Choose the frames of the bins; arguments as for `RendererPrior.encode_texture`; one person."""
+    opening = torch.cat([track.lower_expression[frames, 0] for track, frames, _ in parts])
+    owner = [(part, row) for part, (_, frames, _) in enumerate(parts) for row in range(len(frames))]
     bins = choose_bins(opening)
-    clip = track.clip_vertices(model, frames[bins.flatten()])
+    crops, clip = [], []
+    for index in bins.flatten().tolist():
+        part, row = owner[index]
+        track, frames, pictures = parts[part]
+        crops.append(pictures[row])
+        clip.append(track.clip_vertices(model, frames[row : row + 1])[0])
     return Enrollment(
-        crops[bins.flatten()].unflatten(0, bins.shape)[None],
-        clip.unflatten(0, bins.shape)[None],
+        torch.stack(crops).unflatten(0, bins.shape)[None],
+        torch.stack(clip).unflatten(0, bins.shape)[None],
         opening[bins].mean(1)[None],
     )
 

@@ -61,7 +61,7 @@ def painted(inputs: RenderInputs, inside: torch.Tensor) -> RenderInputs:
 
 def test_pixels_inside_outer_and_own_expression_cannot_leak(scene, prior):
     track, frames, crops = scene
-    texture = prior.encode_texture(track, frames, crops)
+    texture = prior.encode_texture((track, frames, crops))
     renderer = fast_renderer(prior.renderer)
     inputs = render_inputs(MODEL, track, frames[:2], crops[:2], prior.outer_expressions)
     first = draw(renderer, texture, inputs)
@@ -79,7 +79,7 @@ def test_pixels_inside_outer_and_own_expression_cannot_leak(scene, prior):
 
 def test_any_batch_gives_the_same_bytes(scene, prior):
     track, frames, crops = scene
-    texture = prior.encode_texture(track, frames, crops)
+    texture = prior.encode_texture((track, frames, crops))
     renderer = fast_renderer(prior.renderer)
     whole = draw(renderer, texture, render_inputs(MODEL, track, frames[:7], crops[:7], prior.outer_expressions))
     assert FIXED_BATCH < 7
@@ -98,7 +98,7 @@ def test_the_network_sees_all_of_outer_and_what_does_not_fit_is_drawn_whole(scen
     assert float(inputs.seen(corners).outer.sum()) == float(inputs.outer.sum())
     moved = inputs.outer.roll((-20, 12), (2, 3))
     assert seen_corners(moved)[0].tolist() == [[24, 32]] * 3 and bool(seen_corners(moved)[1].all())
-    texture = prior.encode_texture(track, frames, crops)
+    texture = prior.encode_texture((track, frames, crops))
     large = inputs.outer.clone()
     large[1, :, :, 4] = large[1, :, :, -4] = 1
     assert seen_corners(large)[1].tolist() == [True, False, True]
@@ -236,10 +236,13 @@ def test_prior_survives_a_round_trip(tmp_path, scene, prior):
     prior.save(tmp_path / "renderer.safetensors")
     again = load_renderer_prior(tmp_path / "renderer.safetensors")
     assert again.facts["steps"] == 3 and len(again.facts["sha256"]) == 64
-    first, second = (each.encode_texture(track, frames, crops) for each in (prior, again))
+    first, second = (each.encode_texture((track, frames, crops)) for each in (prior, again))
     assert float((first - second).abs().max()) < 0.02  # half precision
-    enrollment = enrollment_of(MODEL, track, frames, crops)
+    enrollment = enrollment_of(MODEL, (track, frames, crops))
     assert enrollment.crops.shape[:3] == (1, 3, 2) and bool((enrollment.opening.diff() >= 0).all())
+    apart = [(track, frames[rows], crops[rows]) for rows in (slice(0, 3), slice(3, None))]
+    joined = enrollment_of(MODEL, *apart)
+    assert torch.equal(joined.crops, enrollment.crops) and torch.equal(joined.clip_vertices, enrollment.clip_vertices)
 
 
 def test_the_sources_chin_below_the_new_one_is_drawn_over():
