@@ -1,25 +1,35 @@
-"""Cheap mouths that every table must carry beside ours: frozen, and the nearest one that enrollment shows.
+"""What every table must carry beside ours: a frozen mouth, the nearest one of the enrollment, a network from scratch.
 
-Both take only enrollment frames and, of the query frame, its head pose and the pixels outside *outer*. The picture is
-brought onto the query's head by a similarity between the projections of points that the jaw does not move, matched in
-colour along the border of *outer*, and feathered into it. Crops are [N, 3, H, W], sRGB in [0, 1].
+The first two take only enrollment frames and, of the query frame, its head pose and the pixels outside *outer*. The
+picture is brought onto the query's head by a similarity between the projections of points that the jaw does not move,
+matched in colour along the border of *outer*, and feathered into it. Crops are [N, 3, H, W], sRGB in [0, 1]. The third
+is the renderer's own network, learnt from one enrollment without what other people taught it.
 """
 
+import math
+import time
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from kornia.geometry.transform import warp_affine
 
+from adapt.optimise import BATCH, FitClip, clip_inputs
 from prior.face_model import RIGID_POINTS
+from prior.losses import renderer_loss
+from prior.renderer_prior import RendererPrior
 from render.face_model import FaceModel
 from render.gbuffer import dilate
+from render.neural_texture import TEXTURE_CHANNELS, TEXTURE_SIZE, sample_texture
+from render.renderer import Renderer, seen_corners
 from render.track import Track
 
 FEATHER_PX = 6
 BORDER_PX = 8
 #: How much a turn of the head by one radian weighs against one standard deviation of an expression axis.
 POSE_WEIGHT = 4.0
+#: Adam's rates for a network and a texture that know nothing.
+SCRATCH_RATE, SCRATCH_TEXTURE_RATE = 2e-3, 1e-2
 
 
 @dataclass(frozen=True)
@@ -114,3 +124,53 @@ def _similarity(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     linear = torch.stack([torch.stack([ratio.real, -ratio.imag], -1), torch.stack([ratio.imag, ratio.real], -1)], 1)
     shift = target.mean(1) - (linear @ source.mean(1)[..., None])[..., 0]
     return torch.cat([linear, shift[..., None]], -1)
+
+
+def blank_renderer(prior: RendererPrior, seed: int = 0) -> Renderer:
+    """The prior's network with random weights; only the scale of expressions is known."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        renderer = Renderer(**prior.renderer.arguments)
+    for name in ("expression_mean", "expression_scale"):
+        getattr(renderer, name).copy_(getattr(prior.renderer, name))
+    return renderer
+
+
+def from_scratch(
+    prior: RendererPrior, renderer: Renderer, clip: FitClip, processor_seconds: float, seed: int = 0
+) -> tuple[torch.Tensor, int]:
+    """Learn a network and a texture from one enrollment alone, by the loss of the prior.
+
+    Args:
+        prior: whose face model and fixed expressions are used; its weights are not.
+        renderer: of `blank_renderer`; learns in place.
+        clip: the enrollment; its held-out rows are learnt from, too.
+        processor_seconds: how long. Time decides, so two runs differ in their last steps.
+        seed: of the choice of frames.
+
+    Returns:
+        The texture [1, C, H, W], and the steps taken (at least one).
+    """
+    texture = torch.full((1, TEXTURE_CHANNELS, TEXTURE_SIZE, TEXTURE_SIZE), 0.5, requires_grad=True)
+    rates = (SCRATCH_TEXTURE_RATE, SCRATCH_RATE)
+    groups = [{"params": [texture], "lr": rates[0]}, {"params": list(renderer.parameters()), "lr": rates[1]}]
+    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99))
+    random = torch.Generator().manual_seed(seed)
+    rows = torch.cat([clip.learn, clip.held_out])
+    started, step, used = time.process_time(), 0, 0.0
+    while used < 1:
+        inputs = clip_inputs(prior, clip, rows[torch.randint(len(rows), (BATCH,), generator=random)])
+        corners, fits = seen_corners(inputs.outer)
+        inputs = inputs.seen(corners) if bool(fits.all()) else inputs
+        masks = (inputs.buffer.inner, inputs.buffer.mouth, inputs.outer)
+        features = sample_texture(texture, inputs.buffer)
+        rgb, matte = renderer(features, masks[0], masks[2], inputs.crop, inputs.window, inputs.log_scale)
+        loss = renderer_loss(rgb, matte, inputs.crop, *masks, inputs.log_scale)["total"]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        step += 1
+        used = (time.process_time() - started) / max(processor_seconds, 1e-6)
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * min(used, 1)))
+    return texture.detach(), step

@@ -63,11 +63,15 @@ class Cache:
         write_atomic(self.path(kind, key, suffix), write)
 
 
-def write_lines(path: Path, rows: Sequence[Any]) -> None:
-    """Write JSON lines, atomically."""
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, atomically."""
 
     def write(temporary: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
 
     write_atomic(path, write)
+
+
+def write_lines(path: Path, rows: Sequence[Any]) -> None:
+    """Write JSON lines, atomically."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -25,6 +25,7 @@ STATUS_COLOURS = {
     "occluded": "#c2571a",
 }
 
+CLIP_QUALITY = 16
 #: 1 / 90000 s, fine enough for every frame rate.
 CLIP_TIME_BASE = Fraction(1, 90_000)
 
@@ -33,7 +34,8 @@ body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem;border-bottom:1px solid #ddd}
 table{border-collapse:collapse}td,th{padding:.2rem .7rem;text-align:left;border-bottom:1px solid #eee;vertical-align:top}
 td.number{text-align:right;font-variant-numeric:tabular-nums}img{max-width:100%}
-.videos{display:flex;gap:.5rem;flex-wrap:wrap}.videos figure{margin:0;flex:1 1 20rem}.videos video{width:100%;background:#000}
+.videos{display:flex;gap:.5rem;flex-wrap:wrap}.videos figure{margin:0;flex:1 1 16rem}.videos video{width:100%;background:#000}
+details{margin:.3rem 0}summary{cursor:pointer}.wide{overflow-x:auto;font-size:.85rem}
 figcaption{font-size:.85rem;color:#555}canvas{width:100%;height:18px;cursor:pointer}input[type=range]{width:100%}
 .legend span{display:inline-block;margin-right:1rem;font-size:.85rem}.legend i{display:inline-block;width:.8em;height:.8em}
 """
@@ -41,22 +43,28 @@ figcaption{font-size:.85rem;color:#555}canvas{width:100%;height:18px;cursor:poin
 _SCRIPT = """
 for (const player of document.querySelectorAll('.player')) {
   const videos = [...player.querySelectorAll('video')], data = JSON.parse(player.dataset.frames);
+  const sound = player.querySelector('audio'), media = sound ? [...videos, sound] : videos, fold = player.closest('details');
   const seek = player.querySelector('input'), time = player.querySelector('.time'), strip = player.querySelector('canvas');
   const at = data.times, last = at.length - 1, lead = videos[0];
   const frame = () => { let i = 0; while (i < last && at[i + 1] <= lead.currentTime + 1e-4) i++; return i; };
   const show = i => { i = Math.max(0, Math.min(last, i));
-    const t = i < last ? (at[i] + at[i + 1]) / 2 : at[i] + 1e-3; videos.forEach(v => { v.pause(); v.currentTime = t; });
+    const t = i < last ? (at[i] + at[i + 1]) / 2 : at[i] + 1e-3; media.forEach(v => { v.pause(); v.currentTime = t; });
     label(i); };
   const label = i => { seek.value = i; player.dataset.frame = i;
     time.textContent = 'frame ' + i + '  ' + at[i].toFixed(3) + ' s' + (data.status.length ? '  ' + data.status[i] : ''); };
   seek.max = last; seek.oninput = () => show(+seek.value);
   player.querySelector('.back').onclick = () => show(frame() - 1);
   player.querySelector('.next').onclick = () => show(frame() + 1);
-  player.querySelector('.play').onclick = () => { if (lead.paused) { videos.forEach(v => { v.currentTime = lead.currentTime; });
-    videos.forEach(v => v.play()); } else videos.forEach(v => v.pause()); };
-  lead.ontimeupdate = () => { if (!lead.paused) label(frame()); };
+  player.querySelector('.play').onclick = () => { if (lead.paused) { const t = lead.ended ? 0 : lead.currentTime;
+    media.forEach(v => { v.currentTime = t; }); media.forEach(v => v.play()); } else media.forEach(v => v.pause()); };
+  lead.ontimeupdate = () => { if (lead.paused) return; label(frame());
+    videos.forEach(v => { if (Math.abs(v.currentTime - lead.currentTime) > 0.08) v.currentTime = lead.currentTime; }); };
+  lead.onended = () => media.forEach(v => v.pause());
+  // A page may hold more videos than a browser keeps open: those of a folded player are loaded while it is unfolded.
+  if (fold) fold.addEventListener('toggle', () => media.forEach(v => {
+    if (fold.open) v.src = v.dataset.src; else { v.pause(); v.removeAttribute('src'); v.load(); } }));
   document.querySelectorAll('[data-seek="' + player.id + '"]').forEach(a => a.onclick = e => {
-    e.preventDefault(); show(+a.dataset.index); player.scrollIntoView(); });
+    e.preventDefault(); if (fold) fold.open = true; show(+a.dataset.index); player.scrollIntoView(); });
   if (strip) { strip.width = at.length; strip.height = 1; const ink = strip.getContext('2d');
     data.status.forEach((s, i) => { ink.fillStyle = data.colours[s] || '#000'; ink.fillRect(i, 0, 1, 1); });
     strip.onclick = e => show(Math.floor(e.offsetX / strip.clientWidth * at.length)); }
@@ -66,12 +74,17 @@ for (const player of document.querySelectorAll('.player')) {
 
 
 class ClipEncoder:
-    """Encodes frames for a report's player, one at a time, as an H.264 mp4 file in memory that starts at time 0."""
+    """Encodes frames for a report's player, one at a time, as an H.264 mp4 file in memory that starts at time 0.
 
-    def __init__(self) -> None:
+    Args:
+        quality: x264's constant rate factor; lower is better and larger.
+    """
+
+    def __init__(self, quality: int = CLIP_QUALITY) -> None:
         self._buffer = io.BytesIO()
         self._container: Any = av.open(self._buffer, "w", format="mp4")
-        self._stream: Any = self._container.add_stream("libx264", rate=25, options={"crf": "16", "preset": "veryfast"})
+        options = {"crf": str(quality), "preset": "veryfast"}
+        self._stream: Any = self._container.add_stream("libx264", rate=25, options=options)
         self._stream.time_base = self._stream.codec_context.time_base = CLIP_TIME_BASE
         self._stream.pix_fmt = "yuv420p"
         self._start: float | None = None
@@ -94,9 +107,9 @@ class ClipEncoder:
         return self._buffer.getvalue()
 
 
-def encode_clip(frames: Iterable[np.ndarray], timestamps: Sequence[float]) -> bytes:
+def encode_clip(frames: Iterable[np.ndarray], timestamps: Sequence[float], quality: int = CLIP_QUALITY) -> bytes:
     """Encode frames uint8 [H, W, 3] sRGB at `timestamps` (seconds, one per frame); see `ClipEncoder`."""
-    encoder = ClipEncoder()
+    encoder = ClipEncoder(quality)
     for rgb, timestamp in zip(frames, timestamps, strict=True):
         encoder.add(rgb, timestamp)
     return encoder.finish()
@@ -138,7 +151,7 @@ class Report:
         """A table; numbers are right-aligned."""
         head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
         body = "".join(f"<tr>{''.join(_cell(value) for value in row)}</tr>" for row in rows)
-        self._parts.append(f"<table><tr>{head}</tr>{body}</table>")
+        self._parts.append(f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>')
 
     def image(self, data: bytes, caption: str, media_type: str = "image/jpeg") -> None:
         """An embedded image."""
@@ -153,6 +166,8 @@ class Report:
         timestamps: Sequence[float],
         status: Sequence[str] = (),
         moments: Sequence[tuple[int, str]] = (),
+        folded: str | None = None,
+        sound: bytes | None = None,
     ) -> None:
         """Videos side by side that play and step together.
 
@@ -161,14 +176,19 @@ class Report:
             timestamps: seconds of the frames; shown from 0.
             status: per frame, a key of `STATUS_COLOURS`; drawn as a strip.
             moments: (frame, text) links that seek the player.
+            folded: what is seen until the player is unfolded; None: it is not folded.
+            sound: Ogg file that is heard with the videos, from time 0.
         """
         self._players += 1
         name = f"player{self._players}"
+        source = "src" if folded is None else "data-src"
         figures = "".join(
-            f'<figure><video muted playsinline preload="auto" src="{_data_uri(data, "video/mp4")}"></video>'
+            f'<figure><video muted playsinline preload="auto" {source}="{_data_uri(data, "video/mp4")}"></video>'
             f"<figcaption>{html.escape(label)}</figcaption></figure>"
             for label, data in clips.items()
         )
+        if sound is not None:
+            figures += f'<audio preload="auto" {source}="{_data_uri(sound, "audio/ogg")}"></audio>'
         start = timestamps[0] if len(timestamps) else 0.0
         data = {
             "times": [round(float(time) - float(start), 6) for time in timestamps],
@@ -185,12 +205,15 @@ class Report:
             f'<li><a href="#" data-seek="{name}" data-index="{frame}">{html.escape(text)}</a></li>'
             for frame, text in moments
         )
-        self._parts.append(
+        player = (
             f'<div class="player" id="{name}" data-frames="{html.escape(json.dumps(data), quote=True)}">'
             f'<div class="videos">{figures}</div><input type="range" min="0" value="0">{strip}'
             '<button class="play">play / pause</button> <button class="back">◀ frame</button> '
             f'<button class="next">frame ▶</button> <span class="time"></span><ul>{links}</ul></div>'
         )
+        if folded is not None:
+            player = f"<details><summary>{html.escape(folded)}</summary>{player}</details>"
+        self._parts.append(player)
 
     def write(self, path: Path) -> None:
         """Write the page, atomically."""

@@ -1,0 +1,278 @@
+"""The cells of a comparison: one method on one clip in one lane, drawn, scored and kept.
+
+In: splits and methods. Out: `Comparison`, the lines of the score files and what to show. A cell is kept under a hash of
+all that decides it and read from there the next time. A cell that fails is a `Problem`; the others go on.
+"""
+
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from adapt.compare_cache import Cache, content_key
+from adapt.compare_contract import Enrollment, Query, erased_area, length_seconds, make_query, sound_of
+from adapt.compare_methods import REAL, CompareMethod
+from adapt.compare_outside import MethodError
+from adapt.compare_report import ComparedClip
+from adapt.compare_scores import CellScores, Heard, Scorer, Truth
+from adapt.compare_split import Split
+from adapt.compare_table import ScoreTable
+from adapt.prepare import write_audio
+from adapt.report import encode_clip
+from prior.audio import SAMPLE_RATE, features, read_waveform
+from prior.face_model import eye_distance, lip_gap, load_face_model
+from prior.motion_model import input_rows
+from prior.phonemes import LABEL_RATE
+from prior.phonetics import shipped_phonetics
+from prior.renderer_prior import RendererPrior
+from render.errors import AdaptError
+from render.store import file_sha256, write_atomic
+from render.track import Track
+
+#: Quality of the report's players (x264's scale): a page holds hundreds of them.
+PLAYER_QUALITY = 24
+
+
+class CompareError(AdaptError):
+    """A comparison is empty, or incomplete where all was asked for."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that was left out, and why; parts that it does not concern are empty."""
+
+    reason: str
+    clip: str = ""
+    lane: int | None = None
+    method: str = ""
+
+    def __str__(self) -> str:
+        where = [self.clip, f"lane {self.lane}" if self.lane else "", self.method]
+        return ": ".join([", ".join(word for word in where if word)] * any(where) + [self.reason])
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """What is heard in a lane: a waveform as long as the query, what decides it, and what scores know of it."""
+
+    waveform: np.ndarray | None
+    facts: dict[str, Any]
+    heard: Heard = Heard()
+
+
+@dataclass
+class Comparison:
+    """What a comparison found.
+
+    Attributes:
+        splits: what was compared.
+        methods: by name, in the order of the tables.
+        lines: of `scores.jsonl`.
+        frames: of `frames.jsonl`.
+        clips: drawn frames and sounds, for looking at.
+        problems: what was left out.
+    """
+
+    splits: list[Split] = field(default_factory=list)
+    methods: dict[str, CompareMethod] = field(default_factory=dict)
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    frames: list[dict[str, Any]] = field(default_factory=list)
+    clips: list[ComparedClip] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def table(self) -> ScoreTable:
+        """The scores as tables."""
+        return ScoreTable(self.lines, list(self.methods))
+
+
+class Scene:
+    """Pictures of one split, decoded when the first cell asks for them, and the queries made of them."""
+
+    def __init__(self, split: Split, prior: RendererPrior, scorer: Scorer) -> None:
+        self.split = split
+        self.prior = prior
+        self.scorer = scorer
+        self.query = lru_cache(maxsize=1)(self._query)
+
+    @cached_property
+    def enrollment(self) -> Enrollment:
+        """What methods may learn from."""
+        return self.split.enrollment()
+
+    @cached_property
+    def truth(self) -> Truth:
+        """What is withheld."""
+        track = self.split.held_out.track
+        crops = self.split.held_out.crops().float() / 255
+        outer = erased_area(self.prior.model, track, self.prior.outer_expressions)
+        return self.scorer.truth(track, crops, outer)
+
+    def _query(self, lane: int, sound: Sound) -> Query:
+        """What methods are given in a lane."""
+        track = self.split.held_out.track
+        motion = track.lower_expression if lane == 1 else None
+        return make_query(track, self.truth.crops, self.truth.outer, motion, sound.waveform)
+
+
+def check_frames(drawn: torch.Tensor, truth: Truth) -> None:
+    """Raises `MethodError` where a method gave something other than the frames it was asked for."""
+    if drawn.shape != truth.crops.shape:
+        raise MethodError(f"gave frames of shape {tuple(drawn.shape)}, asked for {tuple(truth.crops.shape)}")
+    if not bool(drawn.isfinite().all()):
+        raise MethodError("gave frames with values that are not finite")
+
+
+def speech_at(waveform: np.ndarray, track: Track) -> torch.Tensor:
+    """Whether there is speech in a sound at each row of a track, bool [T]; time 0 is the first row."""
+    _, gate = input_rows(shipped_phonetics(), features(waveform))
+    times = (track.timestamps - track.timestamps[0]).numpy()
+    return torch.from_numpy(np.interp(times, np.arange(len(gate)) / LABEL_RATE, gate.numpy()) > 0.5)
+
+
+def driver_opening(driver: Split, split: Split) -> torch.Tensor:
+    """Tracked opening [T] (eye distances) of a driver's mouth at the times of a split's held-out frames."""
+    track = driver.held_out.track
+    vertices = load_face_model().vertices(track.shape, track.lower_expression)
+    opening = (lip_gap(vertices) / eye_distance(vertices)).numpy()
+    times, wanted = track.timestamps.numpy(), split.held_out.track.timestamps.numpy()
+    return torch.from_numpy(np.interp(wanted - wanted[0], times - times[0], opening)).float()
+
+
+class Runner:
+    """Draws and scores the cells of a comparison: one method on one clip in one lane.
+
+    Args:
+        cache: where cells are kept.
+        found: takes what is found.
+        prior: renderer prior, whose fixed expressions say what is erased.
+        sound: file that lane 3 is driven by, or None for the other people's.
+    """
+
+    def __init__(self, cache: Cache, found: Comparison, prior: RendererPrior, sound: str | None) -> None:
+        self.cache = cache
+        self.prior = prior
+        self.found = found
+        self.sound = None if sound is None else Path(sound)
+        self.voice = None if self.sound is None else read_waveform(self.sound)
+        self.scorer = Scorer()
+        found.problems += [Problem(reason) for reason in self.scorer.missing]
+
+    def run(self, split: Split, lanes: Sequence[int]) -> Iterator[None]:
+        """Do every cell of a split that is not kept already; yields after each."""
+        scene = Scene(split, self.prior, self.scorer)
+        for lane in lanes:
+            try:
+                sound = self.sound_of(split, lane)
+            except AdaptError as error:
+                self.found.problems.append(Problem(str(error), split.clip, lane))
+                yield from [None] * len(self.found.methods)
+                continue
+            videos: dict[str, Path] = {}
+            for method in self.found.methods.values():
+                if not (method.needs_sound and sound.waveform is None):
+                    videos |= self.do_cell(scene, lane, sound, method)
+                yield
+            self.show(split, lane, sound, videos)
+
+    def sound_of(self, split: Split, lane: int) -> Sound:
+        """What is heard in a lane.
+
+        Raises:
+            CompareError: the lane has no sound to be driven by.
+        """
+        track, own = split.held_out.track, split.held_out.waveform
+        seconds = length_seconds(track)
+        if lane == 4:
+            silent = np.zeros(round(seconds * SAMPLE_RATE), np.float32)
+            return Sound(silent, {"sound": None}, Heard(speech=torch.zeros(len(track), dtype=torch.bool)))
+        if lane == 3 and self.sound is not None and self.voice is not None:
+            waveform = sound_of(self.voice, 0.0, seconds)
+            return Sound(waveform, {"sound": file_sha256(self.sound)}, Heard(waveform, speech_at(waveform, track)))
+        if lane == 3:
+            driver = self.driver_of(split)
+            assert driver.held_out.waveform is not None
+            waveform = sound_of(driver.held_out.waveform, 0.0, seconds)
+            facts = {"sound": driver.held_out.facts, "driver": driver.clip}
+            return Sound(waveform, facts, Heard(waveform, speech_at(waveform, track), driver_opening(driver, split)))
+        if own is None and lane == 2:
+            raise CompareError("no sound that belongs to the picture")
+        if own is None:
+            return Sound(None, {"sound": None})
+        heard = Heard(own, speech_at(own, track)) if lane == 2 else Heard()
+        return Sound(own, {"sound": split.held_out.facts}, heard)
+
+    def driver_of(self, split: Split) -> Split:
+        """The next split of another person that has sound."""
+        start = self.found.splits.index(split)
+        order = self.found.splits[start + 1 :] + self.found.splits[:start]
+        for other in order:
+            if other.person != split.person and other.held_out.take.speech:
+                return other
+        raise CompareError("no other person with sound among the footage; give --sound FILE")
+
+    def do_cell(self, scene: "Scene", lane: int, sound: Sound, method: CompareMethod) -> dict[str, Path]:
+        """Draw and score one cell, or read it from the cache; returns its video by the method's name, if any."""
+        split = scene.split
+        facts = {"split": split.facts, "lane": lane, **sound.facts, "method": [method.name, method.facts]}
+        key = content_key([facts, self.scorer.facts])
+        cell = self.cache.read_json("cells", key)
+        if cell is None:
+            try:
+                cell = self.draw_and_score(scene, lane, sound, method, key)
+            except Exception as error:  # whatever a method does, the others go on
+                reason = str(error) if isinstance(error, AdaptError) else f"{type(error).__name__}: {error}"
+                self.cache.write_bytes("failures", key, ".txt", traceback.format_exc().encode())
+                self.found.problems.append(Problem(reason, split.clip, lane, method.name))
+                return {}
+        self.keep(split, lane, sound, method, cell)
+        return {method.name: self.cache.path("cells", key, ".mp4")}
+
+    def show(self, split: Split, lane: int, sound: Sound, videos: dict[str, Path]) -> None:
+        """Add a player of what was drawn."""
+        heard = None
+        if sound.waveform is not None and np.any(sound.waveform):
+            waveform = sound.waveform
+            heard = self.cache.path("sounds", content_key([split.facts, sound.facts]), ".ogg")
+            if not heard.is_file():
+                write_atomic(heard, lambda path: write_audio(waveform, path))
+        if videos:
+            seconds = (split.held_out.track.timestamps - split.held_out.track.timestamps[0]).tolist()
+            self.found.clips.append(ComparedClip(split.clip, split.person, lane, seconds, videos, heard))
+
+    def draw_and_score(
+        self, scene: "Scene", lane: int, sound: Sound, method: CompareMethod, key: str
+    ) -> dict[str, Any]:
+        """Do one cell and keep it."""
+        truth = scene.truth
+        learnt: dict[str, Any] = {}
+        heard = sound.heard
+        if method.name == REAL:
+            drawn = truth.crops
+            # Beside another's sound the real video stands with its own: what sync scores of real footage are.
+            heard = replace(heard, waveform=scene.split.held_out.waveform) if lane == 3 else heard
+        else:
+            drawn = method.draw(scene.enrollment, scene.query(lane, sound)).float()
+            learnt = method.learnt(scene.enrollment)
+            check_frames(drawn, truth)
+        scores: CellScores = self.scorer.score(drawn, truth, heard, lane)
+        pictures = (drawn.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        self.cache.write_bytes(
+            "cells", key, ".mp4", encode_clip(pictures, truth.seconds.tolist(), quality=PLAYER_QUALITY)
+        )
+        cell = {"scores": scores.clip, "frames": scores.frames, "seconds": truth.seconds.tolist(), "learnt": learnt}
+        self.cache.write_json("cells", key, cell)
+        return cell
+
+    def keep(self, split: Split, lane: int, sound: Sound, method: CompareMethod, cell: dict[str, Any]) -> None:
+        """Add a cell's lines to what was found."""
+        where = {"clip": split.clip, "person": split.person, "lane": lane, "method": method.name}
+        facts = {"split": split.way, "short": split.is_short, "driver": sound.facts.get("driver")}
+        self.found.lines.append({**where, **facts, "learnt": cell["learnt"], "scores": cell["scores"]})
+        for row, (number, seconds) in enumerate(zip(split.held_out.rows.tolist(), cell["seconds"], strict=True)):
+            values = {name: frames[row] for name, frames in cell["frames"].items()}
+            self.found.frames.append({**where, "frame": number, "seconds": round(seconds, 4), **values})

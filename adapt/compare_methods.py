@@ -1,0 +1,172 @@
+"""The methods that a comparison knows by name; each is `(enrollment, query) -> frames`, see `adapt.compare_contract`.
+
+`real` is the control that sees what is withheld, so the comparison itself puts it in. All others get no more than the
+contract gives. What a method learns from an enrollment is kept and serves every lane.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+
+from adapt.baselines import EnrollmentFrames, blank_renderer, from_scratch, frozen_mouth, nearest_mouth
+from adapt.compare_cache import Cache, content_key, sources_sha256
+from adapt.compare_contract import Enrollment, Method, Query, motion_of
+from adapt.enrollment import choose_enrollment
+from adapt.fit import adapted_renderer, first_texture
+from adapt.optimise import FitClip, optimise
+from prior.motion_model import WEIGHTS as MOTION
+from prior.motion_model import MotionModel, load_motion_model
+from prior.phonetics import WEIGHTS as PHONETICS
+from prior.renderer_prior import RendererPrior, load_renderer_prior
+from render.renderer import Renderer, RenderInputs, draw, fast_renderer, render_inputs
+from render.store import file_sha256, load_tensors, save_tensors
+
+REAL = "real"
+FROZEN, NEAREST = "frozen mouth", "nearest mouth"
+PRIOR, ADAPT, SCRATCH = "prior", "adapt", "scratch"
+METHODS = (REAL, FROZEN, NEAREST, PRIOR, ADAPT, SCRATCH)
+FITTED, FITTED_VERSION = "adapt-compare-fit", 1
+#: Sources that decide what is drawn, and what is learnt.
+DRAWING = ("render.renderer", "render.unet", "render.gbuffer", "render.neural_texture", "prior.renderer_prior")
+LEARNING = (*DRAWING, "adapt.optimise", "adapt.delta", "adapt.enrollment", "adapt.baselines", "prior.losses")
+
+
+@dataclass(frozen=True)
+class CompareMethod:
+    """One method of a comparison.
+
+    Attributes:
+        name: as the tables say it.
+        draw: the method.
+        facts: what decides its frames besides enrollment and query: hashes and settings.
+        needs_sound: it follows sound alone; a query without sound is not for it.
+        learnt: how it learnt from an enrollment: seconds, steps and the like.
+    """
+
+    name: str
+    draw: Method
+    facts: dict[str, Any]
+    needs_sound: bool = False
+    learnt: Callable[[Enrollment], dict[str, Any]] = lambda enrollment: {}
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What was learnt from one enrollment: a renderer, ready to draw, a texture [1, C, H, W], facts of the learning."""
+
+    renderer: Renderer
+    texture: torch.Tensor
+    facts: dict[str, Any]
+
+
+class RendererMethods:
+    """The methods that draw with the renderer, and the cheap ones that copy; all follow the same motion.
+
+    Args:
+        cache: where fits are kept.
+        steps: optimiser steps of the fit.
+        prior: renderer prior; default the shipped one.
+        speech: audio-to-motion model; default the shipped one.
+    """
+
+    def __init__(
+        self, cache: Cache, steps: int, prior: RendererPrior | None = None, speech: MotionModel | None = None
+    ) -> None:
+        self.cache = cache
+        self.steps = steps
+        self.prior = prior or load_renderer_prior()
+        self.speech = speech or load_motion_model()
+        learning = {PRIOR: self._unadapted, ADAPT: self._fitted, SCRATCH: self._from_scratch}
+        # Methods and lanes ask for the same things one after the other.
+        self._inputs = lru_cache(maxsize=1)(self._make_inputs)
+        self._learnt = lru_cache(maxsize=len(learning))(lambda name, enrollment: learning[name](enrollment))
+
+    def methods(self) -> dict[str, CompareMethod]:
+        """All of them, by name."""
+        weights = {"prior": self.prior.facts["sha256"], "motion": file_sha256(MOTION), "sound": file_sha256(PHONETICS)}
+        weights["speech"] = sources_sha256("prior.motion_model", "prior.phonetics", "prior.audio")
+        copied = {**weights, "code": sources_sha256("adapt.baselines", "adapt.compare_contract", "render.gbuffer")}
+        drawn = {**weights, "code": sources_sha256(*DRAWING)}
+        learnt = {**weights, "code": sources_sha256(*LEARNING), "steps": self.steps}
+        named = [CompareMethod(FROZEN, self.frozen, copied), CompareMethod(NEAREST, self.nearest, copied)]
+        for name, facts in ((PRIOR, drawn), (ADAPT, learnt), (SCRATCH, learnt)):
+            said = partial(self._facts, name)
+            named.append(CompareMethod(name, partial(self.drawn, name), facts, learnt=said))
+        return {method.name: method for method in named}
+
+    def frozen(self, enrollment: Enrollment, query: Query) -> torch.Tensor:
+        """The enrollment's most closed mouth throughout."""
+        rows = torch.arange(len(query))
+        return frozen_mouth(self.prior.model, frames_of(enrollment), query.track, rows, query.crops, query.outer)
+
+    def nearest(self, enrollment: Enrollment, query: Query) -> torch.Tensor:
+        """The enrollment's mouth that is nearest to the motion, at the query's head pose."""
+        moved = query.track.with_motion(motion_of(self.prior.model, self.speech, enrollment, query))
+        rows = torch.arange(len(query))
+        return nearest_mouth(self.prior.model, frames_of(enrollment), moved, rows, query.crops, query.outer)
+
+    def drawn(self, name: str, enrollment: Enrollment, query: Query) -> torch.Tensor:
+        """What the renderer draws after one of the ways of learning."""
+        learnt, inputs = self._learnt(name, enrollment), self._inputs(enrollment, query)
+        return torch.where(query.outer > 0, draw(learnt.renderer, learnt.texture, inputs).rgb, query.crops)
+
+    def _facts(self, name: str, enrollment: Enrollment) -> dict[str, Any]:
+        return self._learnt(name, enrollment).facts
+
+    def _make_inputs(self, enrollment: Enrollment, query: Query) -> RenderInputs:
+        motion = motion_of(self.prior.model, self.speech, enrollment, query)
+        moved, rows = query.track.with_motion(motion), torch.arange(len(query))
+        return render_inputs(self.prior.model, moved, rows, query.crops, self.prior.outer_expressions)
+
+    def _clip(self, enrollment: Enrollment) -> FitClip:
+        """The enrollment as `adapt fit` reads footage; raises `FitError` where it would."""
+        chosen = choose_enrollment(self.prior.model, [enrollment.track], ["the enrollment"])
+        rows = torch.arange(len(enrollment))
+        return FitClip(enrollment.track, rows, enrollment.crops, chosen.learn[0], chosen.held_out[0])
+
+    def _unadapted(self, enrollment: Enrollment) -> Learnt:
+        texture = first_texture(self.prior, [self._clip(enrollment)])
+        return Learnt(fast_renderer(self.prior.renderer), texture, {})
+
+    def _fitted(self, enrollment: Enrollment) -> Learnt:
+        key = content_key([enrollment.key, ADAPT, self.steps, self.prior.facts["sha256"], sources_sha256(*LEARNING)])
+        file = self.cache.path("fits", key, ".safetensors")
+        if not file.is_file():
+            clip = self._clip(enrollment)
+            texture = first_texture(self.prior, [clip])
+            started = time.process_time()
+            state = optimise(self.prior, [clip], texture, self.steps)
+            facts = {
+                "steps": state.step,
+                "processor_seconds": round(time.process_time() - started, 2),
+                "adapted": bool(state.best),
+            }
+            save_tensors(file, FITTED, FITTED_VERSION, {"texture": texture, **state.best}, facts)
+        tensors, facts = load_tensors(file, FITTED, FITTED_VERSION)
+        texture = tensors.pop("texture")
+        return Learnt(adapted_renderer(self.prior, tensors), texture, facts)
+
+    def _from_scratch(self, enrollment: Enrollment) -> Learnt:
+        """For as long (processor time) as the fit took."""
+        budget = self._learnt(ADAPT, enrollment).facts["processor_seconds"]
+        key = content_key([enrollment.key, SCRATCH, budget, self.prior.facts["sha256"], sources_sha256(*LEARNING)])
+        file = self.cache.path("fits", key, ".safetensors")
+        renderer = blank_renderer(self.prior)
+        if not file.is_file():
+            texture, steps = from_scratch(self.prior, renderer, self._clip(enrollment), budget)
+            facts = {"steps": steps, "processor_seconds": budget}
+            tensors = {name: value for name, value in renderer.state_dict().items()}
+            save_tensors(file, FITTED, FITTED_VERSION, {"texture": texture, **tensors}, facts)
+        tensors, facts = load_tensors(file, FITTED, FITTED_VERSION)
+        texture = tensors.pop("texture")
+        renderer.load_state_dict(tensors)
+        return Learnt(fast_renderer(renderer), texture, facts)
+
+
+def frames_of(enrollment: Enrollment) -> EnrollmentFrames:
+    """The enrollment as the cheap baselines read it."""
+    return EnrollmentFrames(enrollment.track, torch.arange(len(enrollment)), enrollment.crops.float() / 255)

@@ -1,0 +1,109 @@
+"""A method from outside, added to a comparison by a command: it gets files and writes a video.
+
+`NAME=COMMAND`, where the command's words may hold {enrollment}, {query}, {mask} (videos), {audio} (wav) and {output}
+(the video to write). Videos are lossless crops, a frame a row; the query's mouth is erased and filled smoothly, and the
+mask is white there. The command is run as a list of arguments, never by a shell.
+"""
+
+import shlex
+import string
+import subprocess
+from collections.abc import Iterable
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import av
+import numpy as np
+import soundfile
+import torch
+
+from adapt.compare_contract import Enrollment, Query
+from adapt.compare_methods import CompareMethod
+from adapt.config import ConfigError
+from prior.audio import SAMPLE_RATE
+from render.errors import AdaptError
+from render.store import file_sha256
+from render.track import Track
+
+PLACES = ("enrollment", "query", "mask", "audio", "output")
+#: How much of what a failed command said is kept.
+LAST_WORDS = 300
+
+
+class MethodError(AdaptError):
+    """A compared method failed, or gave something other than the frames it was asked for."""
+
+
+def outside_method(entry: str) -> CompareMethod:
+    """The method of a setting `NAME=COMMAND`.
+
+    Raises:
+        ConfigError: no name, no command, no {output}, or an unknown word in braces.
+    """
+    name, found, command = entry.partition("=")
+    words = shlex.split(command)
+    named = {place for word in words for _, place, _, _ in string.Formatter().parse(word) if place is not None}
+    if not name.strip() or not found or not words or "output" not in named:
+        raise ConfigError(f"--method {entry}: give NAME='COMMAND … {{output}}'")
+    if named - set(PLACES):
+        raise ConfigError(f"--method {entry}: {', '.join(sorted(named - set(PLACES)))}: known are {', '.join(PLACES)}")
+    files = [file_sha256(Path(word)) for word in words if Path(word).is_file()]
+    return CompareMethod(name.strip(), partial(_run, name, words), {"words": words, "files": files}, "audio" in named)
+
+
+def _run(name: str, words: list[str], enrollment: Enrollment, query: Query) -> torch.Tensor:
+    with TemporaryDirectory(prefix="adapt-compare-") as folder:
+        paths = {place: Path(folder) / f"{place}.mkv" for place in PLACES}
+        paths["audio"] = Path(folder) / "audio.wav"
+        write_lossless(paths["enrollment"], enrollment.crops, frame_rate(enrollment.track))
+        write_lossless(paths["query"], (query.crops * 255).round().to(torch.uint8), frame_rate(query.track))
+        mask = (query.outer * 255).to(torch.uint8).expand(-1, 3, -1, -1)
+        write_lossless(paths["mask"], mask, frame_rate(query.track))
+        if query.waveform is not None:
+            soundfile.write(paths["audio"], query.waveform, SAMPLE_RATE, subtype="PCM_16")
+        filled = [word.format(**paths) for word in words]
+        try:
+            done = subprocess.run(filled, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+        except OSError as error:
+            raise MethodError(f"{name}: {filled[0]} cannot be run ({error.strerror})") from error
+        if done.returncode:
+            said = " ".join((done.stderr or done.stdout).split())[-LAST_WORDS:]
+            raise MethodError(f"{name}: exit status {done.returncode}: {said}")
+        return read_video(name, paths["output"], query.crops.shape)
+
+
+def frame_rate(track: Track) -> Fraction:
+    """Frames per second of a track's rows, as a container can say it."""
+    times = track.timestamps
+    step = float((times[1:] - times[:-1]).median()) if len(times) > 1 else 0.04
+    return Fraction(1 / step).limit_denominator(1001)
+
+
+def write_lossless(path: Path, frames: Iterable[torch.Tensor], rate: Fraction) -> None:
+    """Write frames uint8 [3, H, W] as FFV1 in rgb."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=rate)
+        stream.pix_fmt = "bgr0"
+        for frame in frames:
+            picture = np.ascontiguousarray(frame.permute(1, 2, 0).numpy())
+            stream.height, stream.width = picture.shape[:2]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def read_video(name: str, path: Path, shape: torch.Size) -> torch.Tensor:
+    """The frames [T, 3, H, W] that a method wrote, in [0, 1]; raises `MethodError` where they are not of that shape."""
+    if not path.is_file():
+        raise MethodError(f"{name}: ended well but wrote no {{output}}")
+    try:
+        with av.open(str(path)) as container:
+            pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    except (av.FFmpegError, IndexError, OSError) as error:
+        raise MethodError(f"{name}: its output is no readable video ({error})") from error
+    found = (len(pictures), 3, *(pictures[0].shape[:2] if pictures else (0, 0)))
+    if found != tuple(shape):
+        wrote, asked = (f"{size[0]} frames of {size[3]}x{size[2]} px" for size in (found, shape))
+        raise MethodError(f"{name}: wrote {wrote}, was asked for {asked}")
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255

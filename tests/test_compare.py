@@ -1,0 +1,154 @@
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from adapt.commands import CompareConfig
+from adapt.compare import compare, main
+from adapt.compare_cells import CompareError, Comparison
+from adapt.compare_contract import make_query
+from adapt.compare_methods import METHODS, RendererMethods
+from adapt.config import ConfigError
+from adapt.progress import Progress
+from render.errors import OutputError
+from tests.compare_footage import film_takes
+
+COPY = "import shutil, sys; shutil.copy(sys.argv[1], sys.argv[2])"
+SOUND = str(Path(__file__).parents[1] / "examples" / "sentence.flac")
+COPIED, CRASHED = "erased, as given", "crashes"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> CompareConfig:
+    folder = tmp_path_factory.mktemp("compare")
+    return CompareConfig(
+        [str(film_takes(folder / "takes"))],
+        str(folder / "out"),
+        method=[
+            f"{COPIED}='{sys.executable}' -c '{COPY}' {{query}} {{output}}",
+            f"{CRASHED}='{sys.executable}' -c 'raise SystemExit(\"no such model\")' {{output}}",
+        ],
+        enrollment=1.0,
+        held_out=0.5,
+        lanes="1,4",
+        sound=SOUND,
+        fit_steps=1,
+    )
+
+
+@pytest.fixture(scope="module")
+def found(config: CompareConfig) -> Comparison:
+    return compare(config)
+
+
+def lines_of(found: Comparison) -> dict[tuple[int, str], dict]:
+    return {(line["lane"], line["method"]): line for line in found.lines}
+
+
+def test_every_method_is_scored_in_every_lane(found: Comparison) -> None:
+    lines = lines_of(found)
+    assert set(lines) == {(lane, method) for lane in (1, 4) for method in (*METHODS, COPIED)}
+    assert {line["person"] for line in found.lines} == {"ada"}
+    assert {line["split"] for line in found.lines} == {"take"}
+    assert lines[1, "adapt"]["learnt"]["steps"] == 1 and lines[1, "scratch"]["learnt"]["steps"] >= 1
+    assert len(found.frames) == 13 * len(found.lines)
+
+
+def test_the_real_row_is_perfect(found: Comparison) -> None:
+    scores = lines_of(found)[1, "real"]["scores"]
+    for name in ("mouth_texture", "mouth_ssim", "mouth_flicker", "opening", "ccc", "seam"):
+        assert scores[name] == pytest.approx(1, abs=1e-3), name
+    assert scores["outside_error"] == 0
+
+
+def test_lanes_with_sound(config: CompareConfig, found: Comparison) -> None:
+    other = lines_of(compare(replace(config, lanes="2,3", methods="real,prior", method=[])))
+    assert set(other) == {(lane, method) for lane in (2, 3) for method in ("real", "prior")}
+    assert other[2, "real"]["scores"]["ccc"] == pytest.approx(1)
+    assert other[2, "prior"]["scores"]["ccc"] < 0.9
+    assert "ccc" not in other[3, "prior"]["scores"] and other[3, "prior"]["scores"]["mouth_texture"] > 0.2
+
+
+def test_own_methods_leave_what_is_not_erased_alone(found: Comparison) -> None:
+    for method in METHODS:
+        assert lines_of(found)[1, method]["scores"]["outside_error"] == 0
+    # 8-bit video: rounding alone.
+    assert lines_of(found)[1, COPIED]["scores"]["outside_error"] < 0.5
+    assert lines_of(found)[1, COPIED]["scores"]["mouth_texture"] < 0.5
+
+
+def test_what_fails_is_named_and_the_rest_goes_on(config: CompareConfig, found: Comparison) -> None:
+    problems = [str(problem) for problem in found.problems]
+    assert sum("crashes: crashes: exit status 1: no such model" in problem for problem in problems) == 2
+    assert sum("damaged" in problem for problem in problems) == 1
+    table = (Path(config.out) / "table.md").read_text(encoding="utf-8")
+    page = (Path(config.out) / "report.html").read_text(encoding="utf-8")
+    for text in (table, page):
+        assert "no such model" in text and "damaged" in text
+    with pytest.raises(CompareError, match="left out, the first"):
+        main(replace(config, strict=True), Progress(silent=True))
+
+
+def test_a_second_run_reads_what_the_first_kept(
+    config: CompareConfig, found: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    monkeypatch.setattr(RendererMethods, "drawn", lambda self, name, *_: drawn.append(name))
+    table = (Path(config.out) / "table.md").read_bytes()
+    again = compare(config)
+    assert not drawn and again.lines == found.lines
+    assert (Path(config.out) / "table.md").read_bytes() == table
+    # More frames, other cells: they are drawn, and what the stand-in gives is refused by name.
+    other = compare(replace(config, held_out=0.6, lanes="1", methods="real,prior", method=[]))
+    assert drawn == ["prior"]
+    assert [line["method"] for line in other.lines] == ["real"]
+
+
+def test_a_stopped_run_goes_on(config: CompareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(config, out=str(tmp_path / "out"), methods="real,frozen mouth,nearest mouth", method=[], lanes="1")
+
+    def stop(*_: object) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RendererMethods, "nearest", stop)
+        with pytest.raises(KeyboardInterrupt):
+            compare(config)
+    assert not (tmp_path / "out" / "table.md").exists()
+    monkeypatch.setattr(RendererMethods, "frozen", stop)  # kept: not asked again
+    assert [line["method"] for line in compare(config).lines] == ["real", "frozen mouth", "nearest mouth"]
+
+
+def test_a_query_holds_nothing_of_what_is_withheld(found: Comparison) -> None:
+    """Two truths that differ in the mouth alone give the same query, bit by bit."""
+    track = found.splits[0].held_out.track
+    random = torch.Generator().manual_seed(0)
+    crops = torch.rand(len(track), 3, 256, 256, generator=random)
+    outer = torch.zeros(len(track), 1, 256, 256)
+    outer[:, :, 100:220, 60:200] = 1
+    other = torch.where(outer > 0, 1 - crops, crops)
+    one = make_query(track, crops, outer, None, None)
+    two = make_query(track.with_motion(track.lower_expression + 1), other, outer, None, None)
+    assert torch.equal(one.crops, two.crops)
+    for name, value in vars(one.track).items():
+        assert torch.equal(value, getattr(two.track, name)) if isinstance(value, torch.Tensor) else True, name
+    assert not one.track.lower_expression.any() and one.track.source == {}
+
+
+def test_settings_that_say_nothing_known_are_refused(config: CompareConfig, tmp_path: Path) -> None:
+    for change in ({"lanes": "0"}, {"lanes": "1;2"}, {"split": "person"}, {"methods": "magic"}, {"method": ["x=cp a"]}):
+        with pytest.raises(ConfigError):
+            compare(replace(config, out=str(tmp_path / "none"), **change))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("mine")
+    with pytest.raises(OutputError, match="something else"):
+        compare(replace(config, out=str(tmp_path / "mine")))
+
+
+def test_lines_are_json(config: CompareConfig, found: Comparison) -> None:
+    for name, held in (("scores.jsonl", found.lines), ("frames.jsonl", found.frames)):
+        text = (Path(config.out) / name).read_text(encoding="utf-8")
+        assert [json.loads(line) for line in text.splitlines()] == held
