@@ -19,7 +19,6 @@ from prior.face_model import (
     LIPS_INNER,
     LIPS_OUTER,
     RIGID_POINTS,
-    lip_gap,
 )
 from render.camera import rotation_matrix, rotation_vector
 from render.face_model import FaceModel
@@ -45,10 +44,6 @@ POSE_ROBUST = 12.0
 #: The same of expression coefficients.
 EXPRESSION_BEND = 1.0
 EXPRESSION_ROBUST = 2.0
-#: The detector's points nod with the jaw: it sees a still head whose mouth opens look up, by so many radians for a lip
-#: gap of one eye distance. Measured on the people of the face model: with it, what of the pitch is faster than half a
-#: second is uncorrelated with the gap on average; a rendered still head shows the same sign.
-JAW_LEAK = 0.03
 #: Points that expression moves less than this (cm, root of the sum over axes) do not take part in finding it.
 LEAST_MOTION_CM = 0.03
 
@@ -317,14 +312,6 @@ def solve_pose(fit: HeadFit, seen: Observations, shape: torch.Tensor, pose: torc
         hessian, gradient = normal_equations(pose_jacobian(projection, pose), residual, weights)
         pose = pose + solve_tied(hessian + ridge, gradient, pose, seen.timestamps, bend**-2, POSE_ROBUST)
     return pose
-
-
-def without_jaw_leak(pose: torch.Tensor, seen: Observations) -> torch.Tensor:
-    """Pose rows [N, 6] less the nod that the detector adds as the mouth opens; the head turns about its origin."""
-    tilt = torch.zeros(len(pose), 3, dtype=pose.dtype)
-    tilt[:, 0] = JAW_LEAK * lip_gap(seen.points) / seen.eye_distance
-    turned = rotation_matrix(pose[:, :3]) @ rotation_matrix(tilt)
-    return torch.cat([rotation_vector(turned), pose[:, 3:]], -1)
 
 
 def solve_expression(fit: HeadFit, seen: Observations, shape: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:

@@ -1,9 +1,9 @@
 """The synthetic actor: a talking head that the project renders itself from the public-domain portrait in scikit-image.
 
 In: timed phonemes (or a seed) and a length. Out: footage with its ground-truth `Track`. The portrait is tracked once;
-its pixels become the texture of the face model, whose surroundings (hair, neck, shoulders) follow the head less and
-less with distance; the mouth's inside is painted. A soft background moves behind. Nobody's consent is needed for her:
-it is what the demo, the examples and the tests use.
+its pixels become the texture of the face model; hair goes with the head, neck and shoulders follow it less and less
+with distance; the mouth's inside is painted, and darker the less it is open. A soft background moves behind. Nobody's
+consent is needed for her: it is what the demo, the examples and the tests use.
 """
 
 from collections.abc import Iterator, Sequence
@@ -45,6 +45,10 @@ TARGETS = {
 }
 #: How much farther than it is the mouth's inside counts when it is compared with the lips, cm.
 SHEET_BEHIND_CM = 3.0
+#: How far around it (standard deviation, eye distances) a point inside the mouth gets its light from; the least of it,
+#: red, green, blue: what the flesh throws back is red.
+LIGHT_REACH = 0.05
+LEAST_LIGHT = (0.3, 0.15, 0.12)
 #: What a seeded actor babbles: every mouth shape comes up within two seconds.
 BABBLE = "m a t sil p i s o w ae n f E l u sh a k sil p e r ao m I th uh p a j ae".split()
 
@@ -128,7 +132,9 @@ class SyntheticActor:
         height, width = self.canvas.shape[-2:]
         uv = self.pixels / torch.tensor([width, height])
         clip = clip_from_camera(self.pose.intrinsics(0), identity, self.size, self.size)
-        inside = torch.unique(self.model.faces[self.model.faces_in("mouth_upper", "mouth_lower")].flatten().long())
+        mouth = self.model.faces_in("mouth_upper", "mouth_lower").nonzero()[:, 0].to(torch.int32)
+        inside = torch.unique(self.model.faces[mouth.long()].flatten().long())
+        eye_distance_px = float(eye_distance(self.pose.image_vertices(self.model, torch.tensor([0])))[0])
         still = camera_from_head(self.pose.rotation[0], self.pose.translation[0])
         for index in range(len(take)):
             row = torch.tensor([index])
@@ -142,9 +148,10 @@ class SyntheticActor:
             raster = rasterize(positions[None], self.faces, (self.size, self.size))
             seen = texture(self.canvas, interpolate(uv, raster, self.faces), boundary_mode="clamp")[0]
             alpha = (seen[3] * (raster.face_id[0] >= 0))[..., None]
-            rgb = seen[:3].permute(1, 2, 0) * alpha + _background(self.size, float(take.timestamps[index])) * (
-                1 - alpha
-            )
+            light = _mouth_light(torch.isin(raster.face_id[0], mouth).numpy(), LIGHT_REACH * eye_distance_px)
+            rgb = (seen[:3] * light).permute(1, 2, 0) * alpha + _background(
+                self.size, float(take.timestamps[index])
+            ) * (1 - alpha)
             yield (rgb.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
     def film(self, path: Path, take: Track) -> None:
@@ -218,6 +225,13 @@ def _background(size: int, seconds: float) -> torch.Tensor:
     return colour
 
 
+def _mouth_light(mouth: np.ndarray, reach_px: float) -> torch.Tensor:
+    """Light [3, H, W]: 1 on skin; in the mouth (bool [H, W]) less, the nearer the lips and the narrower the opening."""
+    around = torch.from_numpy(cv2.GaussianBlur(mouth.astype(np.float32), (0, 0), reach_px))
+    least = torch.tensor(LEAST_LIGHT)[:, None, None]
+    return torch.where(torch.from_numpy(mouth), least + (1 - least) * around, torch.ones(()))
+
+
 def _mouth_steps(model: FaceModel, pose: Track) -> tuple[torch.Tensor, torch.Tensor]:
     """The closed mouth [E] and [3, E] coefficients that change opening, width, protrusion by one eye distance."""
     count = model.lower_basis.shape[0]
@@ -266,7 +280,9 @@ def _surroundings(
     depth = float(vertices[border, 2].mean())
     scale = depth / float(pose.focal_px[0])
     points = torch.tensor(np.concatenate([(grid - size / 2) * scale, np.full((len(grid), 1), depth)], 1)).float()
-    follow = torch.from_numpy(np.clip(1 - away / (0.3 * size), 0, 1)).float()
+    # Hair and ears are as rigid as the face; neck and shoulders follow less and less.
+    below = grid[:, 1] - pixels[list(LIPS_OUTER), 1].mean()
+    follow = torch.from_numpy(np.clip(1 - np.minimum(away, below) / (0.3 * size), 0, 1)).float()
     return points, follow * follow * (3 - 2 * follow), faces
 
 

@@ -1,8 +1,9 @@
 """From landmarks to a track: shape, focal, and per frame head pose and expression.
 
 In: one person's detector landmarks in every frame of a video, read a stretch at a time. Out: a `Track`. Shape comes
-from a bounded number of chosen frames; head pose from points that the jaw does not move; then expression with the pose
-held. Both run in overlapping windows of frames, so memory does not grow and where a window ends is not seen.
+from a bounded number of chosen frames; head pose from points that the jaw does not move, less what follows the jaw all
+the same; then expression with the pose held. Both run in overlapping windows of frames, so memory does not grow and
+where a window ends is not seen.
 """
 
 from collections.abc import Callable
@@ -20,9 +21,9 @@ from adapt.head_fit import (
     solve_pose,
     solve_shape,
     translation_of,
-    without_jaw_leak,
 )
-from prior.face_model import EYE_DISTANCE_CM
+from adapt.jaw_leak import without_jaw_leak
+from prior.face_model import EYE_DISTANCE_CM, lip_gap
 from render.camera import rotation_matrix
 from render.errors import TrackingError
 from render.face_model import FaceModel
@@ -68,13 +69,21 @@ class Seen:
         parts = [self.read(int(part[0]), int(part[-1]) + 1) for part in torch.tensor_split(rows, ends)]
         return torch.cat(parts)[:, : self.count].double() - self.centre
 
-    def observations(self, fit: HeadFit, rows: torch.Tensor, focal: torch.Tensor) -> tuple[Observations, torch.Tensor]:
+    def first(self, fit: HeadFit, rows: torch.Tensor, focal: torch.Tensor) -> tuple[Observations, torch.Tensor]:
         """What was seen in rows [N] with focals [N] px, and first poses [N, 6]."""
         points = self.landmarks(rows)
         pose = first_pose(fit, points, focal)
-        return Observations(
-            points[..., :2], self.timestamps[rows], focal, EYE_DISTANCE_CM * focal / pose[:, 5].exp()
-        ), pose
+        return self.observations(points, rows, focal, pose), pose
+
+    def again(self, rows: torch.Tensor, focal: torch.Tensor, pose: torch.Tensor) -> Observations:
+        """What was seen in rows [N] whose poses [N, 6] are known."""
+        return self.observations(self.landmarks(rows), rows, focal, pose)
+
+    def observations(
+        self, points: torch.Tensor, rows: torch.Tensor, focal: torch.Tensor, pose: torch.Tensor
+    ) -> Observations:
+        """Landmarks [N, 468, 3] of rows [N] at poses [N, 6]."""
+        return Observations(points[..., :2], self.timestamps[rows], focal, EYE_DISTANCE_CM * focal / pose[:, 5].exp())
 
 
 def track_landmarks(
@@ -113,13 +122,19 @@ def track_landmarks(
     pose = torch.zeros(len(found), 6, dtype=torch.float64)
     expression = torch.zeros(len(found), len(fit.every.expression), dtype=torch.float64)
     residual = torch.ones(len(found), dtype=torch.float64)
+    gap = torch.zeros(len(found), dtype=torch.float64)
     for solved, kept in windows(rows, shot):
-        part, start = seen.observations(fit, solved, focals[solved])
-        own_pose = without_jaw_leak(solve_pose(fit, part, shape, start), part)
-        own_expression = solve_expression(fit, part, shape, own_pose)
-        error = residual_of(fit, part, shape, own_pose, own_expression)
+        part, start = seen.first(fit, solved, focals[solved])
         inside = torch.isin(solved, kept)
-        pose[kept], expression[kept], residual[kept] = own_pose[inside], own_expression[inside], error[inside]
+        pose[kept] = solve_pose(fit, part, shape, start)[inside]
+        gap[kept] = (lip_gap(part.points) / part.eye_distance)[inside]
+    pose[rows] = without_jaw_leak(pose[rows], gap[rows], timestamps[rows], shot[rows])
+    for solved, kept in windows(rows, shot):
+        part = seen.again(solved, focals[solved], pose[solved])
+        inside = torch.isin(solved, kept)
+        own_expression = solve_expression(fit, part, shape, pose[solved])
+        expression[kept] = own_expression[inside]
+        residual[kept] = residual_of(fit, part, shape, pose[solved], own_expression)[inside]
     confidence = confidence_of(found.double(), residual, pose)
     held = nearest_found(rows, shot)
     pose, expression = pose[held], expression[held]
@@ -163,7 +178,7 @@ def find_shape(fit: HeadFit, seen: Seen, least_focal: float) -> tuple[torch.Tens
         typical = (own if len(own) else per_cm).median()
         focals[seen.shot == number] = max(least_focal, FACE_DISTANCE_CM * float(typical))
     chosen = candidates[choose_frames(points[..., :2])]
-    part, pose = seen.observations(fit, chosen, focals[chosen])
+    part, pose = seen.first(fit, chosen, focals[chosen])
     shape, factor = solve_shape(fit, part, pose)
     return shape, focals * factor
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from adapt.head_fit import JAW_LEAK
+from adapt.jaw_leak import USUAL_LEAK
 from adapt.tracking import MARGIN, WINDOW, nearest_found, track_landmarks, windows
 from prior.face_model import NOSE_TIP, eye_distance, lip_gap, load_face_model
 from render.camera import (
@@ -21,10 +21,10 @@ DISTANCE_CM = 90.0
 FOCAL_PX = 1500.0
 
 
-def head(frames, seed=0, turn=0.15, jaw=1.0, noise_px=0.0):
+def head(frames, seed=0, turn=0.15, jaw=1.0, noise_px=0.0, leak=USUAL_LEAK):
     """Points [T, 468, 3] of a person of random shape whose head and mouth move smoothly, and the truth.
 
-    They nod with the jaw as the detector's do.
+    They turn with the jaw as the detector's do, by `leak` radians for a lip gap of one eye distance.
     """
     model = load_face_model()
     generator = torch.Generator().manual_seed(seed)
@@ -43,8 +43,8 @@ def head(frames, seed=0, turn=0.15, jaw=1.0, noise_px=0.0):
     upper = 0.3 * wave(len(model.upper_basis), 0.5)
     vertices = model.vertices(shape.float(), lower.float(), upper.float()).double()[:, : model.landmark_count]
     gap = lip_gap(vertices) / eye_distance(vertices)
-    nod = torch.stack([-JAW_LEAK * gap, 0 * gap, 0 * gap], -1)
-    nodding = rotation_vector(rotation_matrix(rotation) @ rotation_matrix(nod))
+    leaking = rotation_matrix(gap[:, None] * torch.tensor(leak, dtype=torch.float64))
+    nodding = rotation_vector(rotation_matrix(rotation) @ leaking)
     camera = transform_points(camera_from_head(nodding, translation), vertices)
     flat = project(camera, Intrinsics.centred(FOCAL_PX, *SIZE))
     depth = (camera[..., 2:] - translation[:, None, 2:]) * FOCAL_PX / translation[:, None, 2:]
@@ -93,8 +93,9 @@ def test_pose_and_lip_gap_against_the_truth_under_noise():
     assert result.confidence.min() > 0.8
 
 
-def test_the_jaw_does_not_nod_a_still_head():
-    points, times, truth = head(200, seed=2, turn=0.0, jaw=1.5, noise_px=0.3)
+@pytest.mark.parametrize("leak", [USUAL_LEAK, (-0.1, 0.06, 0.03), (0.06, 0.0, -0.03)])
+def test_the_jaw_does_not_turn_a_still_head_however_it_leaks(leak):
+    points, times, truth = head(200, seed=2, turn=0.0, jaw=1.5, noise_px=0.3, leak=leak)
     result = track(points, times)
     for axis in range(3):
         pair = torch.stack([result.rotation[:, axis].double(), truth["gap"]])
