@@ -167,12 +167,24 @@ def texture_strength(rgb: torch.Tensor, mask: torch.Tensor, box_px: int) -> torc
         box_px: side of the boxes, odd.
 
     Returns:
-        [B, C, H / 8, W / 8], over windows of 16 px.
+        [B, C, H / 8 - 1, W / 8 - 1], over windows of 16 px.
     """
-    smooth = rgb
-    for _ in range(2):
-        smooth = F.avg_pool2d(smooth, box_px, 1, box_px // 2, count_include_pad=False)
-    return (F.avg_pool2d((rgb - smooth).square() * mask, 16, 8, 4) + 1e-6).sqrt()
+    fine = rgb - box_filter(box_filter(rgb, box_px), box_px)
+    return (_windows(fine.square() * mask) + 1e-6).sqrt()
+
+
+def box_filter(images: torch.Tensor, size_px: int) -> torch.Tensor:
+    """Mean over squares of an odd size, edges repeated; images [B, C, H, W]. Many times faster than `avg_pool2d`."""
+    margin = size_px // 2
+    height, width = images.shape[-2:]
+    padded = F.pad(images.contiguous(), (margin, margin, margin, margin), mode="replicate")
+    rows = sum(padded[..., shift : shift + height, :] for shift in range(size_px))
+    return sum(rows[..., shift : shift + width] for shift in range(size_px)) / size_px**2  # type: ignore[index]
+
+
+def _windows(images: torch.Tensor) -> torch.Tensor:
+    """Means over overlapping windows of 16 px, 8 px apart."""
+    return F.avg_pool2d(F.avg_pool2d(images.contiguous(), 8), 2, 1)
 
 
 def renderer_loss(
@@ -218,7 +230,7 @@ def renderer_loss(
     }
     drawn = torch.where(outer > 0, rgb.clamp(-0.2, 1.2), crop)
     if weights.texture:
-        place = F.avg_pool2d(fine, 16, 8, 4)
+        place = _windows(fine)
         terms["texture"] = rgb.new_zeros(())
         for box_px in TEXTURE_BOXES_PX:
             wanted = texture_strength(crop, outer, box_px)

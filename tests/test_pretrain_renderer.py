@@ -98,7 +98,7 @@ def test_texture_strength_is_what_blur_lacks():
     outer[..., :16] = 0
     blurred = torch.nn.functional.avg_pool2d(real, 3, 1, 1, count_include_pad=False)
     strong, weak = (texture_strength(image, outer, 3) for image in (real, blurred))
-    assert float((weak / strong)[..., 2:].max()) < 0.6
+    assert float((weak / strong)[..., 2:].max()) < 0.6 and strong.shape == (1, 3, 7, 7)
     moved = real.roll(5, -1)  # as strong, elsewhere: the strength hardly notices, the colours do
     other = texture_strength(moved, outer, 3)
     assert abs(float((other / strong)[..., 3:].mean()) - 1) < 0.05
