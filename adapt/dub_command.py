@@ -187,7 +187,7 @@ class Casting:
             named = ", ".join(map(str, people))
             raise DubError(f"people {named}: the same person is named twice; use --face ACTOR@PERSON=AUDIO")
         found = zip(requests, people, bundles, sounds, strict=True)
-        return [self._part(request, analysis, *rest) for request, *rest in found]
+        return [self._part(request, analysis, person, bundle, sound) for request, person, bundle, sound in found]
 
     def note(self, text: str) -> None:
         """Tell now, and again in the report."""

@@ -94,6 +94,10 @@ class OccluderSeeker:
             self._masks[frame] = np.packbits(occluder).tobytes()
             self._covered[frame] = float((occluder & mouth.numpy()).sum() / mouth.sum())
 
+    def covers(self, frame: int) -> bool:
+        """Whether something was seen in front in this frame."""
+        return frame in self._masks
+
     def occlusion(self) -> Occlusion:
         """All that was found and that the frame before or after, within the shot, confirms."""
         usual = max(float(self.likeness.nanmedian().nan_to_num()), LEAST_USUAL)
