@@ -14,7 +14,6 @@ import math
 import os
 import shutil
 import time
-from collections import defaultdict
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import torch
 import torch.distributed as dist
 from tqdm import tqdm
 
+from prior.checkpoint import Part, pack_parts, unpack_parts
 from prior.dataset import BatchStream, RendererDataset, TrainingItem, good_frames
 from prior.discriminator import Discriminator, patch_error
 from prior.face_model import load_face_model
@@ -339,32 +339,22 @@ class Trainer:
             self._put(own)
         self._save_checkpoint()
 
+    def _parts(self) -> dict[str, Part]:
+        return {
+            "weight": self.prior,
+            "mean": self.mean,
+            "judge": self.judge,
+            "adam": self.optimiser,
+            "judge_adam": self.judge_optimiser,
+        }
+
     def _save_checkpoint(self) -> None:
-        tensors = {f"weight.{name}": value for name, value in self.prior.state_dict().items()}
-        tensors |= {f"mean.{name}": value for name, value in self.mean.items()}
-        tensors |= {f"judge.{name}": value for name, value in self.judge.state_dict().items()}
-        for kind, optimiser in (("adam", self.optimiser), ("judge_adam", self.judge_optimiser)):
-            for index, state in optimiser.state_dict()["state"].items():
-                tensors |= {f"{kind}.{index}.{name}": value for name, value in state.items()}
         facts = {"step": self.step, "seconds": self.seconds, "best": self.best}
-        save_tensors(self.run / STATE_NAME, CHECKPOINT, CHECKPOINT_VERSION, tensors, facts)
+        save_tensors(self.run / STATE_NAME, CHECKPOINT, CHECKPOINT_VERSION, pack_parts(self._parts()), facts)
 
     def _resume(self) -> None:
         tensors, facts = load_tensors(self.run / STATE_NAME, CHECKPOINT, CHECKPOINT_VERSION)
-        parts: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
-        for name, value in tensors.items():
-            kind, _, rest = name.partition(".")
-            parts[kind][rest] = value
-        self.prior.load_state_dict(parts["weight"])
-        self.judge.load_state_dict(parts["judge"])
-        self.mean = {name: value.to(self.device) for name, value in parts["mean"].items()}
-        for kind, optimiser in (("adam", self.optimiser), ("judge_adam", self.judge_optimiser)):
-            state: dict[int, dict[str, torch.Tensor]] = defaultdict(dict)
-            for name, value in parts[kind].items():
-                index, _, field = name.partition(".")
-                state[int(index)][field] = value
-            groups = optimiser.state_dict()["param_groups"]
-            optimiser.load_state_dict({"state": dict(state), "param_groups": groups})
+        unpack_parts(tensors, self._parts())
         self.step, self.seconds, self.best = int(facts["step"]), float(facts["seconds"]), float(facts["best"])
 
     def _put(self, values: dict[str, torch.Tensor]) -> None:
