@@ -97,11 +97,24 @@ def build_app(overrides: list[str]) -> typer.Typer:
     return app
 
 
+def split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
+    """The `key=value` words of a command line, and the rest; the value of a flag is no such word, nor is a file."""
+    valued = {"--config"}
+    for config_type, _ in COMMANDS.values():
+        for field in fields(config_type):
+            if not field.metadata["positional"] and get_type_hints(config_type)[field.name] is not bool:
+                valued |= {*field.metadata["flags"], f"--{field.name.replace('_', '-')}"}
+    overrides, rest = [], []
+    for before, word in zip(["", *words], words, strict=False):
+        found = OVERRIDE.match(word) and before not in valued and not Path(word).exists()
+        (overrides if found else rest).append(word)
+    return overrides, rest
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `adapt` script. Exit status 1: the input's fault; 2: the command line's; 130: interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
-    overrides = [word for word in words if OVERRIDE.match(word) and not Path(word).exists()]
-    rest = [word for word in words if word not in overrides]
+    overrides, rest = split_overrides(words)
     try:
         build_app(overrides)(args=rest, standalone_mode=True)
     except AdaptError as error:

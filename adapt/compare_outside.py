@@ -8,7 +8,6 @@ mask is white there. The command is run as a list of arguments, never by a shell
 import shlex
 import string
 import subprocess
-from collections.abc import Iterable
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -81,14 +80,14 @@ def frame_rate(track: Track) -> Fraction:
     return Fraction(1 / step).limit_denominator(1001)
 
 
-def write_lossless(path: Path, frames: Iterable[torch.Tensor], rate: Fraction) -> None:
-    """Write frames uint8 [3, H, W] as FFV1 in rgb."""
+def write_lossless(path: Path, frames: torch.Tensor, rate: Fraction) -> None:
+    """Write frames uint8 [T, 3, H, W] as FFV1 in rgb."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=rate)
         stream.pix_fmt = "bgr0"
+        stream.height, stream.width = frames.shape[-2:]
         for frame in frames:
             picture = np.ascontiguousarray(frame.permute(1, 2, 0).numpy())
-            stream.height, stream.width = picture.shape[:2]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapt.cli import main
+from adapt.cli import main, split_overrides
 from adapt.commands import COMMANDS
 from tests.media import Sound, make_clip, make_sound
 from tests.test_check import near
@@ -135,3 +135,8 @@ def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path) -> None:
         assert process.wait(60) == 130
         assert b"interrupted" in process.stderr.read()
     assert not (tmp_path / "seen").exists()
+
+
+def test_the_value_of_a_flag_is_no_override() -> None:
+    words = ["compare", "a.mp4", "--method", "wav=run {query} {output}", "lanes=1", "--strict", "held_out=2"]
+    assert split_overrides(words) == (["lanes=1", "held_out=2"], [*words[:4], "--strict"])

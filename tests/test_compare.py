@@ -33,7 +33,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> CompareConfig:
         ],
         enrollment=1.0,
         held_out=0.5,
-        lanes="1,4",
+        lanes="1",
         sound=SOUND,
         fit_steps=1,
     )
@@ -48,9 +48,9 @@ def lines_of(found: Comparison) -> dict[tuple[int, str], dict]:
     return {(line["lane"], line["method"]): line for line in found.lines}
 
 
-def test_every_method_is_scored_in_every_lane(found: Comparison) -> None:
+def test_every_method_is_scored(found: Comparison) -> None:
     lines = lines_of(found)
-    assert set(lines) == {(lane, method) for lane in (1, 4) for method in (*METHODS, COPIED)}
+    assert set(lines) == {(1, method) for method in (*METHODS, COPIED)}
     assert {line["person"] for line in found.lines} == {"ada"}
     assert {line["split"] for line in found.lines} == {"take"}
     assert lines[1, "adapt"]["learnt"]["steps"] == 1 and lines[1, "scratch"]["learnt"]["steps"] >= 1
@@ -64,12 +64,15 @@ def test_the_real_row_is_perfect(found: Comparison) -> None:
     assert scores["outside_error"] == 0
 
 
-def test_lanes_with_sound(config: CompareConfig, found: Comparison) -> None:
-    other = lines_of(compare(replace(config, lanes="2,3", methods="real,prior", method=[])))
-    assert set(other) == {(lane, method) for lane in (2, 3) for method in ("real", "prior")}
-    assert other[2, "real"]["scores"]["ccc"] == pytest.approx(1)
+def test_lanes_without_the_real_motion(config: CompareConfig, found: Comparison) -> None:
+    other = lines_of(compare(replace(config, lanes="2,3,4", methods="real,prior", method=[])))
+    assert set(other) == {(lane, method) for lane in (2, 3, 4) for method in ("real", "prior")}
+    assert other[2, "real"]["scores"]["ccc"] == pytest.approx(1, abs=1e-3)
     assert other[2, "prior"]["scores"]["ccc"] < 0.9
     assert "ccc" not in other[3, "prior"]["scores"] and other[3, "prior"]["scores"]["mouth_texture"] > 0.2
+    # Silence: the prior's mouth rests; how much it moves in speech stands beside it, from the lanes with sound.
+    assert other[4, "prior"]["scores"]["silence_leak"] < 0.3
+    assert other[4, "prior"]["scores"]["articulation"] == other[3, "prior"]["scores"]["articulation"]
 
 
 def test_own_methods_leave_what_is_not_erased_alone(found: Comparison) -> None:
@@ -82,7 +85,7 @@ def test_own_methods_leave_what_is_not_erased_alone(found: Comparison) -> None:
 
 def test_what_fails_is_named_and_the_rest_goes_on(config: CompareConfig, found: Comparison) -> None:
     problems = [str(problem) for problem in found.problems]
-    assert sum("crashes: crashes: exit status 1: no such model" in problem for problem in problems) == 2
+    assert sum("crashes: crashes: exit status 1: no such model" in problem for problem in problems) == 1
     assert sum("damaged" in problem for problem in problems) == 1
     table = (Path(config.out) / "table.md").read_text(encoding="utf-8")
     page = (Path(config.out) / "report.html").read_text(encoding="utf-8")

@@ -1,0 +1,131 @@
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from adapt.compare_contract import length_seconds, rows_of, sound_of
+from adapt.compare_outside import frame_rate, outside_method, read_video, write_lossless
+from adapt.compare_split import GAP_SECONDS, Split, Take, group_takes, make_split
+from adapt.config import ConfigError
+from prior.audio import SAMPLE_RATE
+from prior.face_model import load_face_model
+from render.errors import FootageError
+from render.track import Track
+
+
+@dataclass(frozen=True)
+class File:
+    """What a split reads of footage."""
+
+    path: Path
+    sha256: str = "0"
+
+
+def track(seconds: float, fps: float) -> Track:
+    """A frontal head that stands still; the expression's first axis counts the frames."""
+    model = load_face_model()
+    count = round(seconds * fps)
+    lower = torch.zeros(count, model.lower_basis.shape[0])
+    lower[:, 0] = torch.arange(count)
+    return Track(
+        width=256,
+        height=256,
+        timestamps=torch.arange(count, dtype=torch.float64) / fps,
+        shot=torch.zeros(count, dtype=torch.int32),
+        confidence=torch.ones(count),
+        shape=torch.zeros(model.shape_basis.shape[0]),
+        focal_px=torch.full((count,), 800.0),
+        rotation=torch.zeros(count, 3),
+        translation=torch.tensor([0.0, 0.0, 60.0]).repeat(count, 1),
+        lower_expression=lower,
+        upper_expression=torch.zeros(count, model.upper_basis.shape[0]),
+        crop_from_image=torch.eye(2, 3, dtype=torch.float64).repeat(count, 1, 1),
+        crop_size=256,
+        source={"key": "0"},
+    )
+
+
+def take(name: str, person: str, seconds: float, fps: float = 25.0, speech: bool = True) -> Take:
+    return Take(File(Path(name)), person, track(seconds, fps), speech)  # type: ignore[arg-type]
+
+
+def ends(split: Split) -> list[float]:
+    """First and last time of the enrollment, then of the held-out frames."""
+    times = [float(part.track.timestamps[row]) for part in (split.known, split.held_out) for row in (0, -1)]
+    return [round(time, 2) for time in times]
+
+
+def test_by_time_there_is_a_gap() -> None:
+    split = make_split([take("a.mp4", "ada", 12)], 4.0, 3.0)
+    assert ends(split) == [0.0, 3.96, 5.96, 8.92]
+    assert split.way == "time" and split.gap_seconds == GAP_SECONDS and not split.is_short
+    assert split.held_out.track.timestamps[0] - split.known.track.timestamps[-1] >= GAP_SECONDS
+
+
+def test_a_short_clip_gets_less_and_says_so() -> None:
+    split = make_split([take("a.mp4", "ada", 5)], 4.0, 3.0)
+    assert ends(split) == [0.0, 1.96, 2.96, 4.96] and split.is_short
+    with pytest.raises(FootageError, match="a.mp4: too short"):
+        make_split([take("a.mp4", "ada", 1.5)], 4.0, 3.0)
+
+
+def test_frames_that_are_not_tracked_take_no_part() -> None:
+    clip = take("a.mp4", "ada", 14)
+    confidence = clip.track.confidence.clone()
+    confidence[:25], confidence[190:220] = 0.1, 0.0
+    split = make_split([replace(clip, track=replace(clip.track, confidence=confidence))], 4.0, 3.0)
+    assert ends(split)[:2] == [1.0, 4.96]
+    # The first stretch of three seconds without a hole.
+    assert ends(split)[2] >= 8.8 and len(split.held_out.rows) == 75
+
+
+def test_by_take_where_a_person_has_several() -> None:
+    takes = [take("a.mp4", "ada", 8), take("b.mp4", "bob", 9), take("c.mp4", "ada", 5), take("d.mp4", "ada", 6)]
+    takes[3] = replace(takes[3], speech=False)
+    groups = group_takes(takes, "auto")
+    assert [len(group) for group in groups] == [3, 1]
+    split = make_split(groups[0], 4.0, 3.0)
+    assert (split.known.take.footage.path.name, split.clip, split.way) == ("a.mp4", "c", "take")
+    assert [len(group) for group in group_takes(takes, "time")] == [1, 1, 1, 1]
+    with pytest.raises(FootageError, match="one take only"):
+        make_split(groups[1], 4.0, 3.0, "take")
+
+
+def test_fast_clips_are_thinned() -> None:
+    split = make_split([take("a.mp4", "ada", 10, fps=60)], 4.0, 3.0)
+    assert 88 <= len(split.held_out.rows) <= 92 and set(split.held_out.rows.diff().tolist()) == {2}
+
+
+def test_a_part_holds_nothing_of_other_rows() -> None:
+    rows = torch.tensor([3, 5, 6])
+    part = rows_of(track(1.0, 25), rows)
+    assert part.lower_expression[:, 0].tolist() == [3, 5, 6] and len(part) == len(part.crop_from_image) == 3
+    assert part.lower_expression.untyped_storage().nbytes() == part.lower_expression.numel() * 4
+    assert length_seconds(part) == pytest.approx(0.16)
+
+
+def test_sound_is_cut_and_filled_with_silence() -> None:
+    waveform = np.arange(SAMPLE_RATE, dtype=np.float32)
+    part = sound_of(waveform, 0.5, 1.0)
+    assert part[0] == SAMPLE_RATE / 2 and len(part) == SAMPLE_RATE and not part[SAMPLE_RATE // 2 :].any()
+    early = sound_of(waveform, -0.25, 0.5)
+    assert not early[: SAMPLE_RATE // 4].any() and early[SAMPLE_RATE // 4 + 1] == 1
+
+
+def test_a_command_needs_a_name_an_output_and_known_words() -> None:
+    method = outside_method("other = run --in {query} --sound {audio} {output}")
+    assert method.name == "other" and method.needs_sound
+    assert not outside_method("other=run {query} {output}").needs_sound
+    for entry in ("run {output}", "=run {output}", "other=run {query}", "other=run {video} {output}", "other="):
+        with pytest.raises(ConfigError):
+            outside_method(entry)
+
+
+def test_videos_for_outside_methods_are_lossless(tmp_path: Path) -> None:
+    frames = torch.randint(0, 256, (3, 3, 32, 48), dtype=torch.uint8)
+    from_take = track(1.0, 30)
+    write_lossless(tmp_path / "v.mkv", frames, frame_rate(from_take))
+    assert torch.equal(read_video("v", tmp_path / "v.mkv", frames.shape), frames.float() / 255)
+    assert frame_rate(from_take) == 30
