@@ -138,6 +138,8 @@ def prepare_clip(clip: Clip, folder: Path, stage: str) -> bool:
     }
     if is_done(folder, facts):
         return False
+    for left in folder.glob(".*.part"):  # by a run that was killed; a cache is made by one run at a time
+        left.unlink()
     footage = Footage(clip.path)
     analysis = analyse(footage)
     analysis.member(1)  # raises where there is nobody
@@ -224,7 +226,8 @@ def write_crops(footage: Footage, track: Track, rows: list[int], path: Path) -> 
 def write_audio(waveform: np.ndarray, path: Path) -> None:
     """Write a mono waveform [N] at `SAMPLE_RATE` as Opus."""
     samples = (waveform.clip(-1, 1) * 32767).astype(np.int16)
-    with av.open(str(path), "w", format="ogg") as container:
+    # Else every run draws another serial number for its stream.
+    with av.open(str(path), "w", format="ogg", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("libopus", rate=SAMPLE_RATE, layout="mono")
         stream.bit_rate = AUDIO_BIT_RATE
         frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")

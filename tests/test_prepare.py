@@ -9,9 +9,10 @@ from adapt.commands import PrepareConfig, TrackConfig
 from adapt.config import ConfigError
 from adapt.crop import cut_crop
 from adapt.people import track_footage
-from adapt.prepare import choose_crops, find_clips
+from adapt.prepare import choose_crops, find_clips, write_audio
 from adapt.progress import Progress
 from adapt.track_command import main as track_main
+from prior.audio import read_waveform
 from prior.landmarks import load_all
 from prior.prepared import FACTS_NAME, prepared_clips
 from render.errors import StoreError, TrackingError
@@ -52,6 +53,7 @@ def test_prepare_writes_what_training_reads_and_goes_on_where_it_was_stopped(tal
         with pytest.raises(KeyboardInterrupt):
             prepare([path], tmp_path / "again", crops_per_person=30)
     assert not (tmp_path / "again" / path.stem / FACTS_NAME).exists()
+    (tmp_path / "again" / path.stem / ".crops.mp4.x.part").write_bytes(b"killed without a chance to clean up")
     prepare([path], tmp_path / "again", crops_per_person=30)
     assert contents(tmp_path / "again") == contents(tmp_path / "whole")
 
@@ -60,6 +62,14 @@ def test_prepare_writes_what_training_reads_and_goes_on_where_it_was_stopped(tal
 
     monkeypatch.setattr("adapt.prepare.analyse", not_again)
     prepare([path], tmp_path / "whole", crops_per_person=30)
+
+
+def test_sound_is_stored_in_the_same_bytes_every_time(tmp_path):
+    waveform = np.sin(np.arange(16000) * 0.1).astype(np.float32)
+    for name in ("a.ogg", "b.ogg"):
+        write_audio(waveform, tmp_path / name)
+    assert (tmp_path / "a.ogg").read_bytes() == (tmp_path / "b.ogg").read_bytes()
+    assert len(read_waveform(tmp_path / "a.ogg")) == pytest.approx(16000, abs=400)
 
 
 def test_landmarks_stage_and_footage_without_a_face(talking_clip, tmp_path):
