@@ -1,10 +1,11 @@
 """Score the sync network: `python -m prior.evaluate_sync CACHE --footage DIR --train CACHE --train-footage DIR`.
 
-CACHE holds tracks of people the network never saw. Which clips' sound belongs to the picture, and how late it is, is
-said by a regression that never saw them either (`prior.motion_data.in_step`, learnt on `--train`), not by the network.
-Sound is then moved by known numbers of frames, and windows of 2 and 5 seconds must find them among ± 15; the lag is
-found where it is within one frame. True against shuffled: the network's confidence in a window's own sound against that
-in another clip's, as area under the ROC curve. A row of the regression itself, judged alike, stands beside the network.
+CACHE holds tracks of people the network never saw. Whether a clip's sound belongs to the picture (besides what its
+facts say), and how late it is, is said by a regression that never saw them either (`prior.motion_data.in_step`, learnt
+on `--train`), not by the network. Sound is then moved by known numbers of frames, and windows of 2 and 5 seconds must
+find them among ± 15; the lag is found where it is within one frame. True against shuffled: the network's confidence in
+a window's own sound against that in another clip's, as area under the ROC curve. A row of the regression itself, judged
+alike, stands beside the network.
 Prints JSON lines: one a clip, then one a row and window length.
 """
 
@@ -20,6 +21,7 @@ import torch
 from prior.face_model import load_face_model
 from prior.motion_data import LEAST_SYNC, SpokenClip, in_step, ridge_predictions, spoken_clips
 from prior.phonemes import LABEL_RATE, SILENCE
+from prior.pretrain_sync import own_sound
 from prior.sync_model import (
     LAGS,
     LEAST_SHARE,
@@ -141,8 +143,11 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=None)
     arguments = parser.parse_args()
     face_model, model = load_face_model(), load_sync_model(arguments.weights)
-    raw = [one for (one,) in spoken_clips(arguments.cache, arguments.footage, face_model)]
-    learnt = [one for (one,) in spoken_clips(arguments.train, arguments.train_footage, face_model)]
+
+    def clips(cache: Path, footage: Path) -> list[SpokenClip]:
+        return [one for (one,) in own_sound(cache, list(spoken_clips(cache, footage, face_model)))]
+
+    raw, learnt = clips(arguments.cache, arguments.footage), clips(arguments.train, arguments.train_footage)
     for line in score(model, raw, learnt):
         print(json.dumps(line))
 

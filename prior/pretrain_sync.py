@@ -27,6 +27,7 @@ from prior.motion_data import LEAST_SYNC, RIG_LEAST_SPREAD, SpokenClip, in_step,
 from prior.motion_model import INPUTS, LINEAR_TAPS, input_rows
 from prior.phonemes import LABEL_RATE, SILENCE
 from prior.phonetics import shipped_phonetics
+from prior.prepared import FACTS_NAME
 from prior.sync_model import LONGEST_LAG_FRAMES, MARGIN_ROWS, ROWS_PER_FRAME, WEIGHTS, SyncConfig, SyncMember, SyncModel
 from render.store import file_sha256
 
@@ -238,9 +239,18 @@ def contrasts(
     return torch.stack(lags, 1), clips
 
 
+def own_sound(cache: Path, versions: list[list[SpokenClip]]) -> list[list[SpokenClip]]:
+    """Without the clips whose facts say that the sound is not the picture's."""
+
+    def says_no(name: str) -> bool:
+        return json.loads((cache / name / FACTS_NAME).read_text(encoding="utf-8")).get("speech") is False
+
+    return [own for own in versions if not says_no(own[0].name)]
+
+
 def clips_in_step(cache: Path, footage: Path, factors: tuple[float, ...]) -> tuple[list[SpokenClip], dict[str, object]]:
     """The clips of a cache whose sound belongs to the picture, in step, at every speed; and which were left out."""
-    versions = list(spoken_clips(cache, footage, load_face_model(), factors))
+    versions = own_sound(cache, list(spoken_clips(cache, footage, load_face_model(), factors)))
     lags = in_step([own[factors.index(1.0)] for own in versions], set())
     kept = [own for own in versions if lags[own[0].name][1] >= LEAST_SYNC]
     moved = [

@@ -69,7 +69,7 @@ class Wav2LipConfig:
     windows: int = 4
     peak_rate: float = 1e-3
     sync_weight: float = 0.03
-    least_sync: float = 0.5
+    least_sync: float = 1.2
     seed: int = 0
 
 
