@@ -101,7 +101,7 @@ def fit(
     tracks = [limit(track.with_crop_size(CROP_SIZE), part) for track in tracks]
     enrollment = choose_enrollment(prior.model, tracks, names, seconds)
     chosen = zip(files, tracks, enrollment.learn, enrollment.held_out, strict=True)
-    clips = [_without_occluders(prior, _clip(*item, progress)) for item in chosen if len(item[2])]
+    clips = [without_occluders(prior, _clip(*item, progress)) for item in chosen if len(item[2])]
     texture = first_texture(prior, clips)
     sources = [{**track.source, "frames": len(rows)} for track, rows in zip(tracks, enrollment.learn, strict=True)]
     identity = {"sources": sources, "steps": steps, "seed": seed, "prior": prior.facts["sha256"]}
@@ -156,7 +156,7 @@ def _clip(footage: Footage, track: Track, learn: torch.Tensor, held_out: torch.T
     return FitClip(track, frames, crops, rows[: len(learn)], rows[len(learn) :])
 
 
-def _without_occluders(prior: RendererPrior, clip: FitClip) -> FitClip:
+def without_occluders(prior: RendererPrior, clip: FitClip) -> FitClip:
     """The clip without the frames in which something lies in front of the lower face, if enough are left."""
     clear = clear_frames(prior.model, clip.track, clip.frames[clip.learn], clip.crops[clip.learn])
     return replace(clip, learn=clip.learn[clear]) if int(clear.sum()) >= LEAST_STYLE_FRAMES else clip
