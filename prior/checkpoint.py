@@ -15,7 +15,7 @@ Part = nn.Module | torch.optim.Optimizer | dict[str, torch.Tensor]
 
 def pack_parts(parts: Mapping[str, Part]) -> dict[str, torch.Tensor]:
     """All tensors of some parts; names of parts hold no dot."""
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for name, part in parts.items():
         if isinstance(part, torch.optim.Optimizer):
             for index, state in part.state_dict()["state"].items():

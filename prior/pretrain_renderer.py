@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -25,13 +25,12 @@ from prior.checkpoint import Part, pack_parts, unpack_parts
 from prior.dataset import BatchStream, RendererDataset, TrainingItem, good_frames
 from prior.discriminator import Discriminator, patch_error
 from prior.face_model import load_face_model
-from prior.losses import LossWeights, SqueezeNetTrunk, detail_weight, load_trunk, renderer_loss
+from prior.losses import LossWeights, SqueezeNetTrunk, detail_weight, load_trunk
 from prior.prepared import prepared_clips
-from prior.renderer_prior import WEIGHTS, Enrollment, RendererPrior, extreme_expressions, load_renderer_prior
+from prior.renderer_batch import Augmentation, Drawing, prepare_drawing
+from prior.renderer_prior import WEIGHTS, RendererPrior, extreme_expressions, load_renderer_prior
 from render.errors import StoreError
-from render.gbuffer import gbuffer, outer_mask
-from render.neural_texture import COLOUR_CHANNELS, sample_texture
-from render.renderer import RenderInputs, seen_corners
+from render.neural_texture import COLOUR_CHANNELS
 from render.store import load_tensors, save_tensors
 
 CHECKPOINT = "adapt-renderer-checkpoint"
@@ -77,77 +76,6 @@ class TrainingConfig:
     use_scale: bool = True
     use_window: bool = True
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A batch as the network and the loss read it: B = P · T samples."""
-
-    features: torch.Tensor
-    inner: torch.Tensor
-    mouth: torch.Tensor
-    outer: torch.Tensor
-    crop: torch.Tensor
-    window: torch.Tensor
-    log_scale: torch.Tensor
-
-    def draw(self, prior: RendererPrior, known: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rgb [B, 3, H, W] and the matte's logit [B, 1, H, W] of the prior's network."""
-        return prior.renderer(self.features, self.inner, self.outer, self.crop, self.window, self.log_scale, known)
-
-    def losses(
-        self, rgb: torch.Tensor, logit: torch.Tensor, weights: LossWeights, trunk: SqueezeNetTrunk | None
-    ) -> dict[str, torch.Tensor]:
-        """Terms of `renderer_loss` for what was drawn."""
-        return renderer_loss(rgb, logit, self.crop, self.inner, self.mouth, self.outer, self.log_scale, weights, trunk)
-
-
-def mirror_signs(prior: RendererPrior) -> torch.Tensor:
-    """+1 for lower axes that a mirrored face keeps, −1 for those it turns round [E]."""
-    model = prior.model
-    mirror = model.mean.new_tensor([-1.0, 1.0, 1.0])
-    partner = torch.cdist(model.mean * mirror, model.mean).argmin(1)
-    agreement = (model.lower_basis * (model.lower_basis[:, partner] * mirror)).sum((1, 2))
-    return torch.where(agreement < 0, -1.0, 1.0)
-
-
-def prepare_drawing(
-    prior: RendererPrior, item: TrainingItem, config: TrainingConfig, random: torch.Generator, augment: bool
-) -> Drawing:
-    """Rasterize a batch, encode its textures and sample them; augmented copies where asked."""
-    people, targets = item.crops.shape[:2]
-    enrollment, crop = item.enrollment(), item.crops.float() / 255
-    if augment:
-        spread = config.colour_jitter
-        gain = 1 + spread * (2 * torch.rand(people, 3, generator=random) - 1)
-        other = gain * (1 + spread / 3 * (2 * torch.rand(people, 3, generator=random) - 1))
-        gain, other = gain.to(crop.device), other.to(crop.device)
-        crop = (crop * gain[:, None, :, None, None]).clamp(0, 1)
-        tinted = (enrollment.crops * other[:, None, None, :, None, None]).clamp(0, 1)
-        enrollment = Enrollment(tinted, enrollment.clip_vertices, enrollment.opening)
-    textures = prior.encode(enrollment)
-    outer = outer_mask(prior.model, item.outer_vertices.flatten(0, 1))
-    buffer = gbuffer(prior.model, item.clip_vertices.flatten(0, 1))
-    whole = RenderInputs(buffer, outer, outer, crop.flatten(0, 1), item.window.flatten(0, 1), item.log_scale.flatten())
-    inputs = whole.seen(seen_corners(outer)[0])
-    # One person after the other: a repeated texture would cost its gradient once a frame.
-    features = torch.cat(
-        [
-            sample_texture(texture[None], inputs.buffer.frames(slice(first, first + targets)))
-            for texture, first in zip(textures, range(0, people * targets, targets), strict=True)
-        ]
-    )
-    images = [features, inputs.buffer.inner, inputs.buffer.mouth, inputs.outer, inputs.crop]
-    window = inputs.window
-    if augment:
-        renderer = prior.renderer
-        noise = torch.randn(window.shape, generator=random).to(window.device)
-        window = window + config.code_noise * renderer.expression_scale * noise
-        if torch.rand((), generator=random) < 0.5:
-            images = [image.flip(-1) for image in images]
-            window = window * mirror_signs(prior).to(window.device)
-    features, inner, mouth, outer, crop = (image.contiguous(memory_format=torch.channels_last) for image in images)
-    return Drawing(features, inner, mouth, outer, crop, window, inputs.log_scale * config.use_scale)
 
 
 def start_prior(cache: Path, prior: RendererPrior, people: list[str]) -> None:
@@ -240,7 +168,8 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * rise * fall
         known = (torch.rand(config.people * config.targets, generator=random) >= config.code_dropout).float()
-        drawing = prepare_drawing(self.prior, item.to(self.device), config, random, augment=True)
+        augmentation = Augmentation(config.colour_jitter, config.code_noise)
+        drawing = self._told(prepare_drawing(self.prior, item.to(self.device), random, augmentation))
         rgb, logit = drawing.draw(self.prior, known.to(self.device) * config.use_window)
         losses = drawing.losses(rgb, logit, LossWeights(), self.trunk)
         losses |= self._judged(drawing, rgb)
@@ -259,6 +188,10 @@ class Trainer:
             for name, parameter in self.prior.named_parameters():
                 self.mean[name].lerp_(parameter, 1 - decay)
         return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _told(self, drawing: Drawing) -> Drawing:
+        """The drawing with the source's scale, or without where that is ablated."""
+        return replace(drawing, log_scale=drawing.log_scale * self.config.use_scale)
 
     def _judged(self, drawing: Drawing, rgb: torch.Tensor) -> dict[str, torch.Tensor]:
         """What the discriminator makes of a drawn batch, after it has learnt from the batch; empty before its time."""
@@ -296,17 +229,18 @@ class Trainer:
             gradient.copy_(value.view_as(gradient))
 
     def validate(self) -> dict[str, float]:
-        """Mean terms over people kept out, with the running mean of the weights in place."""
+        """Mean terms and regions over people kept out, with the running mean of the weights in place."""
         own = {name: value.detach().clone() for name, value in self.prior.named_parameters()}
         self._put(self.mean)
         sums: dict[str, float] = {}
         random = torch.Generator().manual_seed(0)
         with torch.inference_mode():
             for item in self.validation:
-                drawing = prepare_drawing(self.prior, item.to(self.device), self.config, random, augment=False)
+                drawing = self._told(prepare_drawing(self.prior, item.to(self.device), random))
                 known = torch.ones(len(drawing.crop), device=self.device)
                 drawn = drawing.draw(self.prior, known * self.config.use_window)
-                for name, value in drawing.losses(*drawn, LossWeights(), self.trunk).items():
+                terms = drawing.losses(*drawn, LossWeights(), self.trunk) | drawing.region_errors(drawn[0])
+                for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + float(value) / len(self.validation)
         self._put(own)
         return sums

@@ -1,5 +1,6 @@
 """Losses, dataset and training of the renderer prior on a cache made of the synthetic actor."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from prior.losses import (
     renderer_loss,
     texture_strength,
 )
-from prior.pretrain_renderer import Trainer, TrainingConfig, main, mirror_signs, prepare_drawing, start_prior
+from prior.pretrain_renderer import Trainer, TrainingConfig, main, start_prior
+from prior.renderer_batch import Augmentation, mirror_signs, prepare_drawing
 from prior.renderer_prior import RendererPrior, load_renderer_prior
 from render.errors import StoreError
 from render.store import write_json
@@ -178,11 +180,11 @@ def test_augmented_drawing_keeps_its_parts_together(cache):
     assert 0 < float(prior.mean_texture[:9].detach().mean()) < 1 and float(prior.renderer.expression_scale.min()) > 0
     dataset = RendererDataset(cache, MODEL, prior.outer_expressions, targets=2)
     batch = next(iter(BatchStream(dataset, 2, 0)))
-    config = TrainingConfig()
     drawings = [
-        prepare_drawing(prior, batch, config, torch.Generator().manual_seed(seed), augment=True) for seed in range(6)
+        prepare_drawing(prior, batch, torch.Generator().manual_seed(seed), Augmentation(0.25, 0.15))
+        for seed in range(6)
     ]
-    drawings.append(prepare_drawing(prior, batch, config, torch.Generator(), augment=False))
+    drawings.append(prepare_drawing(prior, batch, torch.Generator()))
     for drawing in drawings:
         assert drawing.crop.shape == (4, 3, 192, 224) and drawing.window.shape[0] == 4
         # The sampled texture is a picture of the crop: mirrored or not, tinted or not, they agree.
@@ -230,7 +232,8 @@ def test_command_trains_and_writes_a_prior(cache, models, tmp_path, monkeypatch,
     main([str(cache), "-o", str(out), "--checkpoints", str(run), *shown.split()])
     assert "step 2" in capsys.readouterr().out
     assert load_renderer_prior(out).facts["steps"] == 2
-    assert '"validation"' in (run / "log.jsonl").read_text()
+    validation = json.loads((run / "log.jsonl").read_text().splitlines()[-1])["validation"]
+    assert all(0 < validation[region] < 1 for region in ("mouth", "face", "around"))
     monkeypatch.setenv("ADAPT_MODELS", str(tmp_path))
     with pytest.raises(SystemExit, match="ADAPT_MODELS"):
         main([str(cache), "-o", str(out), "--checkpoints", str(tmp_path / "new"), *shown.split()])
