@@ -178,8 +178,13 @@ def box_filter(images: torch.Tensor, size_px: int) -> torch.Tensor:
     margin = size_px // 2
     height, width = images.shape[-2:]
     padded = F.pad(images.contiguous(), (margin, margin, margin, margin), mode="replicate")
-    rows = sum(padded[..., shift : shift + height, :] for shift in range(size_px))
-    return sum(rows[..., shift : shift + width] for shift in range(size_px)) / size_px**2  # type: ignore[index]
+    rows = padded[..., :height, :]
+    for shift in range(1, size_px):
+        rows = rows + padded[..., shift : shift + height, :]
+    both = rows[..., :width]
+    for shift in range(1, size_px):
+        both = both + rows[..., shift : shift + width]
+    return both / size_px**2
 
 
 def _windows(images: torch.Tensor) -> torch.Tensor:
