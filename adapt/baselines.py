@@ -9,6 +9,7 @@ is the renderer's own network, learnt from one enrollment without what other peo
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -130,7 +131,8 @@ def blank_renderer(prior: RendererPrior, seed: int = 0) -> Renderer:
     """The prior's network with random weights; only the scale of expressions is known."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        renderer = Renderer(**prior.renderer.arguments)
+        arguments: dict[str, Any] = prior.renderer.arguments
+        renderer = Renderer(**arguments)
     for name in ("expression_mean", "expression_scale"):
         getattr(renderer, name).copy_(getattr(prior.renderer, name))
     return renderer

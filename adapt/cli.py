@@ -104,7 +104,8 @@ def split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
         for field in fields(config_type):
             if not field.metadata["positional"] and get_type_hints(config_type)[field.name] is not bool:
                 valued |= {*field.metadata["flags"], f"--{field.name.replace('_', '-')}"}
-    overrides, rest = [], []
+    overrides: list[str] = []
+    rest: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
         found = OVERRIDE.match(word) and before not in valued and not Path(word).exists()
         (overrides if found else rest).append(word)

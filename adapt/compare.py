@@ -16,7 +16,7 @@ import torch
 from adapt.commands import CompareConfig
 from adapt.compare_cache import Cache, write_lines, write_text
 from adapt.compare_cells import CompareError, Comparison, Problem, Runner
-from adapt.compare_methods import ADAPT, METHODS, REAL, CompareMethod, RendererMethods
+from adapt.compare_methods import ADAPT, METHODS, REAL, WAV2LIP, CompareMethod, RendererMethods, wav2lip_method
 from adapt.compare_outside import outside_method
 from adapt.compare_report import write_report
 from adapt.compare_scores import LANES
@@ -24,7 +24,7 @@ from adapt.compare_split import GAP_SECONDS, SHORT, WAYS, Split, Take, find_take
 from adapt.config import ConfigError, write_config
 from adapt.progress import Progress
 from prior.renderer_prior import load_renderer_prior
-from render.errors import AdaptError, OutputError
+from render.errors import AdaptError, OutputError, StoreError
 
 CONFIG, SCORES, FRAMES, TABLE, REPORT = "config.json", "scores.jsonl", "frames.jsonl", "table.md", "report.html"
 ALL = "all"
@@ -90,10 +90,13 @@ def chosen_methods(config: CompareConfig, own: RendererMethods, problems: list[P
     for name in wanted:
         if name not in METHODS:
             raise ConfigError(f"--methods {name}: known are {', '.join(METHODS)}; add others with --method")
-        chosen[name] = known[name]
+        try:
+            chosen[name] = wav2lip_method() if name == WAV2LIP else known[name]
+        except StoreError as error:
+            problems.append(Problem(str(error), method=name))
     for entry in config.method:
         method = outside_method(entry)
-        if method.name in known or method.name in chosen:
+        if method.name in METHODS or method.name in chosen:
             raise ConfigError(f"--method {method.name}: there is a method of this name")
         chosen[method.name] = method
     return chosen

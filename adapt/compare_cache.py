@@ -6,6 +6,7 @@ that was killed finds what it had done; a changed input or setting has another k
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,8 +20,9 @@ def content_key(facts: Any) -> str:
     return sha256(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:24]
 
 
+@cache
 def sources_sha256(*modules: str) -> str:
-    """Hash of the source files of modules, by name such as "adapt.metrics"."""
+    """Hash of the source files of modules, by name such as "adapt.metrics"; read once a process, as the modules are."""
     digest = sha256()
     for name in modules:
         spec = find_spec(name)

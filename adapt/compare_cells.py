@@ -110,7 +110,7 @@ class Scene:
         track = self.split.held_out.track
         crops = self.split.held_out.crops().float() / 255
         outer = erased_area(self.prior.model, track, self.prior.outer_expressions)
-        return self.scorer.truth(track, crops, outer)
+        return self.scorer.truth(track, crops, outer, self.split.held_out.native())
 
     def _query(self, lane: int, sound: Sound) -> Query:
         """What methods are given in a lane."""
@@ -158,6 +158,7 @@ class Runner:
         self.prior = prior
         self.found = found
         self.sound = None if sound is None else Path(sound)
+        self.erased = content_key(prior.outer_expressions.tolist())
         self.voice = None if self.sound is None else read_waveform(self.sound)
         self.scorer = Scorer()
         found.problems += [Problem(reason) for reason in self.scorer.missing]
@@ -218,7 +219,13 @@ class Runner:
     def do_cell(self, scene: "Scene", lane: int, sound: Sound, method: CompareMethod) -> dict[str, Path]:
         """Draw and score one cell, or read it from the cache; returns its video by the method's name, if any."""
         split = scene.split
-        facts = {"split": split.facts, "lane": lane, **sound.facts, "method": [method.name, method.facts]}
+        facts = {
+            "split": split.facts,
+            "erased": self.erased,
+            "lane": lane,
+            **sound.facts,
+            "method": [method.name, method.facts],
+        }
         key = content_key([facts, self.scorer.facts])
         cell = self.cache.read_json("cells", key)
         if cell is None:

@@ -7,6 +7,7 @@ be drawn comes as motion or as sound. A method returns complete crops [T, 3, H, 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,8 +73,9 @@ Method = Callable[[Enrollment, Query], torch.Tensor]
 
 def rows_of(track: Track, rows: torch.Tensor) -> Track:
     """The track of some rows [N] of a video alone; nothing of the others is left in it."""
-    named = {name: value for name, value in vars(track).items() if isinstance(value, torch.Tensor) and name != "shape"}
-    return replace(track, **{name: value[rows].clone() for name, value in named.items()})
+    tensors = {name: value for name, value in vars(track).items() if isinstance(value, torch.Tensor)}
+    part: dict[str, Any] = {name: value[rows].clone() for name, value in tensors.items() if name != "shape"}
+    return replace(track, **part)
 
 
 def length_seconds(track: Track) -> float:

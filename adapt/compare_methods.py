@@ -4,10 +4,12 @@
 contract gives. What a method learns from an enrollment is kept and serves every lane.
 """
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,23 +18,37 @@ from adapt.baselines import EnrollmentFrames, blank_renderer, from_scratch, froz
 from adapt.compare_cache import Cache, content_key, sources_sha256
 from adapt.compare_contract import Enrollment, Method, Query, motion_of
 from adapt.enrollment import choose_enrollment
-from adapt.fit import adapted_renderer, first_texture
+from adapt.fit import adapted_renderer, first_texture, without_occluders
 from adapt.optimise import FitClip, optimise
 from prior.motion_model import WEIGHTS as MOTION
 from prior.motion_model import MotionModel, load_motion_model
 from prior.phonetics import WEIGHTS as PHONETICS
 from prior.renderer_prior import RendererPrior, load_renderer_prior
+from prior.wav2lip import ENVIRONMENT, draw_wav2lip, load_wav2lip
+from prior.wav2lip import WEIGHTS as WAV2LIP_WEIGHTS
 from render.renderer import Renderer, RenderInputs, draw, fast_renderer, render_inputs
 from render.store import file_sha256, load_tensors, save_tensors
 
 REAL = "real"
 FROZEN, NEAREST = "frozen mouth", "nearest mouth"
 PRIOR, ADAPT, SCRATCH = "prior", "adapt", "scratch"
-METHODS = (REAL, FROZEN, NEAREST, PRIOR, ADAPT, SCRATCH)
+WAV2LIP = "wav2lip"
+METHODS = (REAL, FROZEN, NEAREST, PRIOR, ADAPT, SCRATCH, WAV2LIP)
 FITTED, FITTED_VERSION = "adapt-compare-fit", 1
-#: Sources that decide what is drawn, and what is learnt.
+#: Sources that decide what is said, copied, drawn and learnt.
+SPEAKING = ("prior.motion_model", "prior.phonetics", "prior.audio", "adapt.compare_contract")
+COPYING = ("adapt.baselines", "render.gbuffer")
 DRAWING = ("render.renderer", "render.unet", "render.gbuffer", "render.neural_texture", "prior.renderer_prior")
-LEARNING = (*DRAWING, "adapt.optimise", "adapt.delta", "adapt.enrollment", "adapt.baselines", "prior.losses")
+LEARNING = (
+    *DRAWING,
+    "adapt.optimise",
+    "adapt.delta",
+    "adapt.enrollment",
+    "adapt.clear_frames",
+    "adapt.occlusion",
+    "adapt.baselines",
+    "prior.losses",
+)
 
 
 @dataclass(frozen=True)
@@ -82,16 +98,16 @@ class RendererMethods:
         self.speech = speech or load_motion_model()
         learning = {PRIOR: self._unadapted, ADAPT: self._fitted, SCRATCH: self._from_scratch}
         # Methods and lanes ask for the same things one after the other.
+        self._clip = lru_cache(maxsize=1)(self._make_clip)
         self._inputs = lru_cache(maxsize=1)(self._make_inputs)
         self._learnt = lru_cache(maxsize=len(learning))(lambda name, enrollment: learning[name](enrollment))
 
     def methods(self) -> dict[str, CompareMethod]:
         """All of them, by name."""
-        weights = {"prior": self.prior.facts["sha256"], "motion": file_sha256(MOTION), "sound": file_sha256(PHONETICS)}
-        weights["speech"] = sources_sha256("prior.motion_model", "prior.phonetics", "prior.audio")
-        copied = {**weights, "code": sources_sha256("adapt.baselines", "adapt.compare_contract", "render.gbuffer")}
-        drawn = {**weights, "code": sources_sha256(*DRAWING)}
-        learnt = {**weights, "code": sources_sha256(*LEARNING), "steps": self.steps}
+        speech = [file_sha256(MOTION), file_sha256(PHONETICS), sources_sha256(*SPEAKING)]
+        copied = {"speech": speech, "code": sources_sha256(*COPYING)}
+        drawn = {"speech": speech, "code": sources_sha256(*DRAWING), "prior": self.prior.facts["sha256"]}
+        learnt = {**drawn, "code": sources_sha256(*LEARNING), "steps": self.steps}
         named = [CompareMethod(FROZEN, self.frozen, copied), CompareMethod(NEAREST, self.nearest, copied)]
         for name, facts in ((PRIOR, drawn), (ADAPT, learnt), (SCRATCH, learnt)):
             said = partial(self._facts, name)
@@ -122,11 +138,12 @@ class RendererMethods:
         moved, rows = query.track.with_motion(motion), torch.arange(len(query))
         return render_inputs(self.prior.model, moved, rows, query.crops, self.prior.outer_expressions)
 
-    def _clip(self, enrollment: Enrollment) -> FitClip:
+    def _make_clip(self, enrollment: Enrollment) -> FitClip:
         """The enrollment as `adapt fit` reads footage; raises `FitError` where it would."""
         chosen = choose_enrollment(self.prior.model, [enrollment.track], ["the enrollment"])
         rows = torch.arange(len(enrollment))
-        return FitClip(enrollment.track, rows, enrollment.crops, chosen.learn[0], chosen.held_out[0])
+        clip = FitClip(enrollment.track, rows, enrollment.crops, chosen.learn[0], chosen.held_out[0])
+        return without_occluders(self.prior, clip)
 
     def _unadapted(self, enrollment: Enrollment) -> Learnt:
         texture = first_texture(self.prior, [self._clip(enrollment)])
@@ -159,7 +176,7 @@ class RendererMethods:
         if not file.is_file():
             texture, steps = from_scratch(self.prior, renderer, self._clip(enrollment), budget)
             facts = {"steps": steps, "processor_seconds": budget}
-            tensors = {name: value for name, value in renderer.state_dict().items()}
+            tensors = {name: value.half() for name, value in renderer.state_dict().items()}
             save_tensors(file, FITTED, FITTED_VERSION, {"texture": texture, **tensors}, facts)
         tensors, facts = load_tensors(file, FITTED, FITTED_VERSION)
         texture = tensors.pop("texture")
@@ -170,3 +187,21 @@ class RendererMethods:
 def frames_of(enrollment: Enrollment) -> EnrollmentFrames:
     """The enrollment as the cheap baselines read it."""
     return EnrollmentFrames(enrollment.track, torch.arange(len(enrollment)), enrollment.crops.float() / 255)
+
+
+def wav2lip_method() -> CompareMethod:
+    """Wav2Lip, ours or the user's own weights; follows sound, and takes its reference from the enrollment.
+
+    Raises:
+        StoreError: its weights are not there.
+    """
+    path = Path(os.environ.get(ENVIRONMENT) or WAV2LIP_WEIGHTS)
+    model = load_wav2lip(path)
+
+    def draw(enrollment: Enrollment, query: Query) -> torch.Tensor:
+        if query.waveform is None:
+            raise ValueError("wav2lip: the query has no sound")
+        return draw_wav2lip(model, enrollment.crops, query.crops, query.outer, query.waveform, query.seconds)
+
+    facts = {"weights": file_sha256(path), "code": sources_sha256("prior.wav2lip")}
+    return CompareMethod(WAV2LIP, draw, facts, needs_sound=True)

@@ -49,10 +49,10 @@ def outside_method(entry: str) -> CompareMethod:
     if named - set(PLACES):
         raise ConfigError(f"--method {entry}: {', '.join(sorted(named - set(PLACES)))}: known are {', '.join(PLACES)}")
     files = [file_sha256(Path(word)) for word in words if Path(word).is_file()]
-    return CompareMethod(name.strip(), partial(_run, name, words), {"words": words, "files": files}, "audio" in named)
+    return CompareMethod(name.strip(), partial(_run, words), {"words": words, "files": files}, "audio" in named)
 
 
-def _run(name: str, words: list[str], enrollment: Enrollment, query: Query) -> torch.Tensor:
+def _run(words: list[str], enrollment: Enrollment, query: Query) -> torch.Tensor:
     with TemporaryDirectory(prefix="adapt-compare-") as folder:
         paths = {place: Path(folder) / f"{place}.mkv" for place in PLACES}
         paths["audio"] = Path(folder) / "audio.wav"
@@ -66,11 +66,11 @@ def _run(name: str, words: list[str], enrollment: Enrollment, query: Query) -> t
         try:
             done = subprocess.run(filled, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
         except OSError as error:
-            raise MethodError(f"{name}: {filled[0]} cannot be run ({error.strerror})") from error
+            raise MethodError(f"{filled[0]} cannot be run ({error.strerror})") from error
         if done.returncode:
             said = " ".join((done.stderr or done.stdout).split())[-LAST_WORDS:]
-            raise MethodError(f"{name}: exit status {done.returncode}: {said}")
-        return read_video(name, paths["output"], query.crops.shape)
+            raise MethodError(f"exit status {done.returncode}: {said}")
+        return read_video(paths["output"], query.crops.shape)
 
 
 def frame_rate(track: Track) -> Fraction:
@@ -92,17 +92,17 @@ def write_lossless(path: Path, frames: torch.Tensor, rate: Fraction) -> None:
         container.mux(stream.encode(None))
 
 
-def read_video(name: str, path: Path, shape: torch.Size) -> torch.Tensor:
+def read_video(path: Path, shape: torch.Size) -> torch.Tensor:
     """The frames [T, 3, H, W] that a method wrote, in [0, 1]; raises `MethodError` where they are not of that shape."""
     if not path.is_file():
-        raise MethodError(f"{name}: ended well but wrote no {{output}}")
+        raise MethodError("ended well but wrote no {output}")
     try:
         with av.open(str(path)) as container:
             pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     except (av.FFmpegError, IndexError, OSError) as error:
-        raise MethodError(f"{name}: its output is no readable video ({error})") from error
+        raise MethodError(f"its output is no readable video ({error})") from error
     found = (len(pictures), 3, *(pictures[0].shape[:2] if pictures else (0, 0)))
     if found != tuple(shape):
         wrote, asked = (f"{size[0]} frames of {size[3]}x{size[2]} px" for size in (found, shape))
-        raise MethodError(f"{name}: wrote {wrote}, was asked for {asked}")
+        raise MethodError(f"wrote {wrote}, was asked for {asked}")
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255

@@ -19,6 +19,7 @@ from adapt.metrics import (
     correlation,
     flicker_ratio,
     mouth_box_mask,
+    native_texture_ratio,
     outside_error,
     psnr,
     seam_ratio,
@@ -94,6 +95,7 @@ METRICS = (
     Metric("mouth_lpips", "mouth LPIPS ↓", WITH_TRUTH, "low"),
     Metric("mouth_dists", "mouth DISTS ↓", WITH_TRUTH, "low"),
     Metric("mouth_texture", "mouth texture → 1", EVERY_LANE, "one"),
+    Metric("native_texture", "native texture → 1", (1,), "one"),
     Metric("mouth_psnr", "mouth PSNR ↑", WITH_TRUTH, "high", 2),
     Metric("mouth_ssim", "mouth SSIM ↑", WITH_TRUTH, "high"),
     Metric("opening", "opening → 1", WITH_TRUTH, "one"),
@@ -124,6 +126,7 @@ class Truth:
         outer: [T, 1, H, W] what was erased.
         landmarks: [T, 478, 2] of the true face, as the detector sees it.
         flow: of the true crops.
+        native: the source's own pictures around the crops, and [T, 2, 3] from them to the crops; None: not asked for.
     """
 
     track: Track
@@ -131,6 +134,7 @@ class Truth:
     outer: torch.Tensor
     landmarks: torch.Tensor
     flow: RealFlow
+    native: tuple[list[np.ndarray], torch.Tensor] | None = None
 
     @property
     def seconds(self) -> torch.Tensor:
@@ -208,9 +212,15 @@ class Scorer:
             sentences.append("sync lag and confidence are not available: the sync network's weights are missing")
         return sentences
 
-    def truth(self, track: Track, crops: torch.Tensor, outer: torch.Tensor) -> Truth:
-        """What is measured once for all methods."""
-        return Truth(track, crops, outer, self.meter.landmarks(crops), RealFlow(crops, track.timestamps))
+    def truth(
+        self,
+        track: Track,
+        crops: torch.Tensor,
+        outer: torch.Tensor,
+        native: tuple[list[np.ndarray], torch.Tensor] | None = None,
+    ) -> Truth:
+        """What is measured once for all methods; arguments as the attributes of `Truth`."""
+        return Truth(track, crops, outer, self.meter.landmarks(crops), RealFlow(crops, track.timestamps), native)
 
     def score(self, drawn: torch.Tensor, truth: Truth, heard: Heard, lane: int) -> CellScores:
         """Measure drawn crops [T, 3, H, W]; a number that cannot be had (NaN) is left out."""
@@ -226,6 +236,8 @@ class Scorer:
                 clip[f"{region}_warping"] = float(warping_ratio(drawn, real, truth.flow, mask))
                 for name, distance in self.perceptual.distances.items():
                     frames[f"{region}_{name}"] = distance(drawn, real, mask)
+        if lane == 1 and truth.native is not None:
+            frames["native_texture"] = native_texture_ratio(drawn, *truth.native)
         frames["seam"] = seam_ratio(drawn, real, truth.outer)
         frames["outside_error"] = outside_error(drawn, real, truth.outer)
         landmarks = self.meter.landmarks(drawn)

@@ -87,6 +87,25 @@ class Part:
         """uint8 [N, 3, H, W] sRGB, decoded anew."""
         return read_crops(self.take.footage, self.take.track, self.rows.tolist())
 
+    def native(self) -> tuple[list[np.ndarray], torch.Tensor]:
+        """The source around each crop, uint8 [H', W', 3] sRGB, decoded anew, and [N, 2, 3] from there to the crops."""
+        footage, track = self.take.footage, self.take.track
+        chosen = {int(row): place for place, row in enumerate(self.rows)}
+        pictures: list[np.ndarray] = [np.zeros((1, 1, 3), np.uint8)] * len(chosen)
+        matrices = track.crop_from_image[self.rows].clone()
+        side = float(track.crop_size)
+        corners = np.array([[0, 0], [side, 0], [0, side], [side, side]])
+        for frame in footage.frames(min(chosen), max(chosen) + 1):
+            if frame.index not in chosen:
+                continue
+            matrix = matrices[chosen[frame.index]]
+            places = (corners - matrix[:, 2].numpy()) @ np.linalg.inv(matrix[:, :2].numpy()).T
+            x0, y0 = np.floor(places.min(0)).clip(0).astype(int)
+            x1, y1 = np.ceil(places.max(0)).clip(1).astype(int)
+            pictures[chosen[frame.index]] = frame.rgb[y0:y1, x0:x1].copy()
+            matrix[:, 2] += matrix[:, :2] @ torch.tensor([x0, y0], dtype=matrix.dtype)
+        return pictures, matrices
+
     @cached_property
     def waveform(self) -> np.ndarray | None:
         """The part's own sound, time 0 at its first frame."""

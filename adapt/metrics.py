@@ -8,6 +8,7 @@ complete crops: what was drawn inside outer, the real pixels around it. Perceptu
 """
 
 from collections.abc import Sequence
+from types import EllipsisType
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ CROP_SIZE = 256
 TEXTURE_SIGMA_PX = 1.5
 #: Differences across the border of what was drawn are taken over this many px: a feather does not hide a step.
 SEAM_REACH_PX = 3
+SSIM_WINDOW = 11
 LUMA = (0.2126, 0.7152, 0.0722)
 #: Frames further apart than this are not neighbours in time.
 NEIGHBOUR_SECONDS = 0.07
@@ -51,16 +53,25 @@ def psnr(drawn: torch.Tensor, real: torch.Tensor, mask: torch.Tensor) -> torch.T
 
 def ssim(drawn: torch.Tensor, real: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Structural similarity (Wang et al. 2004, window 11) over a mask [T]."""
-    return masked_mean(kornia_ssim(drawn, real, 11), mask)
+    part = rectangle_of(mask, SSIM_WINDOW // 2)  # what lies farther away does not count
+    return masked_mean(kornia_ssim(drawn[part], real[part], SSIM_WINDOW), mask[part])
+
+
+def rectangle_of(mask: torch.Tensor, margin_px: int = 0) -> tuple[EllipsisType, slice, slice]:
+    """Index of the rectangle around a batch's mask [T, 1, H, W], widened by a margin."""
+    used = mask.amax((0, 1)) > 0
+    edges = []
+    for along in (used.any(1), used.any(0)):
+        places = along.nonzero()[:, 0]
+        edges.append(slice(max(0, int(places[0]) - margin_px), int(places[-1]) + 1 + margin_px))
+    return ..., edges[0], edges[1]
 
 
 def squeezenet_distance(
     trunk: SqueezeNetTrunk, drawn: torch.Tensor, real: torch.Tensor, mask: torch.Tensor
 ) -> torch.Tensor:
     """SqueezeNet feature distance [T] (LPIPS-like, see `prior.losses`) of the rectangle around a batch's mask."""
-    used = mask.amax((0, 1)) > 0
-    rows, columns = used.any(1).nonzero()[:, 0], used.any(0).nonzero()[:, 0]
-    part = (..., slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
+    part = rectangle_of(mask)
     with torch.inference_mode():
         return torch.cat(
             [feature_distance(trunk, drawn[i : i + 1][part], real[i : i + 1][part]) for i in range(len(drawn))]

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from adapt.metrics import squeezenet_distance
+from adapt.metrics import rectangle_of, squeezenet_distance
 from prior.losses import load_trunk, trunk_path
 from render.errors import StoreError
 
@@ -233,9 +233,7 @@ def around_mask(network: Lpips | Dists) -> Distance:
     """A network's distance of the rectangle around a batch's mask, frame by frame so that batches do not matter."""
 
     def distance(drawn: torch.Tensor, real: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        used = mask.amax((0, 1)) > 0
-        rows, columns = used.any(1).nonzero()[:, 0], used.any(0).nonzero()[:, 0]
-        part = (..., slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
+        part = rectangle_of(mask)
         with torch.inference_mode():
             return torch.cat([network(drawn[i : i + 1][part], real[i : i + 1][part]) for i in range(len(drawn))])
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from adapt.commands import CompareConfig
 from adapt.compare import compare, main
 from adapt.compare_cells import CompareError, Comparison
 from adapt.compare_contract import make_query
-from adapt.compare_methods import METHODS, RendererMethods
+from adapt.compare_methods import METHODS, WAV2LIP, RendererMethods
 from adapt.config import ConfigError
 from adapt.progress import Progress
 from render.errors import OutputError
@@ -50,7 +51,8 @@ def lines_of(found: Comparison) -> dict[tuple[int, str], dict]:
 
 def test_every_method_is_scored(found: Comparison) -> None:
     lines = lines_of(found)
-    assert set(lines) == {(1, method) for method in (*METHODS, COPIED)}
+    assert set(lines) == {(1, method) for method in found.methods if method != CRASHED}
+    assert {*METHODS, COPIED, CRASHED} - set(found.methods) <= {WAV2LIP}
     assert {line["person"] for line in found.lines} == {"ada"}
     assert {line["split"] for line in found.lines} == {"take"}
     assert lines[1, "adapt"]["learnt"]["steps"] == 1 and lines[1, "scratch"]["learnt"]["steps"] >= 1
@@ -62,22 +64,25 @@ def test_the_real_row_is_perfect(found: Comparison) -> None:
     for name in ("mouth_texture", "mouth_ssim", "mouth_flicker", "opening", "ccc", "seam"):
         assert scores[name] == pytest.approx(1, abs=1e-3), name
     assert scores["outside_error"] == 0
+    # At the source's own resolution a crop has lost a little; an erased mouth nearly all.
+    assert 0.5 < scores["native_texture"] < 1.1
+    assert lines_of(found)[1, COPIED]["scores"]["native_texture"] < 0.5 * scores["native_texture"]
 
 
-def test_lanes_without_the_real_motion(config: CompareConfig, found: Comparison) -> None:
-    other = lines_of(compare(replace(config, lanes="2,3,4", methods="real,prior", method=[])))
+def test_lanes_without_the_real_motion(config: CompareConfig, tmp_path: Path) -> None:
+    other = lines_of(compare(replace(config, out=str(tmp_path), lanes="2,3,4", methods="real,prior", method=[])))
     assert set(other) == {(lane, method) for lane in (2, 3, 4) for method in ("real", "prior")}
     assert other[2, "real"]["scores"]["ccc"] == pytest.approx(1, abs=1e-3)
     assert other[2, "prior"]["scores"]["ccc"] < 0.9
     assert "ccc" not in other[3, "prior"]["scores"] and other[3, "prior"]["scores"]["mouth_texture"] > 0.2
     # Silence: the prior's mouth rests; how much it moves in speech stands beside it, from the lanes with sound.
     assert other[4, "prior"]["scores"]["silence_leak"] < 0.3
-    assert other[4, "prior"]["scores"]["articulation"] == other[3, "prior"]["scores"]["articulation"]
+    assert other[4, "prior"]["scores"]["articulation"] == other[2, "prior"]["scores"]["articulation"]
 
 
 def test_own_methods_leave_what_is_not_erased_alone(found: Comparison) -> None:
-    for method in METHODS:
-        assert lines_of(found)[1, method]["scores"]["outside_error"] == 0
+    for method in (name for name in METHODS if name in found.methods):
+        assert lines_of(found)[1, method]["scores"]["outside_error"] == 0, method
     # 8-bit video: rounding alone.
     assert lines_of(found)[1, COPIED]["scores"]["outside_error"] < 0.5
     assert lines_of(found)[1, COPIED]["scores"]["mouth_texture"] < 0.5
@@ -85,7 +90,7 @@ def test_own_methods_leave_what_is_not_erased_alone(found: Comparison) -> None:
 
 def test_what_fails_is_named_and_the_rest_goes_on(config: CompareConfig, found: Comparison) -> None:
     problems = [str(problem) for problem in found.problems]
-    assert sum("crashes: crashes: exit status 1: no such model" in problem for problem in problems) == 1
+    assert sum("crashes: exit status 1: no such model" in problem for problem in problems) == 1
     assert sum("damaged" in problem for problem in problems) == 1
     table = (Path(config.out) / "table.md").read_text(encoding="utf-8")
     page = (Path(config.out) / "report.html").read_text(encoding="utf-8")
@@ -96,7 +101,7 @@ def test_what_fails_is_named_and_the_rest_goes_on(config: CompareConfig, found: 
 
 
 def test_a_second_run_reads_what_the_first_kept(
-    config: CompareConfig, found: Comparison, monkeypatch: pytest.MonkeyPatch
+    config: CompareConfig, found: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = []
     monkeypatch.setattr(RendererMethods, "drawn", lambda self, name, *_: drawn.append(name))
@@ -105,7 +110,9 @@ def test_a_second_run_reads_what_the_first_kept(
     assert not drawn and again.lines == found.lines
     assert (Path(config.out) / "table.md").read_bytes() == table
     # More frames, other cells: they are drawn, and what the stand-in gives is refused by name.
-    other = compare(replace(config, held_out=0.6, lanes="1", methods="real,prior", method=[]))
+    shutil.copytree(Path(config.out) / "cache", tmp_path / "cache")
+    shutil.copy(Path(config.out) / "config.json", tmp_path)
+    other = compare(replace(config, out=str(tmp_path), held_out=0.6, methods="real,prior", method=[]))
     assert drawn == ["prior"]
     assert [line["method"] for line in other.lines] == ["real"]
 
@@ -139,6 +146,15 @@ def test_a_query_holds_nothing_of_what_is_withheld(found: Comparison) -> None:
     for name, value in vars(one.track).items():
         assert torch.equal(value, getattr(two.track, name)) if isinstance(value, torch.Tensor) else True, name
     assert not one.track.lower_expression.any() and one.track.source == {}
+
+
+def test_a_method_without_its_weights_is_named(
+    config: CompareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADAPT_WAV2LIP", str(tmp_path / "wav2lip.pth"))
+    config = replace(config, out=str(tmp_path / "out"), methods="real,wav2lip", method=[])
+    problems = [str(problem) for problem in compare(config).problems]
+    assert sum(problem.startswith("wav2lip: ") and "no such Wav2Lip weights" in problem for problem in problems) == 1
 
 
 def test_settings_that_say_nothing_known_are_refused(config: CompareConfig, tmp_path: Path) -> None:

@@ -127,5 +127,5 @@ def test_videos_for_outside_methods_are_lossless(tmp_path: Path) -> None:
     frames = torch.randint(0, 256, (3, 3, 32, 48), dtype=torch.uint8)
     from_take = track(1.0, 30)
     write_lossless(tmp_path / "v.mkv", frames, frame_rate(from_take))
-    assert torch.equal(read_video("v", tmp_path / "v.mkv", frames.shape), frames.float() / 255)
+    assert torch.equal(read_video(tmp_path / "v.mkv", frames.shape), frames.float() / 255)
     assert frame_rate(from_take) == 30
