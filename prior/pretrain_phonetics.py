@@ -55,7 +55,9 @@ FUNCTION_WORDS = (
 SPEED_FACTORS = (0.87, 1.0, 1.15)  # resampling: speed, pitch and formants together
 KINDS = ("real", "espeak", "flite", "festival", "music")  # of training sounds; "music" is all without a voice
 CROP_SECONDS = 6.0
-LIP_WEIGHT = 2.0  # of p b m f v in the loss: a closure missed is seen, one too many hardly
+LIP_WEIGHT = 1.5  # of p b m f v in the loss: a closure missed is seen more than one too many
+SURE, RULED_OUT = 0.75, 0.03  # posteriors from which the encoder labels a row itself, and below which it drops a label
+BORDER_ROWS = 2  # labels may be this far off in time
 
 
 def sentences(voice: str, count: int, generator: np.random.Generator) -> list[str]:
@@ -246,9 +248,21 @@ def augment(mel: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def train(
-    encoder: PhoneticEncoder, rows: list[dict[str, torch.Tensor]], steps: int, batch: int, peak_rate: float, seed: int
-) -> float:
-    """One cosine run of AdamW over random crops, half of them real speech; returns the last smoothed loss."""
+    encoder: PhoneticEncoder,
+    rows: list[dict[str, torch.Tensor]],
+    steps: int,
+    batch: int,
+    peak_rate: float,
+    seed: int,
+    most_seconds: float = float("inf"),
+) -> tuple[float, int]:
+    """One run of AdamW over random crops, half of them real speech: a short rise of the rate, then a cosine to zero.
+
+    Where `most_seconds` run out before `steps`, the rate falls with the clock, so that it is zero by then.
+
+    Returns:
+        The last smoothed loss, and the steps taken.
+    """
     generator = torch.Generator().manual_seed(seed)
     crop = int(CROP_SECONDS * audio.FRAME_RATE)
     kinds = np.array([row["kind"] for row in rows])
@@ -261,11 +275,14 @@ def train(
     class_weight = torch.ones(len(CLASSES))
     class_weight[[*CLOSED, *LABIODENTAL]] = LIP_WEIGHT
     optimiser = torch.optim.AdamW(encoder.parameters(), lr=peak_rate, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, peak_rate, total_steps=steps, pct_start=0.1)
     encoder.train()
-    smoothed = float("nan")
+    smoothed, began, taken = float("nan"), time.monotonic(), 0
     progress = tqdm(range(steps), desc="train", mininterval=10)
-    for _ in progress:
+    for taken in progress:
+        done = max(taken / steps, (time.monotonic() - began) / most_seconds)
+        if done >= 1:
+            break
+        optimiser.param_groups[0]["lr"] = peak_rate * min(done / 0.1 + 0.02, 0.5 + 0.5 * float(np.cos(np.pi * done)))
         mels, labels = [], []
         for index in torch.multinomial(weight, batch, generator=generator).tolist():
             mel, own = rows[index]["mel"].float(), rows[index]["labels"]
@@ -283,25 +300,35 @@ def train(
         loss.backward()
         nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         optimiser.step()
-        schedule.step()
         smoothed = loss.item() if smoothed != smoothed else 0.98 * smoothed + 0.02 * loss.item()
         progress.set_postfix(loss=f"{smoothed:.3f}", refresh=False)
     encoder.eval()
-    return smoothed
+    return smoothed, taken + 1
 
 
-def label_unknown(encoder: PhoneticEncoder, rows: list[dict[str, torch.Tensor]], least: float = 0.75) -> float:
-    """Give unlabelled rows of real speech the encoder's own class where it is sure; returns the share labelled."""
-    given = unknown = 0
+def label_unknown(encoder: PhoneticEncoder, rows: list[dict[str, torch.Tensor]]) -> tuple[float, float]:
+    """Give unlabelled rows of real speech the encoder's own class where it is sure, and forget labels it rules out.
+
+    The decoders know English only: in other languages the words they agree on are sometimes wrong.
+
+    Returns:
+        The share of unlabelled rows that got a label, and the share of labels forgotten.
+    """
+    given = unknown = forgotten = labelled = 0
     for row in tqdm(rows, desc="self-label"):
         if row["kind"] != KINDS.index("real"):
             continue
-        best, guess = posteriors(encoder, row["mel"].float()).max(1)
+        heard = posteriors(encoder, row["mel"].float())
+        best, guess = heard.max(1)
         empty = row["labels"] < 0
-        sure = empty & (best >= least)
-        row["labels"] = torch.where(sure, guess, row["labels"])
+        near = nn.functional.max_pool1d(heard.T[None], 2 * BORDER_ROWS + 1, 1, BORDER_ROWS)[0].T
+        believed = near.gather(1, row["labels"].clamp(min=0)[:, None])[:, 0]
+        wrong = ~empty & (believed < RULED_OUT)
+        sure = empty & (best >= SURE)
+        row["labels"] = torch.where(sure, guess, torch.where(wrong, -1, row["labels"]))
         given, unknown = given + int(sure.sum()), unknown + int(empty.sum())
-    return given / max(1, unknown)
+        forgotten, labelled = forgotten + int(wrong.sum()), labelled + int((~empty).sum())
+    return given / max(1, unknown), forgotten / max(1, labelled)
 
 
 def _stored(path: Path, make: object) -> list[tuple[str, np.ndarray, np.ndarray]]:
@@ -333,6 +360,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="folder for synthesised and decoded speech")
     parser.add_argument("--seconds-a-voice", type=float, default=240.0)
     parser.add_argument("--steps", type=int, default=1500, help="of each of the two runs")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="most, of each run")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, default=None, help="weights to go on from, instead of the first run")
@@ -352,14 +380,17 @@ def main() -> None:
         "real_seconds": sum(len(part[1]) for part in real) / audio.SAMPLE_RATE,
         "real_labelled": float(np.mean(np.concatenate([part[2] for part in real]) >= 0)),
         "classes": len(CLASSES),
-        "steps": arguments.steps,
         "started_from": str(arguments.start.name) if arguments.start else "",
     }
     if arguments.start is None:
-        facts["loss_first"] = train(encoder, rows, arguments.steps, arguments.batch, 2e-3, arguments.seed)
+        facts["loss_first"], facts["steps_first"] = train(
+            encoder, rows, arguments.steps, arguments.batch, 2e-3, arguments.seed, 60 * arguments.minutes
+        )
         encoder.save(arguments.cache / "first.safetensors", facts)
-    facts["self_labelled"] = label_unknown(encoder, rows)
-    facts["loss"] = train(encoder, rows, arguments.steps, arguments.batch, 1e-3, arguments.seed + 1)
+    facts["self_labelled"], facts["labels_forgotten"] = label_unknown(encoder, rows)
+    facts["loss"], facts["steps"] = train(
+        encoder, rows, arguments.steps, arguments.batch, 1e-3, arguments.seed + 1, 60 * arguments.minutes
+    )
     facts["seconds_taken"] = time.time() - began
     encoder.save(arguments.out, facts)
     print(facts)
