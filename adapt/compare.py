@@ -19,7 +19,7 @@ from adapt.compare_cells import CompareError, Comparison, Problem, Runner
 from adapt.compare_methods import ADAPT, METHODS, REAL, WAV2LIP, CompareMethod, RendererMethods, wav2lip_method
 from adapt.compare_outside import outside_method
 from adapt.compare_report import write_report
-from adapt.compare_scores import LANES
+from adapt.compare_scores import LANES, SHIFTS
 from adapt.compare_split import GAP_SECONDS, SHORT, WAYS, Split, Take, find_takes, group_takes, make_split, open_take
 from adapt.config import ConfigError, write_config
 from adapt.progress import Progress
@@ -165,7 +165,19 @@ def facts_of(found: Comparison, config: CompareConfig) -> list[str]:
         "Means over people, each weighing the same; in brackets the 95 % bootstrap interval over people.",
         "SN: SqueezeNet feature distance, comparable with no paper. Opening: as MediaPipe's face mesh sees it.",
     ]
-    return [*sentences, *learning_facts(found.lines)]
+    return [*sentences, *sync_facts(found.lines), *learning_facts(found.lines)]
+
+
+def sync_facts(lines: Sequence[dict[str, Any]]) -> list[str]:
+    """How far sync lags can be trusted on these clips; empty where none were measured."""
+    found = [line["scores"]["sync_shifts_found"] for line in lines if "sync_shifts_found" in line["scores"]]
+    if not found:
+        return []
+    return [
+        f"Sync lags are found by adapt's own network, which is far from sure: of known shifts of the real videos' own "
+        f"sound by {SHIFTS[-2]} and {SHIFTS[-1]} frames of 1/25 s it finds {np.mean(found):.0%} within one frame "
+        f"({len(found)} clips of these lengths); read them beside the real video's row, which has its own sound."
+    ]
 
 
 def learning_facts(lines: Sequence[dict[str, Any]]) -> list[str]:

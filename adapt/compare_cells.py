@@ -19,7 +19,7 @@ from adapt.compare_contract import Enrollment, Query, erased_area, length_second
 from adapt.compare_methods import REAL, CompareMethod
 from adapt.compare_outside import MethodError
 from adapt.compare_report import ComparedClip
-from adapt.compare_scores import CellScores, Heard, Scorer, Truth
+from adapt.compare_scores import SHIFTS, CellScores, Heard, Scorer, Truth
 from adapt.compare_split import Split
 from adapt.compare_table import ScoreTable
 from adapt.prepare import write_audio
@@ -30,6 +30,7 @@ from prior.motion_model import input_rows
 from prior.phonemes import LABEL_RATE
 from prior.phonetics import shipped_phonetics
 from prior.renderer_prior import RendererPrior
+from prior.sync_model import FRAME_RATE
 from render.errors import AdaptError
 from render.store import file_sha256, write_atomic
 from render.track import Track
@@ -132,6 +133,15 @@ def speech_at(waveform: np.ndarray, track: Track) -> torch.Tensor:
     _, gate = input_rows(shipped_phonetics(), features(waveform))
     times = (track.timestamps - track.timestamps[0]).numpy()
     return torch.from_numpy(np.interp(times, np.arange(len(gate)) / LABEL_RATE, gate.numpy()) > 0.5)
+
+
+def shifted_sounds(split: Split) -> dict[int, np.ndarray]:
+    """A held-out part's own sound, late by each of `SHIFTS` frames of 1/25 s; empty where it has none."""
+    heard, track = split.held_out.take.waveform, split.held_out.track
+    if heard is None:
+        return {}
+    start, seconds = float(track.timestamps[0]), length_seconds(track)
+    return {shift: sound_of(heard, start - shift / FRAME_RATE, seconds) for shift in SHIFTS}
 
 
 def driver_opening(driver: Split, split: Split) -> torch.Tensor:
@@ -271,7 +281,15 @@ class Runner:
         self.cache.write_bytes(
             "cells", key, ".mp4", encode_clip(pictures, truth.seconds.tolist(), quality=PLAYER_QUALITY)
         )
-        cell = {"scores": scores.clip, "frames": scores.frames, "seconds": truth.seconds.tolist(), "learnt": learnt}
+        trusted: dict[str, float] = {}
+        if method.name == REAL and lane == 2:
+            trusted = self.scorer.shifts_found(truth, shifted_sounds(scene.split))
+        cell = {
+            "scores": {**scores.clip, **trusted},
+            "frames": scores.frames,
+            "seconds": truth.seconds.tolist(),
+            "learnt": learnt,
+        }
         self.cache.write_json("cells", key, cell)
         return cell
 

@@ -6,6 +6,7 @@ grain off), in one fixed mouth box and over the erased area. A metric that canno
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -32,7 +33,7 @@ from adapt.perceptual_metrics import PerceptualMetrics, perceptual_metrics
 from adapt.seen_motion import seen_motion
 from adapt.temporal_metrics import RealFlow, warping_ratio
 from prior.face_model import load_face_model
-from prior.sync_model import SHORTEST_SECONDS, SyncModel, load_sync_model
+from prior.sync_model import SHORTEST_SECONDS, SyncModel, SyncOffset, load_sync_model
 from prior.sync_model import WEIGHTS as SYNC
 from render.errors import StoreError
 from render.store import file_sha256
@@ -47,6 +48,8 @@ LANES = {
 }
 #: Lanes in which the true frames show what should be drawn.
 WITH_TRUTH = (1, 2)
+#: Frames of 1/25 s by which a real video's own sound is moved, and within which that must be found.
+SHIFTS, SHIFT_TOLERANCE_FRAMES = (-8, -4, 0, 4, 8), 1
 EVERY_LANE = tuple(LANES)
 #: Sources that decide a score.
 SCORING = (
@@ -252,18 +255,35 @@ class Scorer:
             {name: [_number(value) for value in values.tolist()] for name, values in frames.items()},
         )
 
-    def sync_scores(self, landmarks: torch.Tensor, truth: Truth, heard: Heard) -> dict[str, float]:
-        """How the sound lies against the motion that is seen in landmarks [T, 478, 2] of drawn crops."""
+    def sync_offset(self, landmarks: torch.Tensor, truth: Truth, waveform: np.ndarray | None) -> SyncOffset | None:
+        """How a sound lies against the motion seen in landmarks [T, 478, 2] of drawn crops; None: cannot be had."""
         seconds = truth.seconds
-        if self.sync is None or heard.waveform is None or float(seconds[-1]) < SHORTEST_SECONDS:
-            return {}
+        if self.sync is None or waveform is None or float(seconds[-1]) < SHORTEST_SECONDS:
+            return None
         motion = replace(seen_motion(load_face_model(), truth.track, landmarks), timestamps=seconds)
-        found = self.sync.offset(motion, heard.waveform)
-        return {
-            "sync_lag": abs(found.lag_frames),
-            "signed_sync_lag": found.lag_frames,
-            "sync_confidence": found.confidence,
-        }
+        return self.sync.offset(motion, waveform)
+
+    def sync_scores(self, landmarks: torch.Tensor, truth: Truth, heard: Heard) -> dict[str, float]:
+        """Lag and confidence of the sound of a lane."""
+        found = self.sync_offset(landmarks, truth, heard.waveform)
+        if found is None:
+            return {}
+        lag = found.lag_frames
+        return {"sync_lag": abs(lag), "signed_sync_lag": lag, "sync_confidence": found.confidence}
+
+    def shifts_found(self, truth: Truth, shifted: Mapping[int, np.ndarray]) -> dict[str, float]:
+        """How far the sync network can be trusted on a clip: share of known shifts of its own sound that are found.
+
+        Args:
+            truth: of the clip.
+            shifted: its sound, late by so many frames of 1/25 s; 0 is among them.
+        """
+        found = {shift: self.sync_offset(truth.landmarks, truth, sound) for shift, sound in shifted.items()}
+        own = found.pop(0, None)
+        if own is None or not found:
+            return {}
+        apart = [abs(other.lag_frames - own.lag_frames - shift) for shift, other in found.items() if other is not None]
+        return {"sync_shifts_found": float(np.mean(np.array(apart) <= SHIFT_TOLERANCE_FRAMES))}
 
 
 def _number(value: float) -> float | None:

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from adapt.compare_cells import shifted_sounds
 from adapt.compare_contract import length_seconds, rows_of, sound_of
 from adapt.compare_outside import frame_rate, outside_method, read_video, write_lossless
+from adapt.compare_scores import SHIFTS
 from adapt.compare_split import GAP_SECONDS, Split, Take, group_takes, make_split
 from adapt.config import ConfigError
 from prior.audio import SAMPLE_RATE
@@ -112,6 +114,16 @@ def test_sound_is_cut_and_filled_with_silence() -> None:
     assert part[0] == SAMPLE_RATE / 2 and len(part) == SAMPLE_RATE and not part[SAMPLE_RATE // 2 :].any()
     early = sound_of(waveform, -0.25, 0.5)
     assert not early[: SAMPLE_RATE // 4].any() and early[SAMPLE_RATE // 4 + 1] == 1
+
+
+def test_known_shifts_make_the_sound_late() -> None:
+    clip = take("a.mp4", "ada", 12)
+    vars(clip)["waveform"] = np.arange(12 * SAMPLE_RATE, dtype=np.float32)  # in place of a file
+    shifted = shifted_sounds(make_split([clip], 4.0, 3.0))
+    assert set(shifted) == set(SHIFTS) and len(shifted[0]) == 3 * SAMPLE_RATE
+    for shift, sound in shifted.items():
+        assert sound[0] == shifted[0][0] - shift * SAMPLE_RATE / 25
+    assert shifted_sounds(make_split([take("b.mp4", "bob", 12, speech=False)], 4.0, 3.0)) == {}
 
 
 def test_a_command_needs_a_name_an_output_and_known_words() -> None:
