@@ -51,6 +51,7 @@ def cached_fit(
     bundle = make()
     try:
         bundle.save(path, overwrite=True)
+        return ActorBundle.load(path, prior_sha256)  # rounded as it is stored, so that every run draws the same
     except (OSError, StoreError) as error:
         note(f"the fit was not kept for another time: {error}")
-    return bundle
+        return bundle

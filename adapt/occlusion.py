@@ -34,6 +34,8 @@ SMALLEST_PART, BESIDE_MOUTH = 0.02, 0.5
 #: Lips are hidden where they are like their picture by less than this part of what is usual in the shot (where usual is
 #: taken to be at least the second number). Likeness is the sum of two correlations, of luma and of redness.
 HIDDEN_PART, LEAST_USUAL = 0.67, 1.5
+#: How far an occluder is taken to go on beyond the edge of the lower face: 6 px.
+BEYOND = np.ones((13, 13), np.uint8)
 #: Part of lips and mouth under an occluder from which on the frame passes through.
 COVERED = 0.3
 #: Hidden stretches that are no further apart are one.
@@ -91,7 +93,9 @@ class OccluderSeeker:
         difference = difference_from(real, expected + _blurred(light, DETAIL_SIGMA_PX), inner)
         occluder = find_occluder(difference.numpy(), inner.numpy(), mouth.numpy())
         if occluder.any():
-            self._masks[frame] = np.packbits(occluder).tobytes()
+            # It goes on beyond the face: what is drawn there must not lie on top of it.
+            beyond = cv2.dilate(occluder.astype(np.uint8), BEYOND) > 0
+            self._masks[frame] = np.packbits(occluder | beyond & ~inner.numpy()).tobytes()
             self._covered[frame] = float((occluder & mouth.numpy()).sum() / mouth.sum())
 
     def covers(self, frame: int) -> bool:

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from adapt.bundle import ActorBundle
+from adapt.fit import fit
 from adapt.synthetic_actor import babble, make_actor
 from render.track import Track
 
@@ -36,3 +38,10 @@ def talking_clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Track]
     path = tmp_path_factory.mktemp("clip") / "talking actor é.mp4"
     actor.film(path, take)
     return path, take
+
+
+@pytest.fixture(scope="session")
+def ada(talking_clip: tuple[Path, Track]) -> ActorBundle:
+    """The synthetic actor as a bundle: fitted on `talking_clip` from its true track, without a step."""
+    path, take = talking_clip
+    return fit([path], "Ada", steps=0, tracks=[take]).bundle
