@@ -34,7 +34,7 @@ body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem;border-bottom:1px solid #ddd}
 table{border-collapse:collapse}td,th{padding:.2rem .7rem;text-align:left;border-bottom:1px solid #eee;vertical-align:top}
 td.number{text-align:right;font-variant-numeric:tabular-nums}img{max-width:100%}
-.videos{display:flex;gap:.5rem;flex-wrap:wrap}.videos figure{margin:0;flex:1 1 16rem}.videos video{width:100%;background:#000}
+.videos{display:grid;gap:.5rem;grid-template-columns:repeat(auto-fit,minmax(14rem,1fr))}.videos figure{margin:0}.videos video{width:100%;background:#000}
 details{margin:.3rem 0}summary{cursor:pointer}.wide{overflow-x:auto;font-size:.85rem}
 figcaption{font-size:.85rem;color:#555}canvas{width:100%;height:18px;cursor:pointer}input[type=range]{width:100%}
 .legend span{display:inline-block;margin-right:1rem;font-size:.85rem}.legend i{display:inline-block;width:.8em;height:.8em}
