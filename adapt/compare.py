@@ -56,7 +56,7 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
         raise OutputError(f"{out}: holds something else than a comparison; choose another folder")
     cache = Cache(out / "cache")
     found = Comparison()
-    prior = load_renderer_prior()
+    prior = load_renderer_prior(None if config.prior is None else Path(config.prior))
     found.methods = chosen_methods(config, RendererMethods(cache, config.fit_steps, prior), found.problems)
     found.splits = find_splits(config, cache, found.problems, progress)
     if not found.splits:
