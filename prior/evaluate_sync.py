@@ -35,8 +35,8 @@ from prior.sync_model import (
 
 WINDOW_SECONDS = (2.0, 5.0)
 #: Frames by which the sound is moved, and how far windows start apart, seconds.
-SHIFTS = (-12, -7, -3, 0, 3, 7, 12)
-STEP_SECONDS = 0.5
+SHIFTS = (-12, -5, 0, 5, 12)
+STEP_SECONDS = 1.0
 #: Windows with less speech than this share of their rows say nothing of lips, and those with less track neither.
 LEAST_SPEECH, LEAST_KNOWN = 0.5, 0.9
 TOLERANCE_FRAMES = 1

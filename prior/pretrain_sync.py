@@ -1,10 +1,9 @@
-"""Train the sync network: `python -m prior.pretrain_sync CACHE --footage DIR [--rig DIR]`.
+"""Train the sync network: `python -m prior.pretrain_sync CACHE --footage DIR`.
 
 In: the tracks that `adapt prepare` wrote and the sound of the same clips, found by file name under `--footage`; only
-clips whose sound belongs to the picture are used, brought into step first (`prior.motion_data.in_step`). `--rig`:
-sounds beside performance-capture controls (`*.npz`: `controls` [T, K], `fps`), which teach the sound side through an
-entry of their own. Out: the sync weights. The network must tell the true lag from all others of a stretch, and a
-stretch's own sound from those of the others in the batch.
+clips whose sound belongs to the picture are used, brought into step first (`prior.motion_data.in_step`). Out: the sync
+weights. The network must tell the true lag from all others of a stretch, and a stretch's own sound from those of the
+others in the batch.
 """
 
 from __future__ import annotations
@@ -15,18 +14,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from prior import audio
 from prior.face_model import load_face_model
-from prior.motion_data import LEAST_SYNC, RIG_LEAST_SPREAD, SpokenClip, in_step, spoken_clips, with_context
-from prior.motion_model import INPUTS, LINEAR_TAPS, input_rows
+from prior.motion_data import LEAST_SYNC, SpokenClip, in_step, spoken_clips, with_context
+from prior.motion_model import INPUTS, LINEAR_TAPS
 from prior.phonemes import LABEL_RATE, SILENCE
-from prior.phonetics import shipped_phonetics
 from prior.prepared import FACTS_NAME
 from prior.sync_model import LONGEST_LAG_FRAMES, MARGIN_ROWS, ROWS_PER_FRAME, WEIGHTS, SyncConfig, SyncMember, SyncModel
 from render.store import file_sha256
@@ -36,7 +32,6 @@ STRETCH_SECONDS = (1.5, 5.0)  # of what is judged at once
 LEAST_SPEECH = 0.3  # share of rows with speech in a stretch that is learnt from
 LEAST_KNOWN = 0.8
 DROPOUT = 0.2
-RIG_SHARE = 0.25  # of batches
 LARGEST_START = 4.0  # whitened motion is clamped there for the regression
 
 
@@ -46,7 +41,7 @@ class Series:
 
     Attributes:
         sound: [T, INPUTS].
-        motion: [T, E] in units of spread, or rig controls [T, K] of unit variance; about their mean.
+        motion: [T, E] in units of spread, about its mean.
         known: bool [T].
         weight: how often it is drawn.
     """
@@ -57,38 +52,16 @@ class Series:
     weight: float
 
 
-def rig_series(folder: Path) -> list[Series]:
-    """Sounds with captured controls of one speaker."""
-    found, controls = [], []
-    for path in sorted(folder.glob("*.npz")):
-        held = np.load(path)
-        rows, _ = input_rows(shipped_phonetics(), audio.features(audio.read_waveform(path.with_suffix(".flac"))))
-        seconds = np.arange(len(held["controls"])) / float(held["fps"])
-        count = min(len(rows), int(seconds[-1] * LABEL_RATE) + 1)
-        clock = np.arange(count) / LABEL_RATE
-        moved = np.stack([np.interp(clock, seconds, axis) for axis in held["controls"].T], 1)
-        found.append(rows[:count])
-        controls.append(torch.from_numpy(moved.astype(np.float32)))
-    every = torch.cat(controls)
-    moves = every.std(0) > RIG_LEAST_SPREAD
-    mean, spread = every.mean(0)[moves], every.std(0)[moves]
-    return [
-        Series(rows, (own[:, moves] - mean) / spread, torch.ones(len(rows), dtype=torch.bool), len(rows) ** 0.5)
-        for rows, own in zip(found, controls, strict=True)
-    ]
-
-
 class Trainer:
     """Fits a `SyncModel` by contrast over lags and clips.
 
     Args:
         clips: in step.
-        rig: series with controls, may be empty.
         config: of the model.
         seed: of weights and batches.
     """
 
-    def __init__(self, clips: list[SpokenClip], rig: list[Series], config: SyncConfig, seed: int) -> None:
+    def __init__(self, clips: list[SpokenClip], config: SyncConfig, seed: int) -> None:
         torch.manual_seed(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.model = SyncModel(config, DROPOUT)
@@ -98,9 +71,6 @@ class Trainer:
             Series(clip.rows, self.model.unit_motion(clip.lower, clip.known), clip.known, len(clip.rows) ** 0.5)
             for clip in clips
         ]
-        self.rig = rig
-        controls = rig[0].motion.shape[1] if rig else 1
-        self.rig_entries = nn.ModuleList(nn.Linear(controls, config.width) for _ in range(config.members))
         self.log_scale = nn.Parameter(torch.tensor(-1.5))
         self._start_linear()
 
@@ -128,14 +98,14 @@ class Trainer:
             member.whiten.weight.copy_(whiten)
             member.motion.head.weight.mul_(0.1)
 
-    def _draw(self, series: list[Series], batch: int, rows: int) -> tuple[torch.Tensor, ...]:
+    def _draw(self, batch: int, rows: int) -> tuple[torch.Tensor, ...]:
         """Stretches of `rows` rows: sound [B, rows + 2 margins, INPUTS], whether it is there, motion, known."""
-        weights = torch.tensor([one.weight if len(one.sound) >= rows else 0.0 for one in series])
+        weights = torch.tensor([one.weight if len(one.sound) >= rows else 0.0 for one in self.series])
         parts: list[tuple[torch.Tensor, ...]] = []
         for _ in range(20 * batch):
             if len(parts) == batch:
                 break
-            one = series[int(torch.multinomial(weights, 1, generator=self.generator))]
+            one = self.series[int(torch.multinomial(weights, 1, generator=self.generator))]
             start = int(torch.randint(0, len(one.sound) - rows + 1, (1,), generator=self.generator))
             known = one.known[start : start + rows]
             speech = 1 - one.sound[start : start + rows, SILENCE]
@@ -153,17 +123,12 @@ class Trainer:
         """Cross-entropies of one batch: over lags, over clips."""
         shortest, longest = (round(seconds * LABEL_RATE) for seconds in STRETCH_SECONDS)
         rows = int(torch.randint(shortest, longest + 1, (1,), generator=self.generator))
-        use_rig = bool(self.rig) and float(torch.rand((), generator=self.generator)) < RIG_SHARE
-        sound, there, motion, known = self._draw(self.rig if use_rig else self.series, batch, rows)
-        sound, motion = self._distorted(sound, motion, use_rig)
+        sound, there, motion, known = self._draw(batch, rows)
+        sound, motion = self._distorted(sound, motion)
         over_lags, over_clips = torch.zeros(()), torch.zeros(())
-        for member, entry in zip(self.model.members, self.rig_entries, strict=True):
+        for member in self.model.members:
             assert isinstance(member, SyncMember)
-            if use_rig:
-                hidden = member.motion.drop(entry(motion))
-                heard, seen = member.sound(sound), member.motion.after_entry(hidden)
-            else:
-                heard, seen = member.sound_vectors(sound), member.motion_vectors(motion)
+            heard, seen = member.sound_vectors(sound), member.motion_vectors(motion)
             lags, clips = contrasts(heard, there, seen, known)
             scale = self.log_scale.exp() * rows**0.5
             middle = torch.full((len(lags),), LONGEST_LAG_FRAMES)
@@ -173,7 +138,7 @@ class Trainer:
         count = len(self.model.members)
         return over_lags / count, over_clips / (2 * count)
 
-    def _distorted(self, sound: torch.Tensor, motion: torch.Tensor, rig: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def _distorted(self, sound: torch.Tensor, motion: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Noise, hidden inputs, and other amounts of movement, so that nobody's small signs are learnt."""
 
         def normal(*shape: int) -> torch.Tensor:
@@ -183,7 +148,7 @@ class Trainer:
         heard = sound + 0.05 * normal(*sound.shape)
         heard = heard * (torch.rand(batch, 1, INPUTS, generator=self.generator) > 0.05)
         gain = (0.2 * normal(batch, 1, 1) + 0.2 * normal(batch, 1, axes)).exp()
-        kept = torch.rand(batch, 1, axes, generator=self.generator) > (0.3 if rig else 0.1)
+        kept = torch.rand(batch, 1, axes, generator=self.generator) > 0.1
         return heard, motion * gain * kept + 0.1 * normal(*motion.shape)
 
     def train(self, steps: int, batch: int, peak_rate: float = 1.5e-3) -> dict[str, float]:
@@ -191,7 +156,7 @@ class Trainer:
         named = dict(self.model.named_parameters())
         linear = [value for name, value in named.items() if ".filter." in name or ".whiten." in name]
         others = [value for name, value in named.items() if ".filter." not in name and ".whiten." not in name]
-        others += [*self.rig_entries.parameters(), self.log_scale]
+        others.append(self.log_scale)
         # The linear parts start at a solution: they move a tenth as fast as the rest.
         optimiser = torch.optim.AdamW([{"params": linear}, {"params": others}], weight_decay=0.05)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -271,8 +236,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the sync network.")
     parser.add_argument("cache", type=Path, help="prepared clips of the people to learn from")
     parser.add_argument("--footage", type=Path, required=True, help="folder with the clips' own files, for their sound")
-    parser.add_argument("--rig", type=Path, default=None, help="folder of sounds with captured controls")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--members", type=int, default=2, help="networks whose products are averaged")
     parser.add_argument("--seed", type=int, default=0)
@@ -280,12 +244,10 @@ def main() -> None:
     arguments = parser.parse_args()
     began = time.time()
     clips, facts = clips_in_step(arguments.cache, arguments.footage, SPEED_FACTORS)
-    rig = rig_series(arguments.rig) if arguments.rig else []
     config = SyncConfig(clips[0].lower.shape[1], members=arguments.members)
-    trainer = Trainer(clips, rig, config, arguments.seed)
+    trainer = Trainer(clips, config, arguments.seed)
     losses = trainer.train(arguments.steps, arguments.batch)
     facts |= {
-        "rig_seconds": round(sum(len(one.sound) for one in rig) / LABEL_RATE),
         "steps": arguments.steps,
         "losses": losses,
         "seconds_taken": round(time.time() - began),

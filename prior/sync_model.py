@@ -90,10 +90,7 @@ class SyncBranch(nn.Module):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        return self.after_entry(self.drop(self.entry(rows)))
-
-    def after_entry(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The rest of `forward`, from [B, T, width]."""
+        hidden = self.drop(self.entry(rows))
         for block in self.blocks:
             hidden = self.drop(block(hidden))
         return self.head(hidden)
