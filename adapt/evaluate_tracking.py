@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import torch
 
+from adapt.jaw_leak import local_mean
 from adapt.people import track_footage
 from adapt.report import encode_clip
 from adapt.synthetic_actor import babble, make_actor
@@ -57,6 +58,10 @@ def score(model: FaceModel, clip: Landmarks) -> dict[str, object]:
     shake, seen_shake = (
         second_difference(points[:, steady] / unit.median(), rows, clip.shot) for points in (fitted, seen)
     )
+    pitch, times = track.rotation[rows, 0].double(), clip.timestamps[rows]
+    bridge = seen[:, 6] / unit.median()
+    both = torch.stack([pitch, seen_gap], -1)
+    fast = both - local_mean(both, times, clip.shot[rows])
     return {
         "clip": clip.source.get("file", ""),
         "person": clip.person,
@@ -67,9 +72,9 @@ def score(model: FaceModel, clip: Landmarks) -> dict[str, object]:
         "closure_error": float((gap - seen_gap)[closed].abs().mean()),
         "worst_closure_error": float((gap - seen_gap)[closed].abs().quantile(0.95)),
         "shake_ratio": shake / max(seen_shake, 1e-9),
-        "jaw_in_pitch": jaw_in_pitch(
-            track.rotation[rows, 0].double(), seen[:, 6] / unit.median(), seen_gap, clip.timestamps[rows]
-        ),
+        "jaw_in_pitch": [correlation(*pair) for pair in still_stretches(pitch, bridge, seen_gap, times)],
+        "by_chance": [correlation(a, b.flip(0)) for a, b in still_stretches(pitch, bridge, seen_gap, times)],
+        "jaw_in_fast_pitch": correlation(*fast.T) if seen_gap.std() > LEAST_GAP_SPREAD else None,
         "confidence": float(track.confidence.mean()),
         "solver_ms_per_frame": 1000 * seconds / len(track),
     }
@@ -138,8 +143,10 @@ def second_difference(points: torch.Tensor, rows: torch.Tensor, shot: torch.Tens
     return float(bend[together].square().sum(-1).mean().sqrt())
 
 
-def jaw_in_pitch(pitch: torch.Tensor, bridge: torch.Tensor, gap: torch.Tensor, times: torch.Tensor) -> list[float]:
-    """Correlation of head pitch with lip gap in each stretch in which the head is still and the mouth is not."""
+def still_stretches(
+    pitch: torch.Tensor, bridge: torch.Tensor, gap: torch.Tensor, times: torch.Tensor
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Pitch and lip gap of each stretch in which the head is still and the mouth is not."""
     result = []
     start = 0
     while start < len(times):
@@ -147,7 +154,7 @@ def jaw_in_pitch(pitch: torch.Tensor, bridge: torch.Tensor, gap: torch.Tensor, t
         part = slice(start, stop)
         long_enough = stop - start >= 20 and float(times[stop - 1] - times[start]) > STILL_SECONDS * 0.8
         if long_enough and gap[part].std() > LEAST_GAP_SPREAD and bridge[part].std(0).norm() < STILL_SPREAD:
-            result.append(correlation(pitch[part], gap[part]))
+            result.append((pitch[part], gap[part]))
         start = stop
     return result
 
@@ -169,10 +176,17 @@ def summarise(scores: list[dict[str, object]]) -> list[str]:
         worst = values.min() if high else values.max()
         within = int(((values >= bound) if high else (values <= bound)).sum())
         lines.append(f"| {name} | {values.mean():.4f} | {worst:.4f} | {bound} | {within} of {len(values)} |")
-    still = torch.tensor([r for s in scores for r in s["jaw_in_pitch"]])  # type: ignore[attr-defined]
-    if len(still):
-        lines.append(f"| jaw_in_pitch, mean r of {len(still)} still stretches | {still.mean():.3f} | | 0.1 | |")
-        lines.append(f"| the same, median of \\|r\\| | {still.abs().median():.3f} | | 0.1 | |")
+    for name, text in (
+        ("jaw_in_pitch", "pitch and lip gap, still stretches"),
+        ("by_chance", "the same with the gap reversed in time, which is chance"),
+    ):
+        still = torch.tensor([r for s in scores for r in s[name]])  # type: ignore[attr-defined]
+        if len(still):
+            lines.append(f"{text}: mean r {still.mean():.3f}, median |r| {still.abs().median():.3f}, n {len(still)}")
+    fast = torch.tensor([float(r) for s in scores if (r := s["jaw_in_fast_pitch"]) is not None])  # type: ignore[arg-type]
+    if len(fast):
+        lines.append(f"what is faster than half a second, whole clips: mean r {fast.mean():.3f}, ")
+        lines[-1] += f"median |r| {fast.abs().median():.3f}, n {len(fast)}"
     return lines
 
 

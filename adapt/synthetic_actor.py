@@ -47,8 +47,8 @@ TARGETS = {
 SHEET_BEHIND_CM = 3.0
 #: How far around it (standard deviation, eye distances) a point inside the mouth gets its light from; the least of it,
 #: red, green, blue: what the flesh throws back is red.
-LIGHT_REACH = 0.05
-LEAST_LIGHT = (0.3, 0.15, 0.12)
+LIGHT_REACH = 0.025
+LEAST_LIGHT = (0.25, 0.15, 0.12)
 #: What a seeded actor babbles: every mouth shape comes up within two seconds.
 BABBLE = "m a t sil p i s o w ae n f E l u sh a k sil p e r ao m I th uh p a j ae".split()
 

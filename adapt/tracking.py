@@ -231,6 +231,6 @@ def confidence_of(found: torch.Tensor, residual: torch.Tensor, pose: torch.Tenso
         pose: [T, 6].
     """
     facing = rotation_matrix(pose[:, :3])[:, 2, 2]  # cosine between the way the face looks and the camera
-    turned = ((facing - 0.2) / 0.5).clamp(0, 1)
+    turned = ((facing - 0.45) / 0.35).clamp(0, 1)  # past 45° the detector's far side and its lips are guessed
     fits = torch.exp(-((residual / BAD_RESIDUAL) ** 2))
     return torch.where(found > 0, (found * turned * fits).clamp(min=0.01), torch.zeros_like(found))
