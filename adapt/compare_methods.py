@@ -34,6 +34,7 @@ FROZEN, NEAREST = "frozen mouth", "nearest mouth"
 PRIOR, ADAPT, SCRATCH = "prior", "adapt", "scratch"
 WAV2LIP = "wav2lip"
 METHODS = (REAL, FROZEN, NEAREST, PRIOR, ADAPT, SCRATCH, WAV2LIP)
+SPEECH = "speech"
 FITTED, FITTED_VERSION = "adapt-compare-fit", 1
 #: Sources that decide what is said, copied, drawn and learnt.
 SPEAKING = ("prior.motion_model", "prior.phonetics", "prior.audio", "adapt.compare_contract")
@@ -58,7 +59,8 @@ class CompareMethod:
     Attributes:
         name: as the tables say it.
         draw: the method.
-        facts: what decides its frames besides enrollment and query: hashes and settings.
+        facts: what decides its frames besides enrollment and query: hashes and settings; under `SPEECH` what makes
+            motion of sound.
         needs_sound: it follows sound alone; a query without sound is not for it.
         learnt: how it learnt from an enrollment: seconds, steps and the like.
     """
@@ -105,8 +107,8 @@ class RendererMethods:
     def methods(self) -> dict[str, CompareMethod]:
         """All of them, by name."""
         speech = [file_sha256(MOTION), file_sha256(PHONETICS), sources_sha256(*SPEAKING)]
-        copied = {"speech": speech, "code": sources_sha256(*COPYING)}
-        drawn = {"speech": speech, "code": sources_sha256(*DRAWING), "prior": self.prior.facts["sha256"]}
+        copied = {SPEECH: speech, "code": sources_sha256(*COPYING)}
+        drawn = {SPEECH: speech, "code": sources_sha256(*DRAWING), "prior": self.prior.facts["sha256"]}
         learnt = {**drawn, "code": sources_sha256(*LEARNING), "steps": self.steps}
         named = [CompareMethod(FROZEN, self.frozen, copied), CompareMethod(NEAREST, self.nearest, copied)]
         for name, facts in ((PRIOR, drawn), (ADAPT, learnt), (SCRATCH, learnt)):
