@@ -16,8 +16,9 @@ OCCLUSION_SHARE, OCCLUSION_PX2 = 0.01, 0.5
 def optical_flow(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Dense inverse search flow (Kroeger et al. 2016) [2, H, W] px from one crop [3, H, W] to another."""
     images = [(luma(crop[None])[0, 0].clamp(0, 1).numpy() * 255).round().astype(np.uint8) for crop in (first, second)]
-    finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return torch.from_numpy(finder.calc(images[0], images[1], None)).permute(2, 0, 1)
+    finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    start = np.zeros((*images[0].shape, 2), np.float32)
+    return torch.from_numpy(np.asarray(finder.calc(images[0], images[1], start), np.float32)).permute(2, 0, 1)
 
 
 def pull(picture: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
@@ -63,7 +64,8 @@ class RealFlow:
 def warping_error(crops: torch.Tensor, flow: RealFlow, mask: torch.Tensor) -> torch.Tensor:
     """Mean squared difference [N] between a frame and the next one brought back along the real flow.
 
-    Lai et al. 2018 (E_warp), over pixels of mask [T, 1, H, W] that are hidden in neither frame.
+    Lai et al. 2018 (E_warp), over pixels of mask [T, 1, H, W] that are hidden in neither frame. It judges steadiness
+    only where the real motion was to be drawn: lips that move at other times leave the real flow, too.
     """
     error = (crops[flow.first] - pull(crops[flow.first + 1], flow.flow)).square()
     return masked_mean(error, flow.seen * mask[flow.first])

@@ -122,10 +122,8 @@ def read_faces(
     frames, track = clip.frames(), clip.track
     frames = frames[track.confidence[frames] >= LEAST_CONFIDENCE]
     seconds = track.timestamps[frames]
-    together = (
-        (seconds[RUN_FRAMES - 1 :] - seconds[: 1 - RUN_FRAMES]) < RUN_SECONDS if len(frames) >= RUN_FRAMES else []
-    )
-    runs = torch.as_tensor(together).nonzero()[:, 0]
+    firsts = torch.arange(max(0, len(frames) - RUN_FRAMES + 1))
+    runs = firsts[seconds[firsts + RUN_FRAMES - 1] - seconds[firsts] < RUN_SECONDS]
     waveform = read_waveform(clip.folder / AUDIO_NAME)
     if not len(runs) or len(track) < FRAME_RATE or len(waveform) < FRAME_RATE:
         return None

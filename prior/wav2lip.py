@@ -11,7 +11,6 @@ is erased already.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -176,7 +175,7 @@ def _counters(model: Wav2Lip) -> dict[str, torch.Tensor]:
     return {name: value for name, value in model.state_dict().items() if "num_batches" in name}
 
 
-def _official(path: Path) -> Mapping[str, torch.Tensor]:
+def _official(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise StoreError(f"{path}: no such Wav2Lip weights; give the authors' wav2lip.pth, or unset {ENVIRONMENT}")
     try:
