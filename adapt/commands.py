@@ -121,6 +121,7 @@ class CompareConfig:
     split: str = option("auto", "time, take, or auto: by take where a person has several files")
     sound: str | None = option(None, "sound file for lane 3 (default: each clip is given the next person's sound)")
     fit_steps: int = option(120, "optimiser steps of the fit; the network from scratch gets as much processor time")
+    tracks: str | None = option(None, "cache folder of `adapt prepare`; its tracks of the same files are used")
     prior: str | None = option(None, "renderer prior to use instead of the shipped one, a safetensors file")
     strict: bool = option(False, "exit with an error where anything was left out")
 

@@ -110,9 +110,10 @@ def find_splits(config: CompareConfig, cache: Cache, problems: list[Problem], pr
     """Track the footage and split it; what cannot be used is a problem."""
     takes: list[Take] = []
     files = find_takes(config.footage)
+    prepared = None if config.tracks is None else Path(config.tracks)
     for path, person, speech in progress.over("tracks", files, len(files)):
         try:
-            takes.append(open_take(path, person, speech, cache))
+            takes.append(open_take(path, person, speech, cache, prepared))
         except AdaptError as error:
             problems.append(Problem(str(error), path.stem))
     splits = []

@@ -5,6 +5,7 @@ sound belongs to the picture). Out: `Split`s. A person with several takes is enr
 a person with one is split by time, with a gap. Tracks are made once a file and kept.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from adapt.people import read_crops, track_person
 from adapt.prepare import find_clips
 from prior.audio import read_waveform
 from prior.face_model import WEIGHTS as FACE_MODEL
+from prior.prepared import FACTS_NAME, TRACK_NAME
 from render.errors import FootageError
 from render.gbuffer import CROP_SIZE
 from render.store import file_sha256
@@ -166,22 +168,41 @@ def find_takes(footage: Sequence[str]) -> list[tuple[Path, str, bool | None]]:
     return [(clip.path, clip.person, clip.speech) for clip in find_clips(list(footage), 0)]
 
 
-def open_take(path: Path, person: str, speech: bool | None, cache: Cache) -> Take:
-    """Open a file and track the person seen longest, unless the track is kept already.
+def open_take(path: Path, person: str, speech: bool | None, cache: Cache, prepared: Path | None = None) -> Take:
+    """Open a file and track the person seen longest, unless a track is there already.
+
+    Args:
+        path: video file.
+        person: who is seen.
+        speech: whether the sound belongs to the picture; None: not known.
+        cache: where tracks are kept.
+        prepared: folder of `adapt prepare`, whose track of the same file is taken.
 
     Raises:
         FootageError, TrackingError: unreadable, or nobody in it.
     """
     footage = Footage(path)
-    key = content_key([footage.sha256, file_sha256(FACE_MODEL), sources_sha256(*TRACKING)])
-    kept = cache.path("tracks", key, ".safetensors")
-    if kept.is_file():
+    track = prepared_track(prepared, footage) if prepared is not None else None
+    if track is None:
+        key = content_key([footage.sha256, file_sha256(FACE_MODEL), sources_sha256(*TRACKING)])
+        kept = cache.path("tracks", key, ".safetensors")
+        if not kept.is_file():
+            tracked = track_person(analyse(footage), 1).with_crop_size(CROP_SIZE)
+            replace(tracked, source={**tracked.source, "key": key}).save(kept)
         track = Track.load(kept)
-    else:
-        track = track_person(analyse(footage), 1).with_crop_size(CROP_SIZE)
-        track = replace(track, source={**track.source, "key": key})
-        track.save(kept)
     return Take(footage, person, track, bool(footage.audio) and speech is not False)
+
+
+def prepared_track(folder: Path, footage: Footage) -> Track | None:
+    """The track that `adapt prepare` made of a file; None where it made none of these very bytes."""
+    own = folder / footage.path.stem
+    if not (own / FACTS_NAME).is_file():
+        return None
+    facts = json.loads((own / FACTS_NAME).read_text(encoding="utf-8"))
+    if facts["sha256"] != footage.sha256 or facts["settings"]["model"] != file_sha256(FACE_MODEL):
+        return None
+    track = Track.load(own / TRACK_NAME).with_crop_size(CROP_SIZE)
+    return replace(track, source={**track.source, "key": file_sha256(own / TRACK_NAME)})
 
 
 def group_takes(takes: Iterable[Take], way: str) -> list[list[Take]]:

@@ -9,11 +9,14 @@ from adapt.compare_cells import shifted_sounds
 from adapt.compare_contract import length_seconds, rows_of, sound_of
 from adapt.compare_outside import frame_rate, outside_method, read_video, write_lossless
 from adapt.compare_scores import SHIFTS
-from adapt.compare_split import GAP_SECONDS, Split, Take, group_takes, make_split
+from adapt.compare_split import GAP_SECONDS, Split, Take, group_takes, make_split, prepared_track
 from adapt.config import ConfigError
 from prior.audio import SAMPLE_RATE
+from prior.face_model import WEIGHTS as FACE_MODEL
 from prior.face_model import load_face_model
+from prior.prepared import FACTS_NAME, TRACK_NAME
 from render.errors import FootageError
+from render.store import file_sha256, write_json
 from render.track import Track
 
 
@@ -114,6 +117,19 @@ def test_sound_is_cut_and_filled_with_silence() -> None:
     assert part[0] == SAMPLE_RATE / 2 and len(part) == SAMPLE_RATE and not part[SAMPLE_RATE // 2 :].any()
     early = sound_of(waveform, -0.25, 0.5)
     assert not early[: SAMPLE_RATE // 4].any() and early[SAMPLE_RATE // 4 + 1] == 1
+
+
+def test_tracks_of_a_prepared_cache_are_used_for_the_same_bytes_alone(tmp_path: Path) -> None:
+    file = File(Path("a.mp4"), sha256="1")
+    assert prepared_track(tmp_path, file) is None  # type: ignore[arg-type]
+    track(1.0, 25).with_crop_size(512).save(tmp_path / "a" / TRACK_NAME)
+    facts = {"sha256": "1", "settings": {"model": file_sha256(FACE_MODEL)}}
+    write_json(tmp_path / "a" / FACTS_NAME, facts)
+    found = prepared_track(tmp_path, file)  # type: ignore[arg-type]
+    assert found is not None and found.crop_size == 256 and len(str(found.source["key"])) == 64
+    for other in ({**facts, "sha256": "2"}, {**facts, "settings": {"model": "0"}}):
+        write_json(tmp_path / "a" / FACTS_NAME, other)
+        assert prepared_track(tmp_path, file) is None  # type: ignore[arg-type]
 
 
 def test_known_shifts_make_the_sound_late() -> None:
