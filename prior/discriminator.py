@@ -9,9 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from prior.losses import box_filter
 from render.unet import prefers_bfloat16
 
 STRIDE = 8
+#: Fine texture is shown by itself as well, so much stronger: it is faint beside everything else.
+FINE_BOX_PX, FINE_GAIN = 3, 10.0
 
 
 class Discriminator(nn.Module):
@@ -24,7 +27,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, frames: int, width: int = 32) -> None:
         super().__init__()
-        sizes = [3 * frames + 1, width, 2 * width, 4 * width]
+        sizes = [6 * frames + 1, width, 2 * width, 4 * width]
         self.layers = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(sizes, sizes[1:], strict=False))
         self.last = nn.Conv2d(sizes[-1], 1, 3, padding=1)
 
@@ -35,7 +38,9 @@ class Discriminator(nn.Module):
             rgb: [P, T, 3, H, W] complete crops.
             outer: [P, T, 1, H, W], what was erased and drawn anew.
         """
-        x = torch.cat([rgb.flatten(1, 2) - 0.5, outer.amax(1)], 1).contiguous(memory_format=torch.channels_last)
+        stack = rgb.flatten(1, 2)
+        fine = FINE_GAIN * (stack - box_filter(stack, FINE_BOX_PX))
+        x = torch.cat([stack - 0.5, fine, outer.amax(1)], 1).contiguous(memory_format=torch.channels_last)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=prefers_bfloat16(x.device)):
             for layer in self.layers:
                 x = F.leaky_relu(layer(x), 0.2)

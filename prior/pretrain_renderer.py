@@ -42,7 +42,7 @@ VALIDATION_ITEMS = 12
 MEAN_DECAY = 0.998
 #: The discriminator's weight rises from 0 over this part of the run.
 ADVERSARIAL_RISE = 0.1
-DISCRIMINATOR_RATE = 3e-4
+DISCRIMINATOR_RATE = 1e-3
 
 
 @dataclass(frozen=True)
