@@ -84,6 +84,7 @@ class DubConfig:
     actor: str | None = option(None, "actor bundle for --drive or for AUDIO (default: fitted from the video itself)")
     person: int | None = option(None, "cast number of that actor in the video; see `adapt check`")
     drive: str | None = option(None, "what moves the mouth instead of sound: source, another video, or a track file")
+    motion_model: str | None = option(None, "audio-to-motion weights of your own (default: the shipped ones)")
     face: list[str] = option([], "ACTOR[@PERSON]=AUDIO, repeatable; ACTOR is a bundle or a cast number")
     deliver: str | None = option(
         None, "sound of the result: source, mix (of all that drive), or a file that starts with the video "

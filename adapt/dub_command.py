@@ -31,7 +31,7 @@ from adapt.progress import Progress
 from adapt.region import REGIONS
 from adapt.resemblance import DIFFERENT, DOUBTFUL, describe, log_odds
 from prior.audio import SAMPLE_RATE, read_waveform
-from prior.motion_model import MouthStyle, mouth_style, shipped_motion_model
+from prior.motion_model import MouthStyle, load_motion_model, mouth_style, shipped_motion_model
 from prior.phonemes import LABEL_RATE
 from prior.renderer_prior import RendererPrior, load_renderer_prior
 from render.errors import DubError, OutputError
@@ -211,7 +211,9 @@ class Casting:
         else:
             if sound is not None:
                 times = np.arange(int(len(sound) / SAMPLE_RATE * LABEL_RATE)) / LABEL_RATE
-                motion = shipped_motion_model().predict(sound, times, style)
+                own = self.config.motion_model
+                model = load_motion_model(Path(own)) if own else shipped_motion_model()
+                motion = model.predict(sound, times, style)
             else:
                 motion = video_motion(str(request.drive), bundle, self.prior, self.progress)
             expression, driven = self._placed(motion, track, style)
