@@ -45,6 +45,13 @@ def found(config: CompareConfig) -> Comparison:
     return compare(config)
 
 
+def beside(config: CompareConfig, folder: Path, **changes: object) -> CompareConfig:
+    """The settings with changes, for a folder of its own that holds what the first run kept."""
+    shutil.copytree(Path(config.out) / "cache", folder / "cache")
+    shutil.copy(Path(config.out) / "config.json", folder)
+    return replace(config, out=str(folder), **changes)  # type: ignore[arg-type]
+
+
 def lines_of(found: Comparison) -> dict[tuple[int, str], dict]:
     return {(line["lane"], line["method"]): line for line in found.lines}
 
@@ -69,8 +76,8 @@ def test_the_real_row_is_perfect(found: Comparison) -> None:
     assert lines_of(found)[1, COPIED]["scores"]["native_texture"] < 0.5 * scores["native_texture"]
 
 
-def test_lanes_without_the_real_motion(config: CompareConfig, tmp_path: Path) -> None:
-    other = lines_of(compare(replace(config, out=str(tmp_path), lanes="2,3,4", methods="real,prior", method=[])))
+def test_lanes_without_the_real_motion(config: CompareConfig, found: Comparison, tmp_path: Path) -> None:
+    other = lines_of(compare(beside(config, tmp_path, lanes="2,3,4", methods="real,prior", method=[])))
     assert set(other) == {(lane, method) for lane in (2, 3, 4) for method in ("real", "prior")}
     assert other[2, "real"]["scores"]["ccc"] == pytest.approx(1, abs=1e-3)
     assert other[2, "prior"]["scores"]["ccc"] < 0.9
@@ -110,15 +117,15 @@ def test_a_second_run_reads_what_the_first_kept(
     assert not drawn and again.lines == found.lines
     assert (Path(config.out) / "table.md").read_bytes() == table
     # More frames, other cells: they are drawn, and what the stand-in gives is refused by name.
-    shutil.copytree(Path(config.out) / "cache", tmp_path / "cache")
-    shutil.copy(Path(config.out) / "config.json", tmp_path)
-    other = compare(replace(config, out=str(tmp_path), held_out=0.6, methods="real,prior", method=[]))
+    other = compare(beside(config, tmp_path, held_out=0.6, methods="real,prior", method=[]))
     assert drawn == ["prior"]
     assert [line["method"] for line in other.lines] == ["real"]
 
 
-def test_a_stopped_run_goes_on(config: CompareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(config, out=str(tmp_path / "out"), methods="real,frozen mouth,nearest mouth", method=[], lanes="1")
+def test_a_stopped_run_goes_on(
+    config: CompareConfig, found: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = beside(config, tmp_path, methods="real,frozen mouth,nearest mouth", method=[], held_out=0.6)
 
     def stop(*_: object) -> torch.Tensor:
         raise KeyboardInterrupt
@@ -127,7 +134,7 @@ def test_a_stopped_run_goes_on(config: CompareConfig, tmp_path: Path, monkeypatc
         patch.setattr(RendererMethods, "nearest", stop)
         with pytest.raises(KeyboardInterrupt):
             compare(config)
-    assert not (tmp_path / "out" / "table.md").exists()
+    assert not (tmp_path / "table.md").exists()
     monkeypatch.setattr(RendererMethods, "frozen", stop)  # kept: not asked again
     assert [line["method"] for line in compare(config).lines] == ["real", "frozen mouth", "nearest mouth"]
 
@@ -149,10 +156,10 @@ def test_a_query_holds_nothing_of_what_is_withheld(found: Comparison) -> None:
 
 
 def test_a_method_without_its_weights_is_named(
-    config: CompareConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: CompareConfig, found: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ADAPT_WAV2LIP", str(tmp_path / "wav2lip.pth"))
-    config = replace(config, out=str(tmp_path / "out"), methods="real,wav2lip", method=[])
+    config = beside(config, tmp_path, methods="real,wav2lip", method=[])
     problems = [str(problem) for problem in compare(config).problems]
     assert sum(problem.startswith("wav2lip: ") and "no such Wav2Lip weights" in problem for problem in problems) == 1
 
