@@ -230,15 +230,17 @@ class Scorer:
         real = truth.crops
         frames: dict[str, torch.Tensor] = {}
         clip: dict[str, float] = {}
-        for region, mask in (("mouth", mouth_box_mask(real)), ("erased", truth.outer)):
+        box = mouth_box_mask(real)
+        for region, mask in (("mouth", box), ("erased", truth.outer)):
             frames[f"{region}_texture"] = texture_ratio(drawn, real, mask)
             clip[f"{region}_flicker"] = float(flicker_ratio(drawn, real, mask, truth.seconds))
             if lane in WITH_TRUTH:
                 frames[f"{region}_psnr"] = psnr(drawn, real, mask)
-                frames[f"{region}_ssim"] = ssim(drawn, real, mask)
-                clip[f"{region}_warping"] = float(warping_ratio(drawn, real, truth.flow, mask))
                 for name, distance in self.perceptual.distances.items():
                     frames[f"{region}_{name}"] = distance(drawn, real, mask)
+        if lane in WITH_TRUTH:
+            frames["mouth_ssim"] = ssim(drawn, real, box)
+            clip["mouth_warping"] = float(warping_ratio(drawn, real, truth.flow, box))
         if lane == 1 and truth.native is not None:
             frames["native_texture"] = native_texture_ratio(drawn, *truth.native)
         frames["seam"] = seam_ratio(drawn, real, truth.outer)

@@ -51,7 +51,7 @@ def film(folder: Path, size: int, longest: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("compare_demo"))
-    parser.add_argument("--steps", type=int, default=120, help="optimiser steps of the fit")
+    parser.add_argument("--steps", type=int, default=80, help="optimiser steps of the fit")
     parser.add_argument("--toy", action="store_true", help="a few frames and methods, for tests")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def main() -> None:
             method=[f"erased='{sys.executable}' -c '{COPY}' {{query}} {{output}}"],
             lanes="1,3" if given.toy else "1,2,3,4",
             enrollment=1.0 if given.toy else 4.0,
-            held_out=0.5 if given.toy else 3.0,
+            held_out=0.5 if given.toy else 2.5,
             sound=str(SENTENCE),
             fit_steps=given.steps,
         ),
