@@ -48,6 +48,8 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
         CompareError: nothing could be compared.
     """
     progress = progress or Progress(silent=True)
+    if not config.footage:
+        raise ConfigError("missing: footage (adapt compare FOOTAGE… -o FOLDER)")
     lanes = chosen_lanes(config.lanes)
     if config.split not in WAYS:
         raise ConfigError(f"--split {config.split}: choose one of {', '.join(WAYS)}")
