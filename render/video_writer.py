@@ -19,6 +19,7 @@ from typing import Any
 
 import av
 import numpy as np
+import torch
 from av.video.reformatter import ColorRange
 
 from render.delivery import StreamFeed, open_feeds
@@ -232,6 +233,8 @@ class VideoWriter:
             options["profile"] = "4444"
         if self.codec == "prores" and not becomes_yuv:
             context.colorspace = colour.matrix  # it has no "unspecified"
+        if self.codec == "h264" and torch.backends.cpu.get_cpu_capability() == "AVX512":
+            options["x264-params"] = "asm=AVX2"  # its AVX-512 code does not give the same bytes every time
         if self.codec == "h265":
             options["x265-params"] = ":".join(filter(None, ["log-level=error", footage.mastering]))
             if self.path.suffix.lower() != ".mkv":

@@ -12,6 +12,7 @@ from adapt.region import REGIONS
 from render.camera import rotation_matrix
 from render.errors import OutputError
 from render.video import Footage
+from render.video_writer import VideoWriter
 from tests.media import Sound, make_clip, make_sound, packets
 
 FRAMES = 6
@@ -190,3 +191,14 @@ def test_stereo_samples_without_named_speakers_are_delivered_in_mp4(talking_clip
     part = part_of(ada, rows_of(talking_clip[1], range(2)))
     result = dub(Footage(tmp_path / "in.mp4"), [part], tmp_path / "out.mp4", DubOptions(audio=[voice]))
     assert packets(tmp_path / "out.mp4") and "encoded anew as aac" in " ".join(result.notes)
+
+
+def test_the_same_frames_are_encoded_to_the_same_bytes(pictures, tmp_path):
+    make_clip(tmp_path / "in.mp4", pictures=pictures)
+    written = set()
+    for number in range(4):
+        with VideoWriter(Footage(tmp_path / "in.mp4"), tmp_path / f"{number}.mp4") as writer:
+            for frame in writer.footage.frames():
+                writer.write(frame, frame.planes)
+        written.add((tmp_path / f"{number}.mp4").read_bytes())
+    assert len(written) == 1
