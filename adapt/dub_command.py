@@ -31,7 +31,7 @@ from adapt.progress import Progress
 from adapt.region import REGIONS
 from adapt.resemblance import DIFFERENT, DOUBTFUL, describe, log_odds
 from prior.audio import SAMPLE_RATE, read_waveform
-from prior.motion_model import MouthStyle, load_motion_model, mouth_style, shipped_motion_model
+from prior.motion_model import LEAST_STYLE_FRAMES, MouthStyle, load_motion_model, mouth_style, shipped_motion_model
 from prior.phonemes import LABEL_RATE
 from prior.renderer_prior import RendererPrior, load_renderer_prior
 from render.errors import DubError, OutputError
@@ -142,6 +142,22 @@ def read_sound(path: Path) -> np.ndarray:
     return waveform
 
 
+def style_of(track: Track, prior: RendererPrior) -> MouthStyle:
+    """The mouth style that a track shows.
+
+    Raises:
+        DubError: the face is seen in too few frames.
+    """
+    try:
+        return mouth_style(track, prior.model)
+    except ValueError as error:
+        name = track.source.get("file", "the driving video")
+        raise DubError(
+            f"{name}: too few frames with a sure face to learn the mouth's range from; {LEAST_STYLE_FRAMES} are "
+            "needed: use a longer take, or a bundle fitted from one"
+        ) from error
+
+
 def video_motion(drive: str, actor: ActorBundle, prior: RendererPrior, progress: Progress) -> Motion:
     """The mouth motion of another video or a track file, carried over to the actor's own closed mouth and range."""
     path = Path(drive)
@@ -149,7 +165,7 @@ def video_motion(drive: str, actor: ActorBundle, prior: RendererPrior, progress:
         track = Track.load(path)
     else:
         track = track_footage(Footage(path), None, f"adapt track {shlex.quote(drive)} -o tracks", progress)
-    driver = mouth_style(track, prior.model)
+    driver = style_of(track, prior)
     lower = track.lower_expression
     if actor.style:
         style = MouthStyle(**actor.style)
@@ -205,7 +221,7 @@ class Casting:
             bundle = self._fitted(track, person)
         else:
             self._compare(bundle, track, str(request.actor))
-        style = MouthStyle(**bundle.style) if bundle.style else mouth_style(track, self.prior.model)
+        style = MouthStyle(**bundle.style) if bundle.style else style_of(track, self.prior)
         if request.drive == "source":
             expression, driven = track.lower_expression, track.confidence > 0
         else:
