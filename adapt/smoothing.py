@@ -4,9 +4,7 @@ In: each frame's normal equations. Out: the step of every frame. The system is b
 memory in proportion to the frames.
 """
 
-import numpy as np
 import torch
-from scipy.linalg import solveh_banded
 
 #: Frame interval for which the ties' strengths are given.
 REFERENCE_SECONDS = 0.04
@@ -68,13 +66,44 @@ def solve_tied(
         gradient[a : count - 2 + a] += (weight * coefficients[:, a])[:, None] * stiffness * bend
         for b in range(a, 3):
             diagonal[b - a, a : count - 2 + a] += weight * coefficients[:, a] * coefficients[:, b]
-    banded = np.zeros((3 * size, count, size))  # lower form: [row − column, frame and parameter of the column]
-    blocks = hessian.numpy()
-    for column in range(size):
-        banded[: size - column, :, column] = blocks[:, column:, column].T
-    k = stiffness.numpy()
-    ties = diagonal.numpy()
-    for apart in range(3):
-        banded[apart * size] += ties[apart][:, None] * k
-    step = solveh_banded(banded.reshape(3 * size, -1), -gradient.numpy().reshape(-1), lower=True, check_finite=False)
-    return torch.from_numpy(step.reshape(count, size))
+    blocks = hessian + torch.diag_embed(diagonal[0][:, None] * stiffness)
+    return solve_banded(blocks, diagonal[1:, :, None] * stiffness, -gradient)
+
+
+def solve_banded(blocks: torch.Tensor, ties: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Solve a symmetric positive definite system whose frames are tied to the next two (block Cholesky).
+
+    Two frames at a time are one block of a block-tridiagonal matrix. (LAPACK's banded solver would do, but SciPy's
+    starts threads for it, which on a busy machine cost ten times what is to be computed.)
+
+    Args:
+        blocks: [T, n, n] of each frame.
+        ties: [2, T, n] diagonals of the block that ties a frame to the next, and to the next but one.
+        right: [T, n].
+
+    Returns:
+        Solution [T, n].
+    """
+    count, size = right.shape
+    if count % 2:  # a frame more, tied to none, with solution 0
+        blocks = torch.cat([blocks, torch.eye(size, dtype=right.dtype)[None]])
+        ties, right = torch.nn.functional.pad(ties, (0, 0, 0, 1)), torch.nn.functional.pad(right, (0, 0, 0, 1))
+    (next_even, next_odd), (after_even, after_odd) = (
+        (torch.diag_embed(tie[::2]), torch.diag_embed(tie[1::2])) for tie in ties
+    )
+    inner = torch.cat([torch.cat([blocks[::2], next_even], 2), torch.cat([next_even, blocks[1::2]], 2)], 1)
+    outer = torch.cat(
+        [torch.cat([after_even, torch.zeros_like(after_even)], 2), torch.cat([next_odd, after_odd], 2)], 1
+    )  # to the next block
+    wanted = torch.cat([outer, right.reshape(len(inner), 2 * size, 1)], 2)
+    gains: list[torch.Tensor] = []  # what a block's solution is: last column − others · the next
+    for row in range(len(inner)):
+        block, target = inner[row], wanted[row]
+        if row:
+            block = block - outer[row - 1].T @ gains[-1][:, :-1]
+            target = target - torch.nn.functional.pad(outer[row - 1].T @ gains[-1][:, -1:], (2 * size, 0))
+        gains.append(torch.cholesky_solve(target, torch.linalg.cholesky(block)))
+    solution = [gains[-1][:, -1]]
+    for gain in reversed(gains[:-1]):
+        solution.append(gain[:, -1] - gain[:, :-1] @ solution[-1])
+    return torch.cat(solution[::-1]).reshape(-1, size)[:count]

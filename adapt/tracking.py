@@ -6,7 +6,8 @@ the same; then expression with the pose held. Both run in overlapping windows of
 where a window ends is not seen.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -86,6 +87,18 @@ class Seen:
         return Observations(points[..., :2], self.timestamps[rows], focal, EYE_DISTANCE_CM * focal / pose[:, 5].exp())
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread: matrices are small here, and threads mostly wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@one_thread()
 def track_landmarks(
     model: FaceModel,
     read: LandmarkReader,
