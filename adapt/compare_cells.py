@@ -53,8 +53,8 @@ class Problem:
     method: str = ""
 
     def __str__(self) -> str:
-        where = [self.clip, f"lane {self.lane}" if self.lane else "", self.method]
-        return ": ".join([", ".join(word for word in where if word)] * any(where) + [self.reason])
+        where = [word for word in (self.clip, f"lane {self.lane}" if self.lane else "", self.method) if word]
+        return f"{', '.join(where)}: {self.reason}" if where else self.reason
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +226,7 @@ class Runner:
                 return other
         raise CompareError("no other person with sound among the footage; give --sound FILE")
 
-    def do_cell(self, scene: "Scene", lane: int, sound: Sound, method: CompareMethod) -> dict[str, Path]:
+    def do_cell(self, scene: Scene, lane: int, sound: Sound, method: CompareMethod) -> dict[str, Path]:
         """Draw and score one cell, or read it from the cache; returns its video by the method's name, if any."""
         split = scene.split
         # With the real motion given, how a method would hear sound does not matter.
@@ -258,9 +258,7 @@ class Runner:
             seconds = (split.held_out.track.timestamps - split.held_out.track.timestamps[0]).tolist()
             self.found.clips.append(ComparedClip(split.clip, split.person, lane, seconds, videos, heard))
 
-    def draw_and_score(
-        self, scene: "Scene", lane: int, sound: Sound, method: CompareMethod, key: str
-    ) -> dict[str, Any]:
+    def draw_and_score(self, scene: Scene, lane: int, sound: Sound, method: CompareMethod, key: str) -> dict[str, Any]:
         """Do one cell and keep it."""
         truth = scene.truth
         learnt: dict[str, Any] = {}

@@ -38,8 +38,15 @@ SPEECH = "speech"
 FITTED, FITTED_VERSION = "adapt-compare-fit", 1
 #: Sources that decide what is said, copied, drawn and learnt.
 SPEAKING = ("prior.motion_model", "prior.phonetics", "prior.audio", "adapt.compare_contract")
-COPYING = ("adapt.baselines", "render.gbuffer")
-DRAWING = ("render.renderer", "render.unet", "render.gbuffer", "render.neural_texture", "prior.renderer_prior")
+COPYING = ("adapt.compare_methods", "adapt.baselines", "render.gbuffer")
+DRAWING = (
+    "adapt.compare_methods",
+    "render.renderer",
+    "render.unet",
+    "render.gbuffer",
+    "render.neural_texture",
+    "prior.renderer_prior",
+)
 LEARNING = (
     *DRAWING,
     "adapt.optimise",
