@@ -2,9 +2,10 @@
 
 CACHE holds tracks of people the model never saw. Every clip's mouth is predicted from its sound and compared with the
 tracked one over the part of the clip that its style was not measured on. Prints JSON lines: one a clip and row, then
-the means of each row. Rows: the model; a ridge regression from log-mel learnt on `--train` (its mean and spread
-restored from the clip itself, which is kind to it), from the encoder's posteriors, and from loudness alone; the model
-with the sound of another moment. Then closures where phone times are known, silence, timing, drift and speed.
+the means of each row. Rows: the model; the same with the sound of another moment; ridge regressions from log-mel, the
+encoder's posteriors and loudness, learnt on `--train`, with the style that the model gets; and the same regressions
+given the scored part's own mean and spread, which no method has in use (their concordance is their correlation). Then
+closures where phone times are known, silence, timing, drift and speed.
 """
 
 from __future__ import annotations
@@ -20,10 +21,18 @@ import torch
 
 from prior import audio, teachers
 from prior.face_model import load_face_model
-from prior.motion_data import LEAST_SYNC, SpokenClip, in_step, ridge_predictions, spoken_clips
-from prior.motion_model import MEASURES, MotionModel, MouthStyle, load_motion_model, mouth_measures
+from prior.motion_data import LEAST_SYNC, SpokenClip, in_step, on_closures, ridge_predictions, spoken_clips
+from prior.motion_model import (
+    MEASURES,
+    STYLE_PRIOR_FRAMES,
+    MotionModel,
+    MouthStyle,
+    load_motion_model,
+    mouth_measures,
+)
 from prior.phonemes import CLASSES, CLOSED, LABEL_RATE, LABIODENTAL
 from prior.pretrain_motion import concordance
+from prior.pretrain_phonetics import music
 from render.face_model import FaceModel
 
 STYLE_SECONDS, GAP_SECONDS = 4.0, 1.0  # enrollment at the clip's start, and what lies between it and what is scored
@@ -68,25 +77,33 @@ def score_clips(
         "ridge posteriors": [clip.rows[:, : len(CLASSES)] for clip in everyone],
         "ridge loudness": [clip.rows[:, len(CLASSES) : len(CLASSES) + 1] for clip in everyone],
     }
-    ridge = {name: ridge_predictions(rows, everyone, out)[: len(clips)] for name, rows in inputs.items()}
+    ridge = {name: ridge_predictions(rows, everyone, out) for name, rows in inputs.items()}
+    # What restores the spread, measured on training people left out, as the model's gain is.
+    gain = {}
+    for name, predicted in ridge.items():
+        spreads = [guess[clip.known].std(0) for guess, clip in zip(predicted, everyone, strict=True)]
+        gain[name] = 1 / torch.stack(spreads[len(clips) :]).median(0).values
+    usual = torch.stack([clip.measures[clip.known].std(0) for clip in learnt]).median(0).values
     found: list[dict[str, object]] = []
     for index, clip in enumerate(clips):
         enrolled, scored = split(clip)
         if scored.sum() < SHORTEST_SECONDS * LABEL_RATE or enrolled.sum() < LABEL_RATE:
             continue
         style = MouthStyle.of(clip.lower[enrolled], clip.measures[enrolled, 0])
-        neutral = replace(style, spread=model.neutral_spread, frames=torch.tensor(1e9))
         shifted = torch.roll(clip.rows, len(clip.rows) // 2, 0), torch.roll(clip.gate, len(clip.rows) // 2, 0)
         guesses = {
             "model": mouth_measures(face_model, model.expression(clip.rows, clip.gate, style)),
-            "model, population's range": mouth_measures(face_model, model.expression(clip.rows, clip.gate, neutral)),
+            "model, average person's style": mouth_measures(face_model, model.expression(clip.rows, clip.gate)),
             "model, shuffled sound": mouth_measures(face_model, model.expression(*shifted, style)),
         }
+        seen, truth = clip.measures[enrolled], clip.measures[scored]
+        own = style.frames / (style.frames + STYLE_PRIOR_FRAMES)
+        spread = (own * seen.var(0) + (1 - own) * usual**2).sqrt()
         for name, predicted in ridge.items():
             rows = predicted[index]
+            guesses[name] = rows * gain[name] * spread + seen.mean(0)
             unit = (rows - rows[scored].mean(0)) / rows[scored].std(0).clamp(min=1e-6)
-            truth = clip.measures[scored]
-            guesses[name] = unit * truth.std(0) + truth.mean(0)
+            guesses[f"{name}, given mean and spread"] = unit * truth.std(0) + truth.mean(0)
         for name, guess in guesses.items():
             row: dict[str, object] = {"clip": clip.name, "person": clip.person, "row": name}
             found.append({**row, **row_scores(guess, clip.measures, scored)})
@@ -149,6 +166,7 @@ def timing(model: MotionModel, face_model: FaceModel, waveform: np.ndarray) -> d
     taken = time.perf_counter() - began
     second = opening(long, len(waveform) / audio.SAMPLE_RATE + frames)
     quiet = np.zeros(10 * audio.SAMPLE_RATE, np.float32)
+    _, chords, _ = music(10.0, np.random.default_rng(0))
     noise = (np.random.default_rng(0).standard_normal(len(quiet)) * 1e-3).astype(np.float32)
     return {
         "shift_error_frames": int(max(errors)),
@@ -157,6 +175,7 @@ def timing(model: MotionModel, face_model: FaceModel, waveform: np.ndarray) -> d
         "times_real_time": taken / (len(long) / audio.SAMPLE_RATE),
         "silence_spread_cm": float(opening(quiet, frames).std()),
         "noise_floor_spread_cm": float(opening(noise, frames[frames < 10]).std()),
+        "music_spread_cm": float(opening(chords, frames[frames < 10]).std()),
         "speech_spread_cm": float(reference.std()),
     }
 
@@ -180,7 +199,7 @@ def main() -> None:
     model, face_model = load_motion_model(arguments.weights), load_face_model()
     raw = [one for (one,) in spoken_clips(arguments.cache, arguments.footage, face_model)]
     learnt = [one for (one,) in spoken_clips(arguments.train, arguments.train_footage, face_model)]
-    lags = in_step(raw + learnt, {clip.person for clip in raw})
+    lags = on_closures(in_step(raw + learnt, {clip.person for clip in raw}), learnt)
     for moved in (True, False):
 
         def put(clip: SpokenClip, shift: bool = moved) -> SpokenClip:

@@ -1,8 +1,7 @@
 """What audio to motion learns from: sound and mouth motion on one clock, brought into step.
 
-In: tracks of a prepared cache and the clips' own sound. Out: rows at
-`LABEL_RATE`. Some footage's sound is out of step or a voice-over: a ridge regression that never saw the person says
-by how much, and how sure that is.
+In: tracks of a prepared cache and the clips' own sound. Out: rows at `LABEL_RATE`. Some footage's sound is out of step
+or a voice-over: a ridge regression that never saw the person says by how much, and how sure that is.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from prior import audio
 from prior.motion_model import (
+    CLOSURE_LEAD_ROWS,
     LINEAR_REACH_ROWS,
     LINEAR_STEP_ROWS,
     LINEAR_TAPS,
@@ -26,7 +26,7 @@ from prior.motion_model import (
     mouth_measures,
     mouth_style,
 )
-from prior.phonemes import LABEL_RATE
+from prior.phonemes import INDEX, LABEL_RATE
 from prior.phonetics import PhoneticEncoder, load_phonetics
 from render.errors import FootageError, StoreError
 from render.face_model import FaceModel
@@ -37,6 +37,7 @@ LONGEST_GAP_SECONDS = 0.08  # between tracked frames that a row may lie between
 LEAST_SYNC = 0.25  # correlation of predicted and seen opening at the best lag, below which a clip is left out
 LONGEST_LAG_ROWS = 15  # 0.3 s
 RIG_LEAST_SPREAD = 0.02  # rig controls that move less are left out
+CLOSURE_REACH_ROWS = 10  # to either side of an m in which the lips' closure is looked for
 
 
 @dataclass(frozen=True)
@@ -219,3 +220,33 @@ def in_step(clips: list[SpokenClip], held_out: set[str], rounds: int = 2) -> dic
             more, value = lag_of(guess, clip)
             found[clip.name] = (found[clip.name][0] + more, value)
     return found
+
+
+def on_closures(lags: dict[str, tuple[int, float]], clips: list[SpokenClip]) -> dict[str, tuple[int, float]]:
+    """Lags of `in_step`, all moved alike: it brings clips into step with each other, m says where all of them lie.
+
+    An m sounds for as long as the lips are together. Most footage shows them together earlier, as much of it has late
+    sound; here they are closest `CLOSURE_LEAD_ROWS` before the middle of m.
+    """
+    sure = [clip.delayed(lags[clip.name][0]) for clip in clips if lags[clip.name][1] >= LEAST_SYNC]
+    late = round(lead_at_closures(sure)) - CLOSURE_LEAD_ROWS
+    return {name: (lag - late, value) for name, (lag, value) in lags.items()}
+
+
+def lead_at_closures(clips: list[SpokenClip]) -> float:
+    """Rows by which lips are closest before the middle of m; 0 where no m is surely heard."""
+    reach, dips = CLOSURE_REACH_ROWS, []
+    for clip in clips:
+        heard = nn.functional.pad((clip.rows[:, INDEX["m"]] > 0.5).int(), (1, 1)).diff()
+        starts, ends = (torch.nonzero(heard == edge).flatten().tolist() for edge in (1, -1))
+        for start, end in zip(starts, ends, strict=True):
+            middle = (start + end) // 2
+            around = slice(middle - reach, middle + reach + 1)
+            if end - start >= 2 and middle >= reach and clip.known[around].sum() == 2 * reach + 1:
+                dips.append(clip.measures[around, 0] / clip.measures[clip.known, 0].std())
+    if not dips:
+        return 0.0
+    mean = torch.stack(dips).mean(0)
+    depth = (mean.max() - mean) / (mean.max() - mean.min()) - 0.5
+    rows = torch.arange(-reach, reach + 1)
+    return -float((depth.clamp(min=0) * rows).sum() / depth.clamp(min=0).sum())

@@ -1,9 +1,9 @@
 """Audio to motion: phonetic posteriors and prosody in, lower expression of the face model out, for any fitted actor.
 
-The network knows no person. It predicts how far the mouth is from closed, in units of the speaker's own spread, at
-`LABEL_RATE`; an actor's `MouthStyle` turns that into coefficients. It sees a bounded stretch of sound to either side
-of a row (`MotionModel.context_rows`) and is deterministic: the same sound and style give the same motion, however
-long the sound is. In silence the mouth is closed and still. Trained by `prior.pretrain_motion`.
+The network knows no person. It predicts how far the mouth is from the mean of talking, in units of the speaker's own
+spread, at `LABEL_RATE`; an actor's `MouthStyle` turns that into coefficients. It sees a bounded
+stretch of sound to either side of a row and is deterministic: the same sound and style give the same motion, however
+long the sound is. Lips meet at p b m; in silence the mouth is closed and still. Trained by `prior.pretrain_motion`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from prior import audio
 from prior.face_model import LIP_PAIRS, lip_gap
 from prior.phonemes import CLASSES, CLOSED, LABEL_RATE, SILENCE
 from prior.phonetics import Block, PhoneticEncoder, posteriors, shipped_phonetics
+from prior.sampling import MotionDenoiser, in_pieces, sample
 from render.face_model import FaceModel
 from render.motion import Motion
 from render.store import load_tensors, save_tensors
 from render.track import Track
 
 KIND = "adapt-motion-model"
-KIND_VERSION = 1
+KIND_VERSION = 2
 WEIGHTS = Path(__file__).parent / "weights" / "motion.safetensors"
 MEASURES = ("opening", "width", "protrusion")  # columns of `mouth_measures`
 CORNERS = (61, 291)  # of the mouth
@@ -34,13 +35,15 @@ LIP_MIDDLE = (0, 13, 14, 17)
 INPUTS = len(CLASSES) + len(audio.PROSODY)  # width of a row the network reads
 LINEAR_TAPS, LINEAR_STEP_ROWS = 11, 2  # the linear filter: every 40 ms within 0.2 s to either side
 LINEAR_REACH_ROWS = (LINEAR_TAPS - 1) // 2 * LINEAR_STEP_ROWS
-PIECE_ROWS = 1500  # rows predicted at once (30 s): bounds memory, does not change the result
-GATE_REACH_ROWS = 20  # the mouth leaves and returns to rest within this many rows (0.4 s) of speech
+GATE_REACH_ROWS = 12  # the mouth leaves and returns to rest within twice this many rows (0.5 s) of speech
 CLOSURE_DOUBTFUL, CLOSURE_SURE = 0.2, 0.5  # posterior of p b m from which lips begin to, and do, come together
+CLOSURE_LEAD_ROWS = 1  # lips meet this much before the middle of an m: what viewers are used to
+CLOSURE_EASE_ROWS = 3  # Hann window over which lips come together and part; they are held for as many rows
 LEAST_STYLE_FRAMES = 25
 # An actor's own spread counts as much as the population's after this many frames of footage.
 STYLE_PRIOR_FRAMES = 50.0
-SPREAD_LIMITS = (0.5, 2.0)  # of the population's spread: silent or laughing enrollment says little about talking
+# An actor's spread and mean opening, in the population's: silent or laughing enrollment says little about talking.
+SPREAD_LIMITS = (0.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -112,16 +115,19 @@ class MotionConfig:
         width: channels.
         dilations: one residual block each, 7 taps this many rows apart.
         members: networks whose predictions are averaged.
+        denoiser_dilations: of the network that draws samples around the prediction (see `prior.sampling`); the
+            motion is the prediction itself where there are none.
     """
 
     axes: int
     width: int = 64
     dilations: tuple[int, ...] = (1, 2, 4)
     members: int = 1
+    denoiser_dilations: tuple[int, ...] = ()
 
 
 class MotionNetwork(nn.Module):
-    """One member: rows [B, T, INPUTS] to displacement from closed [B, T, E], in units of spread.
+    """One member: rows [B, T, INPUTS] to displacement from the mean [B, T, E], in units of spread.
 
     A linear filter of the rows within `LINEAR_REACH_ROWS`, which training starts from ridge regression, plus what a
     stack of residual convolutions adds to it.
@@ -147,9 +153,9 @@ class MotionModel(nn.Module):
     """The trained model: its networks, and the population's mouth for people without a style.
 
     Attributes:
-        neutral: style of the average training person.
-        closed_offset: [E] where the closed mouth lies from the mean of talking, in units of spread.
+        neutral_closed, neutral_mean, neutral_spread: [E], style of the average training person.
         gain: [E], restores the spread that averaging over what sound does not tell takes away.
+        denoiser: draws samples, if the model has one.
         opening_axis: [E] cm of lip opening per unit of each coefficient.
         closing_direction: [E] how coefficients change per cm of opening when people talk.
     """
@@ -158,15 +164,18 @@ class MotionModel(nn.Module):
         super().__init__()
         self.config = config
         self.members = nn.ModuleList(MotionNetwork(config, dropout) for _ in range(config.members))
+        self.denoiser: MotionDenoiser | None = None
+        if config.denoiser_dilations:
+            self.denoiser = MotionDenoiser(config.axes, INPUTS, config.width, config.denoiser_dilations)
         self.register_buffer("neutral_closed", torch.zeros(config.axes))
+        self.register_buffer("neutral_mean", torch.zeros(config.axes))
         self.register_buffer("neutral_spread", torch.ones(config.axes))
-        self.register_buffer("closed_offset", torch.zeros(config.axes))
         self.register_buffer("gain", torch.ones(config.axes))
         self.register_buffer("opening_axis", torch.zeros(config.axes))
         self.register_buffer("closing_direction", torch.zeros(config.axes))
         self.neutral_closed: torch.Tensor
+        self.neutral_mean: torch.Tensor
         self.neutral_spread: torch.Tensor
-        self.closed_offset: torch.Tensor
         self.gain: torch.Tensor
         self.opening_axis: torch.Tensor
         self.closing_direction: torch.Tensor
@@ -176,49 +185,53 @@ class MotionModel(nn.Module):
         """Rows to either side that can change a row."""
         return max(3 * sum(self.config.dilations), LINEAR_REACH_ROWS)
 
-    def forward(self, rows: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
-        """Displacement from closed [B, T, E] in units of spread, from rows [B, T, INPUTS] and gate [B, T]."""
-        mean = torch.stack([member(rows) for member in self.members]).mean(0)
-        return mean * self.gain * gate[..., None]
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Displacement from the mean of talking [B, T, E] in units of spread, from rows [B, T, INPUTS]."""
+        return torch.stack([member(rows) for member in self.members]).mean(0)
 
     @torch.no_grad()
-    def displacement(self, rows: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
-        """`forward` over a whole sound, rows [T, INPUTS] and gate [T], in pieces whose borders leave no trace."""
-        margin, pieces = self.context_rows, []
-        for first in range(0, len(rows), PIECE_ROWS):
-            begin, end = max(0, first - margin), min(len(rows), first + PIECE_ROWS + margin)
-            piece = self(rows[None, begin:end], gate[None, begin:end])[0]
-            pieces.append(piece[first - begin : first - begin + PIECE_ROWS])
-        return torch.cat(pieces)
+    def displacement(self, rows: torch.Tensor) -> torch.Tensor:
+        """Displacement [T, E] over a whole sound, rows [T, INPUTS]: the prediction, or a sample around it."""
+        mean = in_pieces(self, (rows,), self.context_rows)
+        return self.gain * (sample(self.denoiser, mean, rows) if self.denoiser else mean)
 
     def blended(self, style: MouthStyle | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Closed mouth, base and spread [E] to use for a style.
+        """Closed mouth, mean of talking and spread [E] to use for a style.
 
-        The less footage it was measured on, the more its spread is the population's. The base, from which displacement
-        counts in speech, is where the closed mouth should lie by the mean and spread of the footage: they are steadier
-        than the few frames in which the lips were together.
+        The less footage it was measured on, the more its mean and spread are the population's, the mean counted from
+        the person's own closed mouth.
         """
         if style is None:
-            return self.neutral_closed, self.neutral_closed, self.neutral_spread
+            return self.neutral_closed, self.neutral_mean, self.neutral_spread
         own = style.frames / (style.frames + STYLE_PRIOR_FRAMES)
         variance = own * style.spread**2 + (1 - own) * self.neutral_spread**2
         low, high = SPREAD_LIMITS
         spread = variance.sqrt().clamp(low * self.neutral_spread, high * self.neutral_spread)
-        return style.closed, style.mean + style.spread * self.closed_offset, spread
+        neutral = self.neutral_mean - self.neutral_closed
+        mean = torch.lerp(style.closed + neutral, style.mean, own)
+        opening, usual = (mean - style.closed) @ self.opening_axis, neutral @ self.opening_axis
+        limited = torch.clamp(opening, low * usual, high * usual)
+        return style.closed, mean + (limited - opening) * self.closing_direction, spread
 
     def expression(self, rows: torch.Tensor, gate: torch.Tensor, style: MouthStyle | None = None) -> torch.Tensor:
         """Lower expression [T, E] of a style at `LABEL_RATE`, from rows [T, INPUTS] and gate [T]."""
-        closed, base, spread = self.blended(style)
-        rest = torch.lerp(closed, base, gate[:, None])
-        return self.with_closures(rest + spread * self.displacement(rows, gate), closed, rows)
+        return self.shaped(self.displacement(rows), rows, gate, style)
+
+    def shaped(
+        self, displacement: torch.Tensor, rows: torch.Tensor, gate: torch.Tensor, style: MouthStyle | None
+    ) -> torch.Tensor:
+        """Lower expression [T, E] of a displacement [T, E]: at rest where the gate [T] is shut, closed at p b m."""
+        closed, mean, spread = self.blended(style)
+        return self.with_closures(torch.lerp(closed, mean + spread * displacement, gate[:, None]), closed, rows)
 
     def with_closures(self, lower: torch.Tensor, closed: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Bring the lips together where the encoder hears p b m.
+        """Bring the lips together where the encoder hears p b m, and let them meet but not pass through each other.
 
         What opening is left over `closed` [E] is taken from `lower` [T, E], along the way in which mouths close.
         """
-        over = ((lower - closed) @ self.opening_axis).clamp(min=0)
-        return lower - (lips_together(rows) * over)[:, None] * self.closing_direction
+        opening = (lower - closed) @ self.opening_axis
+        kept = opening.clamp(min=0) * (1 - lips_together(rows))
+        return lower - (opening - kept)[:, None] * self.closing_direction
 
     def predict(
         self,
@@ -268,8 +281,8 @@ def load_motion_model(path: Path | None = None) -> MotionModel:
         StoreError, StoreVersionError: the file is missing, foreign or of another version.
     """
     tensors, facts = load_tensors(path or WEIGHTS, KIND, KIND_VERSION)
-    stored = facts["config"]
-    model = MotionModel(MotionConfig(**{**stored, "dilations": tuple(stored["dilations"])}))
+    stored = {name: tuple(value) if isinstance(value, list) else value for name, value in facts["config"].items()}
+    model = MotionModel(MotionConfig(**stored))
     model.load_state_dict({name: value.float() for name, value in tensors.items()})
     return model.eval()
 
@@ -304,15 +317,20 @@ def speech_gate(phonetic: torch.Tensor) -> torch.Tensor:
     padded = nn.functional.pad(speech[None, None], (2, 2), mode="replicate")[0, 0]
     steady = padded.unfold(0, 5, 1).median(1).values
     reached = nn.functional.max_pool1d(steady[None, None], size, 1, GATE_REACH_ROWS)
-    window = torch.hann_window(size + 2, periodic=False)[1:-1]
-    eased = nn.functional.conv1d(
-        nn.functional.pad(reached, (GATE_REACH_ROWS, GATE_REACH_ROWS), mode="replicate"),
-        (window / window.sum())[None, None],
-    )
-    return eased[0, 0]
+    return eased(reached[0, 0], size)
 
 
 def lips_together(rows: torch.Tensor) -> torch.Tensor:
     """How far the lips are brought together [T] in [0, 1], in input rows [T, INPUTS], from the posteriors of p b m."""
     heard = rows[:, list(CLOSED)].sum(-1)
-    return ((heard - CLOSURE_DOUBTFUL) / (CLOSURE_SURE - CLOSURE_DOUBTFUL)).clamp(0, 1)
+    sure = ((heard - CLOSURE_DOUBTFUL) / (CLOSURE_SURE - CLOSURE_DOUBTFUL)).clamp(0, 1)
+    ahead = nn.functional.pad(sure, (0, CLOSURE_LEAD_ROWS))[CLOSURE_LEAD_ROWS:]
+    held = nn.functional.max_pool1d(ahead[None, None], CLOSURE_EASE_ROWS, 1, CLOSURE_EASE_ROWS // 2)[0, 0]
+    return eased(held, CLOSURE_EASE_ROWS)
+
+
+def eased(series: torch.Tensor, size: int) -> torch.Tensor:
+    """A series [T] averaged with a Hann window over `size` (odd) rows; its ends are held."""
+    window = torch.hann_window(size + 2, periodic=False)[1:-1]
+    padded = nn.functional.pad(series[None, None], (size // 2, size // 2), mode="replicate")
+    return nn.functional.conv1d(padded, (window / window.sum())[None, None])[0, 0]

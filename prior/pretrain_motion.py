@@ -11,17 +11,20 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 from tqdm import tqdm
 
+from prior import diffusion
 from prior.face_model import load_face_model
 from prior.motion_data import (
     LEAST_SYNC,
     SpokenClip,
     in_step,
+    on_closures,
     spoken_clips,
     with_context,
 )
@@ -37,8 +40,8 @@ from prior.motion_model import (
 from render.face_model import FaceModel
 from render.store import file_sha256
 
-SPEED_FACTORS = (0.9, 1.0, 1.12)  # resampled sound with its motion: other voices and tempi
 CROP_ROWS = 200  # 4 s
+DENOISER_DILATIONS = (1, 2, 4, 8, 1, 2)
 
 
 def concordance(guess: torch.Tensor, truth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
@@ -50,6 +53,20 @@ def concordance(guess: torch.Tensor, truth: torch.Tensor, known: torch.Tensor) -
     covariance = (off_guess * off_truth).sum(1) / count
     variances = (off_guess**2).sum(1) / count + (off_truth**2).sum(1) / count
     return 2 * covariance / (variances + (mean_guess - mean_truth) ** 2 + 1e-6)
+
+
+def drawn(series: Sequence[tuple[torch.Tensor, ...]], batch: int, generator: torch.Generator) -> list[torch.Tensor]:
+    """Random crops of `CROP_ROWS` rows from series of equal-length tensors, zero-padded, stacked."""
+    lengths = torch.tensor([min(float(len(one[0])), 4.0 * CROP_ROWS) for one in series])
+    picked = torch.multinomial(lengths, batch, replacement=True, generator=generator).tolist()
+    crops: list[list[torch.Tensor]] = []
+    for index in picked:
+        count = len(series[index][0])
+        start = int(torch.randint(0, max(1, count - CROP_ROWS + 1), (1,), generator=generator))
+        parts = [value[start : start + CROP_ROWS] for value in series[index]]
+        short = CROP_ROWS - len(parts[0])
+        crops.append([nn.functional.pad(p, (0, 0) * (p.ndim - 1) + (0, short)) for p in parts])
+    return [torch.stack(parts) for parts in zip(*crops, strict=True)]
 
 
 class Trainer:
@@ -71,14 +88,10 @@ class Trainer:
         closed = torch.stack([clip.style.closed for clip in clips])
         self.model.neutral_spread.copy_(spreads.median(0).values)
         self.model.neutral_closed.copy_(closed.median(0).values)
-        # A clip's own closed mouth is measured on few frames. What is learnt is where everybody's closed mouth lies
-        # from the mean of their talking, so that its errors do not become the target's.
-        offset = ((closed - means) / spreads).median(0).values
-        self.model.closed_offset.copy_(offset)
-        anchors = means + spreads * offset
-        moved = torch.cat([(clip.lower - anchor)[clip.known] for clip, anchor in zip(clips, anchors, strict=True)])
+        self.model.neutral_mean.copy_(self.model.neutral_closed + (means - closed).median(0).values)
+        moved = torch.cat([(clip.lower - mean)[clip.known] for clip, mean in zip(clips, means, strict=True)])
         axis = mouth_measures(face_model, torch.eye(axes))[:, 0] - mouth_measures(face_model, torch.zeros(axes))[0]
-        opening = moved @ axis - (moved @ axis).mean()
+        opening = moved @ axis
         self.model.opening_axis.copy_(axis)
         self.model.closing_direction.copy_((moved * opening[:, None]).mean(0) / opening.square().mean())
         # How much of the mouth's movement an axis makes: squared centimetres over the lower face.
@@ -87,14 +100,13 @@ class Trainer:
         self.series = [
             (
                 clip.rows,
-                clip.gate,
                 clip.known,
-                (clip.lower - anchor) / spread,
-                anchor.expand(len(clip.rows), -1),
+                (clip.lower - mean) / spread,
+                mean.expand(len(clip.rows), -1),
                 spread.expand(len(clip.rows), -1),
                 clip.measures,
             )
-            for clip, anchor, spread in zip(clips, anchors, spreads, strict=True)
+            for clip, mean, spread in zip(clips, means, spreads, strict=True)
         ]
         self.generator = torch.Generator().manual_seed(seed)
         self._start_linear()
@@ -105,7 +117,7 @@ class Trainer:
         axes = self.model.config.axes
         size = LINEAR_TAPS * INPUTS + 1
         gram, cross, count = torch.zeros(size, size), torch.zeros(size, axes), 0
-        for rows, _, known, truth, *_ in self.series:
+        for rows, known, truth, *_ in self.series:
             design = torch.cat([with_context(rows), torch.ones(len(rows), 1)], 1)[known]
             gram += design.T @ design
             cross += design.T @ truth[known].clamp(-4, 4)
@@ -122,28 +134,15 @@ class Trainer:
             member.head.weight.mul_(0.1)
             member.head.bias.zero_()
 
-    def _draw(self, series: Sequence[tuple[torch.Tensor, ...]], batch: int) -> list[torch.Tensor]:
-        """Random crops of `CROP_ROWS` rows from series of equal-length tensors, zero-padded, stacked."""
-        lengths = torch.tensor([min(float(len(one[0])), 4.0 * CROP_ROWS) for one in series])
-        picked = torch.multinomial(lengths, batch, replacement=True, generator=self.generator).tolist()
-        crops: list[list[torch.Tensor]] = []
-        for index in picked:
-            count = len(series[index][0])
-            start = int(torch.randint(0, max(1, count - CROP_ROWS + 1), (1,), generator=self.generator))
-            parts = [value[start : start + CROP_ROWS] for value in series[index]]
-            short = CROP_ROWS - len(parts[0])
-            crops.append([nn.functional.pad(p, (0, 0) * (p.ndim - 1) + (0, short)) for p in parts])
-        return [torch.stack(parts) for parts in zip(*crops, strict=True)]
-
     def losses(self, batch: int) -> dict[str, torch.Tensor]:
         """One batch's weighted losses by name."""
-        rows, gate, known, truth, closed, spread, seen = self._draw(self.series, batch)
+        rows, known, truth, mean, spread, seen = drawn(self.series, batch, self.generator)
         heard = self._distorted(rows)
         found: dict[str, torch.Tensor] = {}
         for member in self.model.members:
-            guess = member(heard) * gate[..., None]
+            guess = member(heard)
             error = (guess - truth.clamp(-4, 4)).square() * self.axis_weight
-            shown = mouth_measures(self.face_model, closed + spread * guess)
+            shown = mouth_measures(self.face_model, mean + spread * guess)
             agreement = 1 - concordance(shown, seen, known)  # [B, 3]
             unit = seen.flatten(0, 1).std(0) + 1e-6
             velocity = ((shown.diff(dim=1) - seen.diff(dim=1)) / unit).square().mean(-1) * known[:, 1:]
@@ -200,12 +199,51 @@ def set_gain(model: MotionModel, face_model: FaceModel, unseen: list[tuple[Spoke
         for clip, guess in unseen
     ]
     gain = torch.stack(ratios).median(0).values.clamp(0.7, 3.0)
+    model.gain.copy_(gain)
     openings = []
     for clip, guess in unseen:
-        lower = model.with_closures(clip.style.closed + clip.style.spread * gain * guess, clip.style.closed, clip.rows)
+        lower = model.shaped(gain * guess, clip.rows, clip.gate, clip.style)
         shown = mouth_measures(face_model, lower)[clip.known, 0].std()
         openings.append(shown / clip.measures[clip.known, 0].std())
     model.gain.copy_(gain / torch.stack(openings).median())
+
+
+def with_denoiser(
+    model: MotionModel, unseen: list[tuple[SpokenClip, torch.Tensor]], steps: int, batch: int, seed: int
+) -> tuple[MotionModel, float]:
+    """A copy of `model` that samples, its denoiser learnt around displacements of people the predictor did not see.
+
+    Returns:
+        The model, and the smoothed loss: squared error of the clean series.
+    """
+    torch.manual_seed(seed)
+    sampled = MotionModel(replace(model.config, denoiser_dilations=DENOISER_DILATIONS))
+    sampled.load_state_dict(model.state_dict(), strict=False)
+    sampled.gain.fill_(1.0)  # a sample has the truth's spread already
+    series = []
+    for clip, guess in unseen:
+        truth = (clip.lower - clip.lower[clip.known].mean(0)) / clip.style.spread.clamp(min=1e-3)
+        series.append((clip.rows, clip.known, truth.clamp(-4, 4), guess))
+    denoiser = sampled.denoiser
+    assert denoiser is not None  # the configuration above has one
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.AdamW(denoiser.parameters(), weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=steps, pct_start=0.1)
+    smoothed = float("nan")
+    for _ in (progress := tqdm(range(steps), desc="denoiser", mininterval=10)):
+        rows, known, truth, mean = drawn(series, batch, generator)
+        timestep = torch.rand(batch, generator=generator)
+        noisy = diffusion.noised(truth, torch.randn(truth.shape, generator=generator), timestep)
+        error = (denoiser(noisy, mean, rows, timestep) - truth).square().mean(-1)
+        loss = (error * known).sum() / known.sum().clamp(min=1)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        smoothed = loss.item() if smoothed != smoothed else 0.97 * smoothed + 0.03 * loss.item()
+        progress.set_postfix(loss=f"{smoothed:.3f}", refresh=False)
+    return sampled.eval(), smoothed
 
 
 def main() -> None:
@@ -216,18 +254,24 @@ def main() -> None:
     parser.add_argument("--face-model", type=Path, default=None)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument(
+        "--speeds", type=float, nargs="*", default=[], help="factors of further copies with resampled sound and motion"
+    )
     parser.add_argument("--members", type=int, default=2, help="networks whose predictions are averaged")
     parser.add_argument("--folds", type=int, default=2, help="extra runs without a part of the people, for the gain")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--denoiser-steps", type=int, default=0, help="train a model that samples, too")
+    parser.add_argument("--sampled-out", type=Path, default=Path("motion_sampled.safetensors"))
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     arguments = parser.parse_args()
     began = time.time()
     face_model = load_face_model(arguments.face_model)
-    versions = list(spoken_clips(arguments.cache, arguments.footage, face_model, SPEED_FACTORS))
-    plain = [own[SPEED_FACTORS.index(1.0)] for own in versions]
-    lags = in_step(plain, set())
+    speeds = (1.0, *arguments.speeds)
+    versions = list(spoken_clips(arguments.cache, arguments.footage, face_model, speeds))
+    plain = [own[0] for own in versions]
+    lags = on_closures(in_step(plain, set()), plain)
     kept = [
-        [clip.delayed(round(lags[clip.name][0] / factor)) for clip, factor in zip(own, SPEED_FACTORS, strict=True)]
+        [clip.delayed(round(lags[clip.name][0] / factor)) for clip, factor in zip(own, speeds, strict=True)]
         for own in versions
         if lags[own[0].name][1] >= LEAST_SYNC
     ]
@@ -237,8 +281,8 @@ def main() -> None:
         out = set(people[fold :: arguments.folds])
         trainer = Trainer(face_model, [c for own in kept for c in own if c.person not in out], arguments.seed)
         trainer.train(arguments.steps, arguments.batch)
-        own_plain = [own[SPEED_FACTORS.index(1.0)] for own in kept if own[0].person in out]
-        unseen += [(clip, trainer.model.displacement(clip.rows, clip.gate)) for clip in own_plain]
+        own_plain = [own[0] for own in kept if own[0].person in out]
+        unseen += [(clip, trainer.model.displacement(clip.rows)) for clip in own_plain]
     everyone = [clip for own in kept for clip in own]
     trainer = Trainer(face_model, everyone, arguments.seed, arguments.members)
     losses = trainer.train(arguments.steps, arguments.batch)
@@ -254,6 +298,11 @@ def main() -> None:
         "phonetics_sha256": file_sha256(WEIGHTS.with_name("phonetics.safetensors")),
     }
     trainer.model.save(arguments.out, facts)
+    if unseen and arguments.denoiser_steps:
+        sampled, loss = with_denoiser(
+            trainer.model, unseen, arguments.denoiser_steps, 2 * arguments.batch, arguments.seed
+        )
+        sampled.save(arguments.sampled_out, {**facts, "denoiser_loss": loss})
     print(json.dumps(facts))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from prior import audio, motion_model, phonemes
+from prior import audio, motion_model, phonemes, sampling
 from prior.evaluate_motion import closures
 from prior.face_model import load_face_model
 from prior.motion_model import MotionConfig, MotionModel, MouthStyle
@@ -59,14 +59,26 @@ def test_style_is_the_least_open_mouth_and_the_spread():
 def test_little_footage_leans_on_the_population():
     model = random_model()
     style = MouthStyle(torch.ones(4), torch.ones(4), torch.full((4,), 1.8), torch.tensor(0.0))
-    closed, base, spread = model.blended(style)
+    model.neutral_mean.fill_(0.25)
+    closed, mean, spread = model.blended(style)
     torch.testing.assert_close(closed, torch.ones(4))
-    torch.testing.assert_close(base, torch.ones(4))
+    torch.testing.assert_close(mean, torch.full((4,), 1.25))
     torch.testing.assert_close(spread, model.neutral_spread)
     much = replace(style, frames=torch.tensor(1e9))
     torch.testing.assert_close(model.blended(much)[2], style.spread)
     wild = replace(style, spread=50 * style.spread, frames=torch.tensor(1e9))
     torch.testing.assert_close(model.blended(wild)[2], 2 * model.neutral_spread)
+
+
+def test_silent_enrollment_does_not_keep_the_mouth_shut():
+    model = random_model()
+    for name in ("opening_axis", "closing_direction"):
+        getattr(model, name).copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
+    model.neutral_mean.copy_(torch.tensor([0.8, 0.0, 0.0, 0.0]))
+    shut = torch.tensor([0.3, 0.5, 0.0, 0.0])
+    silent = MouthStyle(shut, shut, torch.full((4,), 1e-3), torch.tensor(1e9))
+    _, mean, _ = model.blended(silent)
+    torch.testing.assert_close(mean, torch.tensor([0.7, 0.5, 0.0, 0.0]))  # half of the population's opening
 
 
 def test_gate_opens_around_speech_and_ignores_one_stray_row():
@@ -86,30 +98,33 @@ def test_lips_come_together_along_the_way_mouths_close():
     model.opening_axis.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
     model.closing_direction.copy_(torch.tensor([1.0, 0.5, 0.0, 0.0]))
     rows = torch.zeros(40, motion_model.INPUTS)
-    open_mouth = model.expression(rows, torch.ones(40))
+    gate = torch.ones(40)
     rows[20, INDEX["m"]] = 1.0
-    before = model.neutral_closed + model.neutral_spread * model.displacement(rows, torch.ones(40))
-    after = model.expression(rows, torch.ones(40))
-    over = before[20, 0].clamp(min=0)
-    torch.testing.assert_close(after[20], before[20] - over * model.closing_direction)
-    assert after[20, 0] <= 1e-6
-    torch.testing.assert_close(after[:5], open_mouth[:5], atol=1e-5, rtol=0)
+    before = model.neutral_mean + model.neutral_spread * model.displacement(rows)
+    before[:, 0] += 1.0 - before[:, 0].min()  # open all the time
+    after = model.with_closures(before, torch.zeros(4), rows)
+    closed = 20 - motion_model.CLOSURE_LEAD_ROWS
+    torch.testing.assert_close(after[closed], before[closed] - before[closed, 0] * model.closing_direction)
+    torch.testing.assert_close(after[[*range(10), *range(30, 40)]], before[[*range(10), *range(30, 40)]])
+    steps = motion_model.lips_together(rows).diff().abs()
+    assert steps.max() < 0.6  # neither closes nor opens within one row
+    assert (model.expression(rows, gate) @ model.opening_axis).min() >= -1e-6  # lips meet, they do not pass
 
 
 def test_prediction_does_not_depend_on_the_piece_size(monkeypatch):
     model = random_model()
-    rows, gate = torch.rand(700, motion_model.INPUTS), torch.rand(700)
-    whole = model.displacement(rows, gate)
-    monkeypatch.setattr(motion_model, "PIECE_ROWS", 64)
-    torch.testing.assert_close(model.displacement(rows, gate), whole, atol=1e-5, rtol=0)
+    rows = torch.rand(700, motion_model.INPUTS)
+    whole = model.displacement(rows)
+    monkeypatch.setattr(sampling, "PIECE_ROWS", 64)
+    torch.testing.assert_close(model.displacement(rows), whole, atol=1e-5, rtol=0)
 
 
 def test_weights_round_trip_and_a_missing_file_is_named(tmp_path):
     model = random_model()
     model.save(tmp_path / "motion.safetensors", {})
-    rows, gate = torch.rand(60, motion_model.INPUTS), torch.ones(60)
+    rows = torch.rand(60, motion_model.INPUTS)
     again = motion_model.load_motion_model(tmp_path / "motion.safetensors")
-    torch.testing.assert_close(again.displacement(rows, gate), model.displacement(rows, gate), atol=5e-3, rtol=0)
+    torch.testing.assert_close(again.displacement(rows), model.displacement(rows), atol=5e-3, rtol=0)
     with pytest.raises(StoreError, match="absent"):
         motion_model.load_motion_model(tmp_path / "absent.safetensors")
 
@@ -168,7 +183,8 @@ def test_an_actors_style_sets_rest_and_range():
     model = motion_model.shipped_motion_model()
     frames = np.arange(0, 2.0, 0.04)
     closed, spread = model.neutral_closed + 0.1, 1.5 * model.neutral_spread
-    style = MouthStyle(closed, closed - spread * model.closed_offset, spread, torch.tensor(1e9))
+    mean = closed + 1.5 * (model.neutral_mean - model.neutral_closed)
+    style = MouthStyle(closed, mean, spread, torch.tensor(1e9))
     plain, styled = (model.predict(buzz(2.0), frames, chosen).lower_expression for chosen in (None, style))
     torch.testing.assert_close(styled - style.closed, 1.5 * (plain - model.neutral_closed), atol=1e-4, rtol=0)
 
