@@ -281,8 +281,9 @@ def load_motion_model(path: Path | None = None) -> MotionModel:
         StoreError, StoreVersionError: the file is missing, foreign or of another version.
     """
     tensors, facts = load_tensors(path or WEIGHTS, KIND, KIND_VERSION)
-    stored = {name: tuple(value) if isinstance(value, list) else value for name, value in facts["config"].items()}
-    model = MotionModel(MotionConfig(**stored))
+    stored = facts["config"]
+    lists = {name: tuple(stored.get(name, ())) for name in ("dilations", "denoiser_dilations")}
+    model = MotionModel(MotionConfig(**{**stored, **lists}))
     model.load_state_dict({name: value.float() for name, value in tensors.items()})
     return model.eval()
 
