@@ -11,9 +11,10 @@ import torch
 from prior import audio, motion_model, phonemes, sampling
 from prior.evaluate_motion import closures
 from prior.face_model import load_face_model
+from prior.motion_data import SpokenClip
 from prior.motion_model import MotionConfig, MotionModel, MouthStyle
 from prior.phonemes import CLASSES, INDEX, LABEL_RATE, SILENCE
-from prior.pretrain_motion import concordance
+from prior.pretrain_motion import concordance, with_denoiser
 from render.errors import StoreError
 
 SENTENCE = Path(__file__).parents[1] / "examples" / "sentence.flac"
@@ -127,6 +128,21 @@ def test_weights_round_trip_and_a_missing_file_is_named(tmp_path):
     torch.testing.assert_close(again.displacement(rows), model.displacement(rows), atol=5e-3, rtol=0)
     with pytest.raises(StoreError, match="absent"):
         motion_model.load_motion_model(tmp_path / "absent.safetensors")
+
+
+def test_a_model_that_samples_is_learnt_stored_and_read(tmp_path):
+    count = 300
+    wave = torch.sin(torch.arange(count) / 5)[:, None].expand(-1, 4).contiguous()
+    style = MouthStyle(torch.zeros(4), torch.zeros(4), torch.ones(4), torch.tensor(300.0))
+    known, rows = torch.ones(count, dtype=torch.bool), torch.rand(count, motion_model.INPUTS)
+    clip = SpokenClip("c", "p", rows, rows, torch.ones(count), wave, known, style, wave[:, :3])
+    model = random_model()
+    sampled, loss = with_denoiser(model, [(clip, torch.zeros(count, 4))], 3, 2, seed=0)
+    assert 0 < loss < 10
+    assert not torch.allclose(sampled.displacement(rows), model.displacement(rows))
+    sampled.save(tmp_path / "sampled.safetensors", {})
+    again = motion_model.load_motion_model(tmp_path / "sampled.safetensors")
+    torch.testing.assert_close(again.displacement(rows), sampled.displacement(rows), atol=2e-2, rtol=0)
 
 
 def test_concordance_by_hand():
