@@ -22,6 +22,7 @@ from torch import nn
 from tqdm import tqdm
 
 from prior.audio import features, read_waveform
+from prior.checkpoint import Part, pack_parts, unpack_parts
 from prior.face_model import load_face_model
 from prior.motion_model import input_rows
 from prior.phonemes import LABEL_RATE
@@ -307,27 +308,15 @@ class Trainer:
             line["validation"] = self.validate()
         with (self.folder / LOG_NAME).open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
-        tensors = {f"weight.{name}": value for name, value in self.generator.state_dict().items()}
-        tensors |= {f"expert.{name}": value for name, value in self.expert.state_dict().items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
         facts = {"step": self.step, "seconds": self.seconds, "config": asdict(self.config)}
-        save_tensors(self.folder / STATE_NAME, CHECKPOINT, CHECKPOINT_VERSION, tensors, facts)
+        save_tensors(self.folder / STATE_NAME, CHECKPOINT, CHECKPOINT_VERSION, pack_parts(self._parts()), facts)
+
+    def _parts(self) -> dict[str, Part]:
+        return {"weight": self.generator, "expert": self.expert, "adam": self.optimiser}
 
     def _resume(self) -> None:
         tensors, facts = load_tensors(self.folder / STATE_NAME, CHECKPOINT, CHECKPOINT_VERSION)
-        parts: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
-        for name, value in tensors.items():
-            kind, _, rest = name.partition(".")
-            parts[kind][rest] = value
-        self.generator.load_state_dict(parts["weight"])
-        self.expert.load_state_dict(parts["expert"])
-        states: dict[int, dict[str, torch.Tensor]] = defaultdict(dict)
-        for name, value in parts["adam"].items():
-            index, _, field = name.partition(".")
-            states[int(index)][field] = value
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": dict(states), "param_groups": groups})
+        unpack_parts(tensors, self._parts())
         self.step, self.seconds = int(facts["step"]), float(facts["seconds"])
 
 
