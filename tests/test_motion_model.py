@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from adapt.drive import motion_at
 from prior import audio, motion_model, phonemes, sampling
 from prior.evaluate_motion import closures
 from prior.face_model import load_face_model
@@ -186,6 +187,32 @@ def test_motion_lands_on_the_frames_own_times_and_follows_the_sound():
             for lag in range(-14, 15)
         ]
         assert abs(int(np.argmax(fits)) - 14 - k) <= 1
+
+
+def onsets(seconds: np.ndarray, gap: np.ndarray) -> np.ndarray:
+    """When an opening rises through its middle."""
+    middle = (gap.min() + gap.max()) / 2
+    before = np.flatnonzero((gap[:-1] < middle) & (gap[1:] >= middle))
+    part = (middle - gap[before]) / (gap[before + 1] - gap[before])
+    return seconds[before] + part * (seconds[before + 1] - seconds[before])
+
+
+@pytest.mark.parametrize("steps", [[1 / 23.976], [1 / 25], [1 / 29.97], [1 / 24, 1 / 30, 1 / 25, 1 / 60]])
+def test_syllables_land_within_a_frame_at_every_rate_as_dub_places_them(steps):
+    model, sound = motion_model.shipped_motion_model(), buzz(3.0)
+    times = np.arange(3 * LABEL_RATE) / LABEL_RATE
+    motion = model.predict(sound, times)
+    frames = np.concatenate([[0.0], np.cumsum(np.resize(steps, 100))])
+    frames = frames[frames < 3.0 - 1 / LABEL_RATE]
+    placed, driven = motion_at(motion, torch.from_numpy(frames), model.neutral_closed)
+    assert driven.all()
+    expected = onsets(times, opening(motion))
+    found = onsets(frames, motion_model.mouth_measures(load_face_model(), placed)[:, 0].numpy())
+    assert len(expected) == len(found) >= 8
+    assert np.abs(found - expected).max() <= max(steps)
+    # Heard at every third of a second; seen up to a tenth earlier, as mouths open before they sound.
+    early = (np.arange(1, 9) / 3)[:, None] - found
+    assert ((early > -max(steps)) & (early < 0.1 + max(steps))).any(1).all()
 
 
 def test_frames_beyond_the_sound_are_closed_and_unsure():
