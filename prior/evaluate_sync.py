@@ -167,6 +167,8 @@ def score(model: SyncModel, raw: list[SpokenClip], learnt: list[SpokenClip]) -> 
     predicted = ridge_predictions([clip.rows for clip in clips + taught], clips + taught, out)[: len(clips)]
     for name, curve in (("sync network", network), ("regression", regression_curve(clips, predicted))):
         for seconds in WINDOW_SECONDS:
+            if len({clip.person for clip in clips if windows(clip, seconds)}) < 2:
+                continue  # nobody to be taken for another
             share, tries = found_share(curve, clips, seconds)
             yield {
                 "row": name,
