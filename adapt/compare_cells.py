@@ -7,7 +7,7 @@ all that decides it and read from there the next time. A cell that fails is a `P
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ class Scene:
         self.split = split
         self.prior = prior
         self.scorer = scorer
-        self.query = lru_cache(maxsize=1)(self._query)
+        self._asked: tuple[Sound, Query] | None = None
 
     @cached_property
     def enrollment(self) -> Enrollment:
@@ -113,11 +113,14 @@ class Scene:
         outer = erased_area(self.prior.model, track, self.prior.outer_expressions)
         return self.scorer.truth(track, crops, outer, self.split.held_out.native())
 
-    def _query(self, lane: int, sound: Sound) -> Query:
-        """What methods are given in a lane."""
-        track = self.split.held_out.track
-        motion = track.lower_expression if lane == 1 else None
-        return make_query(track, self.truth.crops, self.truth.outer, motion, sound.waveform)
+    def query(self, lane: int, sound: Sound) -> Query:
+        """What methods are given in a lane; made once for methods in a row."""
+        if self._asked is None or self._asked[0] is not sound:
+            track = self.split.held_out.track
+            motion = track.lower_expression if lane == 1 else None
+            query = make_query(track, self.truth.crops, self.truth.outer, motion, sound.waveform)
+            self._asked = (sound, query)
+        return self._asked[1]
 
 
 def check_frames(drawn: torch.Tensor, truth: Truth) -> None:
