@@ -228,7 +228,7 @@ FAULTS: dict[str, dict[str, tuple[float, float]]] = {
     },
     "blur": {
         **{**PIXELS, "texture": (0.2, 0.5), "flicker": (0.6, 0.9), "warping": (0.4, 0.8)},
-        **{"seam": (0.9, 1), "opening": (0.8, 1)},
+        **{"seam": (0.9, 1), "opening": (0.7, 1), "articulation": (0.75, 1)},
     },
     "grain": {**PIXELS, "ssim": (0.6, 0.8), "texture": (1.3, 2), "flicker": (1.5, 3), "warping": (1.5, 3), "seam": ANY},
     "brighter": {"psnr": (23, 26), "seam": (1.3, 1.8)},
