@@ -22,7 +22,7 @@ from prior.renderer_prior import RendererPrior
 from render.face_model import FaceModel
 from render.gbuffer import dilate
 from render.neural_texture import TEXTURE_CHANNELS, TEXTURE_SIZE, sample_texture
-from render.renderer import Renderer, seen_corners
+from render.renderer import Renderer
 from render.track import Track
 
 FEATHER_PX = 6
@@ -161,9 +161,7 @@ def from_scratch(
     rows = torch.cat([clip.learn, clip.held_out])
     started, step, used = time.process_time(), 0, 0.0
     while used < 1:
-        inputs = clip_inputs(prior, clip, rows[torch.randint(len(rows), (BATCH,), generator=random)])
-        corners, fits = seen_corners(inputs.outer)
-        inputs = inputs.seen(corners) if bool(fits.all()) else inputs
+        inputs = clip_inputs(prior, clip, rows[torch.randint(len(rows), (BATCH,), generator=random)]).narrowed()
         masks = (inputs.buffer.inner, inputs.buffer.mouth, inputs.outer)
         features = sample_texture(texture, inputs.buffer)
         rgb, matte = renderer(features, masks[0], masks[2], inputs.crop, inputs.window, inputs.log_scale)

@@ -103,7 +103,8 @@ def optimise_texture(
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = TEXTURE_RATE * (1 - step / steps)
         rows = torch.randint(len(split.known), (TEXTURE_BATCH,), generator=random)
-        inputs = render_inputs(prior.model, track, split.known[rows], split.known_crops[rows], prior.outer_expressions)
+        crops = split.known_crops[rows]
+        inputs = render_inputs(prior.model, track, split.known[rows], crops, prior.outer_expressions).narrowed()
         features = sample_texture(texture, inputs.buffer)
         masks = (inputs.buffer.inner, inputs.outer)
         rgb, matte = prior.renderer(features, *masks, inputs.crop, inputs.window, inputs.log_scale)

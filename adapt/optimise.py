@@ -20,7 +20,7 @@ from prior.losses import renderer_loss
 from prior.renderer_prior import RendererPrior
 from render.errors import StoreError
 from render.neural_texture import sample_texture
-from render.renderer import RenderInputs, render_inputs, seen_corners
+from render.renderer import RenderInputs, render_inputs
 from render.store import load_tensors, save_tensors
 from render.track import Track
 
@@ -201,9 +201,7 @@ def _loss(
     state: FitState,
     generator: torch.Generator | None,
 ) -> torch.Tensor:
-    inputs = clip_inputs(prior, clip, rows)
-    corners, fits = seen_corners(inputs.outer)
-    inputs = inputs.seen(corners) if bool(fits.all()) else inputs
+    inputs = clip_inputs(prior, clip, rows).narrowed()
     if generator is not None:
         noise = torch.randn(inputs.window.shape[0], 1, inputs.window.shape[2], generator=generator)
         scale = prior.renderer.expression_scale

@@ -19,6 +19,7 @@ from torch import nn
 from tqdm import tqdm
 
 from prior import diffusion
+from prior.descent import descend
 from prior.face_model import load_face_model
 from prior.motion_data import (
     LEAST_SYNC,
@@ -166,24 +167,8 @@ class Trainer:
         named = dict(self.model.named_parameters())
         filters = [value for name, value in named.items() if ".linear." in name]
         others = [value for name, value in named.items() if ".linear." not in name]
-        parameters = [*filters, *others]
-        # The filters start at a solution: they move a tenth as fast as the rest.
-        optimiser = torch.optim.AdamW([{"params": filters}, {"params": others}], weight_decay=0.05)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, [0.1 * peak_rate, peak_rate], total_steps=steps, pct_start=0.1
-        )
         self.model.train()
-        smoothed: dict[str, float] = {}
-        for _ in (progress := tqdm(range(steps), desc="train", mininterval=10)):
-            losses = self.losses(batch)
-            optimiser.zero_grad()
-            torch.stack(list(losses.values())).sum().backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimiser.step()
-            schedule.step()
-            for name, value in losses.items():
-                smoothed[name] = 0.97 * smoothed.get(name, value.item()) + 0.03 * value.item()
-            progress.set_postfix({name: f"{value:.3f}" for name, value in smoothed.items()}, refresh=False)
+        smoothed = descend(filters, others, lambda: self.losses(batch), steps, peak_rate)
         self.model.eval()
         return smoothed
 

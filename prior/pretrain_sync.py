@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import nn
-from tqdm import tqdm
 
+from prior.descent import descend
 from prior.face_model import load_face_model
 from prior.motion_data import LEAST_SYNC, SpokenClip, in_step, spoken_clips, with_context
 from prior.motion_model import INPUTS, LINEAR_TAPS
@@ -157,23 +157,10 @@ class Trainer:
         linear = [value for name, value in named.items() if ".filter." in name or ".whiten." in name]
         others = [value for name, value in named.items() if ".filter." not in name and ".whiten." not in name]
         others.append(self.log_scale)
-        # The linear parts start at a solution: they move a tenth as fast as the rest.
-        optimiser = torch.optim.AdamW([{"params": linear}, {"params": others}], weight_decay=0.05)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, [0.1 * peak_rate, peak_rate], total_steps=steps, pct_start=0.1
-        )
         self.model.train()
-        smoothed: dict[str, float] = {}
-        for _ in (progress := tqdm(range(steps), desc="train", mininterval=10)):
-            losses = dict(zip(("lags", "clips"), self.loss(batch), strict=True))
-            optimiser.zero_grad()
-            torch.stack(list(losses.values())).sum().backward()
-            nn.utils.clip_grad_norm_([*linear, *others], 1.0)
-            optimiser.step()
-            schedule.step()
-            for name, value in losses.items():
-                smoothed[name] = 0.97 * smoothed.get(name, value.item()) + 0.03 * value.item()
-            progress.set_postfix({name: f"{value:.3f}" for name, value in smoothed.items()}, refresh=False)
+        smoothed = descend(
+            linear, others, lambda: dict(zip(("lags", "clips"), self.loss(batch), strict=True)), steps, peak_rate
+        )
         self.model.eval()
         return smoothed
 

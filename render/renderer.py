@@ -79,6 +79,11 @@ class RenderInputs:
         buffer = GBuffer(part(self.buffer.uv, True), **{name: part(getattr(self.buffer, name)) for name in names})
         return replace(self, buffer=buffer, outer=part(self.outer), paste=part(self.paste), crop=part(self.crop))
 
+    def narrowed(self) -> "RenderInputs":
+        """The part that the network sees, or all of it where *outer* of any frame does not fit: for learning."""
+        corners, fits = seen_corners(self.outer)
+        return self.seen(corners) if bool(fits.all()) else self
+
     def rows(self, chosen: torch.Tensor) -> "RenderInputs":
         """The same of rows [N] (int64) of its frames."""
         buffer = self.buffer.frames(chosen)
