@@ -79,13 +79,13 @@ class DubConfig:
     """Re-render one or several actors' mouths in a shot to new speech; everything else stays as it was."""
 
     video: str = argument("video file")
-    audio: str | None = argument("sound that the one person in the video is to speak", None)
+    audio: str | None = argument("sound that the one person in the video is to speak, or the word silence", None)
     out: str = option(MISSING, "folder for the dubbed video, report and sidecar", "--out", "-o")
     actor: str | None = option(None, "actor bundle for --drive or for AUDIO (default: fitted from the video itself)")
     person: int | None = option(None, "cast number of that actor in the video; see `adapt check`")
-    drive: str | None = option(None, "what moves the mouth instead of sound: source, another video, or a track file")
+    drive: str | None = option(None, "what moves the mouth instead of sound: source, silence, another video, a track")
     motion_model: str | None = option(None, "audio-to-motion weights of your own (default: the shipped ones)")
-    face: list[str] = option([], "ACTOR[@PERSON]=AUDIO, repeatable; ACTOR is a bundle or a cast number")
+    face: list[str] = option([], "ACTOR[@PERSON]=AUDIO (or =silence), repeatable; ACTOR is a bundle or a cast number")
     deliver: str | None = option(
         None, "sound of the result: source, mix (of all that drive), or a file that starts with the video "
         "(default: the one that drives)",

@@ -11,6 +11,8 @@ from render.errors import DubError
 from render.motion import Motion
 
 MISMATCH = ("error", "trim", "pad", "hold")
+#: In place of what drives: nobody speaks, the mouth stays closed.
+SILENCE = "silence"
 #: Lengths that differ by no more than this are equal: encoders pad audio to whole packets.
 TOLERANCE_SECONDS = 0.15
 

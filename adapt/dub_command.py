@@ -19,7 +19,7 @@ from adapt.bundle import ActorBundle
 from adapt.cast import Analysis, analyse
 from adapt.commands import DubConfig
 from adapt.config import ConfigError
-from adapt.drive import MISMATCH, TOLERANCE_SECONDS, motion_at, retarget, scale_mouth
+from adapt.drive import MISMATCH, SILENCE, TOLERANCE_SECONDS, motion_at, retarget, scale_mouth
 from adapt.dub import CONFIDENT, DubOptions, Part
 from adapt.dub_folder import write_folder
 from adapt.fit import fit
@@ -59,7 +59,7 @@ class Request:
         actor: path of a bundle, or None to fit the person from the shot.
         person: cast number in the shot, or None where one alone can be meant.
         sound: audio file that drives, or None.
-        drive: "source", a video or a track file that drives, or None.
+        drive: "source", "silence", a video or a track file that drives, or None.
     """
 
     actor: Path | None
@@ -85,7 +85,7 @@ def requests_of(config: DubConfig) -> list[Request]:
     _device(config)
     if not config.face:
         actor = Path(config.actor) if config.actor else None
-        return [Request(actor, config.person, Path(config.audio) if config.audio else None, config.drive)]
+        return [Request(actor, config.person, *_driver(config.audio, config.drive))]
     requests = []
     for entry in config.face:
         who, found, sound = entry.partition("=")
@@ -93,14 +93,21 @@ def requests_of(config: DubConfig) -> list[Request]:
         if not found or not name or not sound or (person and not person.isdigit()):
             raise ConfigError(f"--face {entry}: give ACTOR=AUDIO, ACTOR@PERSON=AUDIO or PERSON=AUDIO")
         if name.isdigit():
-            requests.append(Request(None, int(name), Path(sound), None))
+            requests.append(Request(None, int(name), *_driver(sound)))
         else:
-            requests.append(Request(Path(name), int(person) if person else None, Path(sound), None))
-    if len(requests) > 1 and config.deliver is None:
+            requests.append(Request(Path(name), int(person) if person else None, *_driver(sound)))
+    if sum(request.sound is not None for request in requests) > 1 and config.deliver is None:
         raise ConfigError(
             "several people speak: say with --deliver which sound the result has (mix, source, or an audio file)"
         )
     return requests
+
+
+def _driver(sound: str | None, drive: str | None = None) -> tuple[Path | None, str | None]:
+    """Sound file and drive of a request."""
+    if sound is None or sound == SILENCE:
+        return None, sound or drive
+    return Path(sound), None
 
 
 def _device(config: DubConfig) -> str:
@@ -138,7 +145,10 @@ def read_sound(path: Path) -> np.ndarray:
     """
     waveform = read_waveform(path)
     if float(np.abs(waveform).max(initial=0.0)) < SILENT_LEVEL:
-        raise DubError(f"{path}: silent from end to end; choose the file that holds the speech")
+        raise DubError(
+            f"{path}: silent from end to end; choose the file that holds the speech, or write {SILENCE} in its place "
+            "to close the mouth"
+        )
     return waveform
 
 
@@ -224,6 +234,8 @@ class Casting:
         style = MouthStyle(**bundle.style) if bundle.style else style_of(track, self.prior)
         if request.drive == "source":
             expression, driven = track.lower_expression, track.confidence > 0
+        elif request.drive == SILENCE:
+            expression, driven = style.closed.expand(len(track), -1), torch.ones(len(track), dtype=torch.bool)
         else:
             if sound is not None:
                 times = np.arange(int(len(sound) / SAMPLE_RATE * LABEL_RATE)) / LABEL_RATE

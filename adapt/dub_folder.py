@@ -11,6 +11,7 @@ import torch
 from adapt.commands import DubConfig
 from adapt.contact_sheet import contact_sheet, encode_image
 from adapt.crop import cut_crop
+from adapt.drive import SILENCE
 from adapt.dub import DUBBED, Dubbed, DubOptions, Part, dub
 from adapt.inspection import ALTERED, RUN
 from adapt.progress import Progress
@@ -151,6 +152,7 @@ def _run_facts(
         for part in parts
     ]
     driving = [entry.partition("=")[2] for entry in config.face] + ([config.audio] if config.audio else [])
+    driving = [sound for sound in driving if sound != SILENCE]
     return {
         "statement": ALTERED,
         "code_version": code_version(),

@@ -12,8 +12,13 @@ from adapt.cli import main
 from adapt.commands import DubConfig
 from adapt.dub_command import DRAFT_FIT_STEPS, command_line, options_of, requests_of
 from adapt.mix import mix_sounds
+from adapt.mouth_opening import MouthMeter
+from adapt.people import read_crops
 from adapt.resemblance import log_odds
 from prior.audio import read_waveform
+from render.gbuffer import CROP_SIZE
+from render.track import Track
+from render.video import Footage
 from tests.media import Sound, make_sound
 
 
@@ -46,7 +51,9 @@ def inputs(talking_clip, ada, tmp_path_factory):
         silent.writeframes(bytes(2 * 16000))
     (folder / "file").write_text("not a folder")
     names = ("ada.actor", "corrupt.actor", "other.actor", "voice.wav", "short.wav", "silent.wav", "file", "gone.wav")
-    return {name: str(folder / name) for name in names} | {"CLIP": str(talking_clip[0])}
+    talking_clip[1].save(folder / "track.safetensors")
+    files = {"CLIP": str(talking_clip[0]), "TRACK": str(folder / "track.safetensors")}
+    return {name: str(folder / name) for name in names} | files
 
 
 @pytest.mark.parametrize(
@@ -66,7 +73,7 @@ def inputs(talking_clip, ada, tmp_path_factory):
         (["--actor", "ada.actor", "--drive", "gone.mp4"], "no such file"),
         (["--face", "ada.actor"], "give ACTOR=AUDIO"),
         (["--face", "ada.actor=gone.wav"], "No such file"),
-        (["--face", "ada.actor=silent.wav"], "silent from end to end"),
+        (["--face", "ada.actor=silent.wav"], "or write silence in its place"),
         (["--face", "ada.actor=short.wav"], "--on-mismatch trim, pad or hold"),
         (["--face", "ada.actor=voice.wav", "--face", "2=voice.wav"], "say with --deliver"),
     ],
@@ -105,6 +112,25 @@ def test_a_sound_without_a_bundle_fits_once_and_mixes(inputs, tmp_path, capsys):
     assert not (tmp_path / "second" / "mix.wav").exists()
     first, second = (next((tmp_path / name).glob("*.dubbed.mp4")).read_bytes() for name in ("first", "second"))
     assert first == second
+
+
+def test_silence_on_purpose_closes_the_mouth_and_keeps_the_sources_sound(inputs, tmp_path):
+    words = ["--face", f"{inputs['ada.actor']}=silence", "--range", "0.4-1.1", "--occluders", "ignore"]
+    assert command("dub", inputs["CLIP"], *words, "-o", tmp_path / "out") == 0
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert run["driving_sounds"] == [] and run["delivered_sounds"] == []
+    dubbed = Footage(next((tmp_path / "out").glob("*.dubbed.mp4")))
+    track, meter = Track.load(inputs["TRACK"]).with_crop_size(CROP_SIZE), MouthMeter()
+    seen = {}
+    for name, footage in (("source", Footage(inputs["CLIP"])), ("dubbed", dubbed)):
+        crops = read_crops(footage, track, list(range(16, 22))).float() / 255
+        seen[name] = meter.openings(crops)
+    assert seen["dubbed"].max() < 0.05 and seen["dubbed"].std() < 0.2 * seen["source"].std()
+
+
+def test_one_who_speaks_beside_one_who_is_silent_needs_no_choice_of_sound():
+    requests = requests_of(DubConfig("shot.mp4", out="out", face=["ada.actor=voice.wav", "2=silence"]))
+    assert [(str(one.sound), one.drive) for one in requests] == [("voice.wav", None), ("None", "silence")]
 
 
 def test_the_command_that_chooses_is_printed_whole():
