@@ -85,7 +85,7 @@ class DubConfig:
     person: int | None = option(None, "cast number of that actor in the video; see `adapt check`")
     drive: str | None = option(None, "what moves the mouth instead of sound: source, silence, another video, a track")
     motion_model: str | None = option(None, "audio-to-motion weights of your own (default: the shipped ones)")
-    face: list[str] = option([], "ACTOR[@PERSON]=AUDIO (or =silence), repeatable; ACTOR is a bundle or a cast number")
+    face: list[str] = option([], "ACTOR=AUDIO, ACTOR@PERSON=AUDIO or PERSON=AUDIO, repeatable; AUDIO may be silence")
     deliver: str | None = option(
         None, "sound of the result: source, mix (of all that drive), or a file that starts with the video "
         "(default: the one that drives)",

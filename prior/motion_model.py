@@ -3,7 +3,8 @@
 The network knows no person. It predicts how far the mouth is from the mean of talking, in units of the speaker's own
 spread, at `LABEL_RATE`; an actor's `MouthStyle` turns that into coefficients. It sees a bounded
 stretch of sound to either side of a row and is deterministic: the same sound and style give the same motion, however
-long the sound is. Lips meet at p b m; in silence the mouth is closed and still. Trained by `prior.pretrain_motion`.
+long the sound is. Lips meet at p b m and are near at f v; in silence the mouth is closed and still. Trained by
+`prior.pretrain_motion`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import nn
 
 from prior import audio
 from prior.face_model import LIP_PAIRS, lip_gap
-from prior.phonemes import CLASSES, CLOSED, LABEL_RATE, SILENCE
+from prior.phonemes import CLASSES, CLOSED, LABEL_RATE, LABIODENTAL, SILENCE
 from prior.phonetics import Block, PhoneticEncoder, posteriors, shipped_phonetics
 from prior.sampling import MotionDenoiser, in_pieces, sample
 from render.face_model import FaceModel
@@ -36,9 +37,11 @@ INPUTS = len(CLASSES) + len(audio.PROSODY)  # width of a row the network reads
 LINEAR_TAPS, LINEAR_STEP_ROWS = 11, 2  # the linear filter: every 40 ms within 0.2 s to either side
 LINEAR_REACH_ROWS = (LINEAR_TAPS - 1) // 2 * LINEAR_STEP_ROWS
 GATE_REACH_ROWS = 12  # the mouth leaves and returns to rest within twice this many rows (0.5 s) of speech
-CLOSURE_DOUBTFUL, CLOSURE_SURE = 0.2, 0.5  # posterior of p b m from which lips begin to, and do, come together
+CLOSURE_DOUBTFUL, CLOSURE_SURE = 0.15, 0.4  # posterior of p b m from which lips begin to, and do, come together
+LABIODENTAL_OPENING = 0.5  # at most, at f v; in the person's mean opening of talking, the lip is at the teeth then
 CLOSURE_LEAD_ROWS = 1  # lips meet this much before the middle of an m: what viewers are used to
 CLOSURE_EASE_ROWS = 3  # Hann window over which lips come together and part; they are held for as many rows
+BEYOND_ROWS = 25  # of silence that the network hears before and after a sound: the mouth comes from rest, and returns
 LEAST_STYLE_FRAMES = 25
 # An actor's own spread counts as much as the population's after this many frames of footage.
 STYLE_PRIOR_FRAMES = 50.0
@@ -222,15 +225,20 @@ class MotionModel(nn.Module):
     ) -> torch.Tensor:
         """Lower expression [T, E] of a displacement [T, E]: at rest where the gate [T] is shut, closed at p b m."""
         closed, mean, spread = self.blended(style)
-        return self.with_closures(torch.lerp(closed, mean + spread * displacement, gate[:, None]), closed, rows)
+        return self.with_closures(torch.lerp(closed, mean + spread * displacement, gate[:, None]), closed, mean, rows)
 
-    def with_closures(self, lower: torch.Tensor, closed: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Bring the lips together where the encoder hears p b m, and let them meet but not pass through each other.
+    def with_closures(
+        self, lower: torch.Tensor, closed: torch.Tensor, mean: torch.Tensor, rows: torch.Tensor
+    ) -> torch.Tensor:
+        """Bring the lips together where the encoder hears p b m, and near where it hears f v; they do not pass through.
 
-        What opening is left over `closed` [E] is taken from `lower` [T, E], along the way in which mouths close.
+        What opening is too much over `closed` [E] is taken from `lower` [T, E], along the way in which mouths close.
         """
         opening = (lower - closed) @ self.opening_axis
-        kept = opening.clamp(min=0) * (1 - lips_together(rows))
+        near = LABIODENTAL_OPENING * (mean - closed) @ self.opening_axis
+        kept = opening.clamp(min=0)
+        kept = torch.lerp(kept, torch.minimum(kept, near), lips_near(rows, LABIODENTAL))
+        kept = kept * (1 - lips_near(rows, CLOSED))
         return lower - (opening - kept)[:, None] * self.closing_direction
 
     def predict(
@@ -255,10 +263,13 @@ class MotionModel(nn.Module):
             FootageError: the file cannot be read or has no sound.
         """
         waveform = sound if isinstance(sound, np.ndarray) else audio.read_waveform(sound)
-        rows, gate = input_rows(encoder or shipped_phonetics(), audio.features(waveform))
-        expression = self.expression(rows, gate, style)
+        rows, _ = input_rows(encoder or shipped_phonetics(), audio.features(waveform))
+        silence = torch.zeros(BEYOND_ROWS, INPUTS)
+        silence[:, SILENCE], silence[:, len(CLASSES)] = 1.0, -1.0  # no sound, no energy
+        rows = torch.cat([silence, rows, silence])
+        expression = self.expression(rows, speech_gate(rows[:, : len(CLASSES)]), style)
         closed, _, _ = self.blended(style)
-        times = np.arange(len(expression)) / LABEL_RATE
+        times = (np.arange(len(expression)) - BEYOND_ROWS) / LABEL_RATE
         inside = (timestamps >= 0) & (timestamps <= len(waveform) / audio.SAMPLE_RATE)
         sampled = np.stack([np.interp(timestamps, times, axis) for axis in expression.T.numpy()], 1)
         lower = np.where(inside[:, None], sampled, closed.numpy())
@@ -321,9 +332,9 @@ def speech_gate(phonetic: torch.Tensor) -> torch.Tensor:
     return eased(reached[0, 0], size)
 
 
-def lips_together(rows: torch.Tensor) -> torch.Tensor:
-    """How far the lips are brought together [T] in [0, 1], in input rows [T, INPUTS], from the posteriors of p b m."""
-    heard = rows[:, list(CLOSED)].sum(-1)
+def lips_near(rows: torch.Tensor, classes: tuple[int, ...]) -> torch.Tensor:
+    """How far the lips are brought near [T] in [0, 1], in input rows [T, INPUTS], from the posteriors of `classes`."""
+    heard = rows[:, list(classes)].sum(-1)
     sure = ((heard - CLOSURE_DOUBTFUL) / (CLOSURE_SURE - CLOSURE_DOUBTFUL)).clamp(0, 1)
     ahead = nn.functional.pad(sure, (0, CLOSURE_LEAD_ROWS))[CLOSURE_LEAD_ROWS:]
     held = nn.functional.max_pool1d(ahead[None, None], CLOSURE_EASE_ROWS, 1, CLOSURE_EASE_ROWS // 2)[0, 0]

@@ -14,7 +14,7 @@ from prior.evaluate_motion import closures
 from prior.face_model import load_face_model
 from prior.motion_data import SpokenClip
 from prior.motion_model import MotionConfig, MotionModel, MouthStyle
-from prior.phonemes import CLASSES, INDEX, LABEL_RATE, SILENCE
+from prior.phonemes import CLASSES, CLOSED, INDEX, LABEL_RATE, SILENCE
 from prior.pretrain_motion import concordance, with_denoiser
 from render.errors import StoreError
 
@@ -104,13 +104,17 @@ def test_lips_come_together_along_the_way_mouths_close():
     rows[20, INDEX["m"]] = 1.0
     before = model.neutral_mean + model.neutral_spread * model.displacement(rows)
     before[:, 0] += 1.0 - before[:, 0].min()  # open all the time
-    after = model.with_closures(before, torch.zeros(4), rows)
+    mean = torch.tensor([0.8, 0.0, 0.0, 0.0])
+    after = model.with_closures(before, torch.zeros(4), mean, rows)
     closed = 20 - motion_model.CLOSURE_LEAD_ROWS
     torch.testing.assert_close(after[closed], before[closed] - before[closed, 0] * model.closing_direction)
     torch.testing.assert_close(after[[*range(10), *range(30, 40)]], before[[*range(10), *range(30, 40)]])
-    steps = motion_model.lips_together(rows).diff().abs()
+    steps = motion_model.lips_near(rows, CLOSED).diff().abs()
     assert steps.max() < 0.6  # neither closes nor opens within one row
     assert (model.expression(rows, gate) @ model.opening_axis).min() >= -1e-6  # lips meet, they do not pass
+    rows[20, INDEX["m"]], rows[20, INDEX["f"]] = 0.0, 1.0
+    bitten = model.with_closures(before, torch.zeros(4), mean, rows)
+    assert bitten[closed] @ model.opening_axis == pytest.approx(0.4)  # half of the mean opening
 
 
 def test_prediction_does_not_depend_on_the_piece_size(monkeypatch):
@@ -213,6 +217,13 @@ def test_syllables_land_within_a_frame_at_every_rate_as_dub_places_them(steps):
     # Heard at every third of a second; seen up to a tenth earlier, as mouths open before they sound.
     early = (np.arange(1, 9) / 3)[:, None] - found
     assert ((early > -max(steps)) & (early < 0.1 + max(steps))).any(1).all()
+
+
+def test_what_lies_beyond_a_sounds_end_is_silence():
+    model, frames = motion_model.shipped_motion_model(), np.arange(0.7, 1.0, 0.04)
+    alone = opening(model.predict(buzz(1.0), frames))
+    inside = opening(model.predict(np.concatenate([buzz(1.0), np.zeros(audio.SAMPLE_RATE, np.float32)]), frames))
+    np.testing.assert_allclose(alone, inside, atol=0.05)  # cm
 
 
 def test_frames_beyond_the_sound_are_closed_and_unsure():
