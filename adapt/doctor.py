@@ -23,6 +23,7 @@ CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 OPTIONAL = {
     "lpips": "LPIPS metric: pip install --no-deps lpips, and its trunk weights under TORCH_HOME",
     "face_alignment": "second landmark backend: pip install 'adapt-dub[fan]'",
+    "transformers": "HuBERT or wav2vec 2.0 as a front end: pip install 'adapt-dub[hubert]'",
     "nvdiffrast": "second rasterizer on CUDA (non-commercial licence): build from source",
     "pytorch3d": "second rasterizer: build from source",
 }

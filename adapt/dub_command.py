@@ -199,6 +199,8 @@ class Casting:
         self.prior = prior
         self.progress = progress
         self.notes: list[str] = []
+        own = config.motion_model
+        self.motion_model = load_motion_model(Path(own)) if own else shipped_motion_model()
 
     def parts(self, requests: list[Request]) -> list[Part]:
         """A part for each request."""
@@ -239,9 +241,7 @@ class Casting:
         else:
             if sound is not None:
                 times = np.arange(int(len(sound) / SAMPLE_RATE * LABEL_RATE)) / LABEL_RATE
-                own = self.config.motion_model
-                model = load_motion_model(Path(own)) if own else shipped_motion_model()
-                motion = model.predict(sound, times, style)
+                motion = self.motion_model.predict(sound, times, style)
             else:
                 motion = video_motion(str(request.drive), bundle, self.prior, self.progress)
             expression, driven = self._placed(motion, track, style)

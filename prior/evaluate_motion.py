@@ -197,8 +197,9 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=None)
     arguments = parser.parse_args()
     model, face_model = load_motion_model(arguments.weights), load_face_model()
-    raw = [one for (one,) in spoken_clips(arguments.cache, arguments.footage, face_model)]
-    learnt = [one for (one,) in spoken_clips(arguments.train, arguments.train_footage, face_model)]
+    ear = model.front_end
+    raw = [one for (one,) in spoken_clips(arguments.cache, arguments.footage, face_model, front_end=ear)]
+    learnt = [one for (one,) in spoken_clips(arguments.train, arguments.train_footage, face_model, front_end=ear)]
     lags = on_closures(in_step(raw + learnt, {clip.person for clip in raw}), learnt)
     for moved in (True, False):
 

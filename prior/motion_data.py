@@ -16,6 +16,7 @@ from torch import nn
 from tqdm import tqdm
 
 from prior import audio
+from prior.front_end import FrontEnd
 from prior.motion_model import (
     CLOSURE_LEAD_ROWS,
     LINEAR_REACH_ROWS,
@@ -47,7 +48,7 @@ class SpokenClip:
     Attributes:
         name, person: of the clip.
         mel: [T, MEL_BANDS], for the regressions that the model is measured against.
-        rows: [T, INPUTS]; gate: [T]: see `input_rows`.
+        rows: [T, INPUTS]; gate: [T]: see `input_rows`. A front end's columns stand beside the rows.
         lower: [T, E] lower expression.
         known: bool [T], where the face was tracked.
         style: of the clip's own track.
@@ -76,14 +77,32 @@ class SpokenClip:
 
 
 def spoken_clips(
-    cache: Path, footage: Path, face_model: FaceModel, factors: tuple[float, ...] = (1.0,)
+    cache: Path,
+    footage: Path,
+    face_model: FaceModel,
+    factors: tuple[float, ...] = (1.0,),
+    front_end: FrontEnd | None = None,
 ) -> Iterator[list[SpokenClip]]:
-    """Every clip of a prepared cache that has sound, once for each speed factor.
+    """Every clip of a prepared cache that has sound, once for each speed factor, heard by the front end, too.
 
     Raises:
         StoreError: the cache holds no tracks.
     """
-    encoder = load_phonetics()
+    ears = load_phonetics(), front_end
+    for name, track, waveform in sounding(cache, footage):
+        try:
+            style = mouth_style(track, face_model, LEAST_CONFIDENCE)
+        except ValueError:
+            continue  # hardly tracked: nothing to pair
+        yield [_spoken_clip(name, track, face_model, style, waveform, factor, ears) for factor in factors]
+
+
+def sounding(cache: Path, footage: Path) -> Iterator[tuple[str, Track, np.ndarray]]:
+    """Name, track and waveform of every clip of a prepared cache whose file has sound.
+
+    Raises:
+        StoreError: the cache holds no tracks.
+    """
     paths = sorted(cache.glob("*/track.safetensors"))
     if not paths:
         raise StoreError(f"{cache}: no */track.safetensors; make it with `adapt prepare FOOTAGE -o {cache}`")
@@ -91,12 +110,9 @@ def spoken_clips(
         track = Track.load(path)
         try:
             waveform = audio.read_waveform(footage / str(track.source["file"]))
-            style = mouth_style(track, face_model, LEAST_CONFIDENCE)
-        except (FootageError, ValueError):
-            continue  # silent, or hardly tracked: nothing to pair
-        yield [
-            _spoken_clip(path.parent.name, track, face_model, style, waveform, factor, encoder) for factor in factors
-        ]
+        except FootageError:
+            continue  # silent
+        yield path.parent.name, track, waveform
 
 
 def _spoken_clip(
@@ -106,12 +122,15 @@ def _spoken_clip(
     style: MouthStyle,
     waveform: np.ndarray,
     factor: float,
-    encoder: PhoneticEncoder,
+    ears: tuple[PhoneticEncoder, FrontEnd | None],
 ) -> SpokenClip:
     """A clip whose sound and motion both run `factor` times as fast."""
     faster = audio.resample(waveform, audio.SAMPLE_RATE * factor) if factor != 1 else waveform
     heard = audio.features(faster)
+    encoder, front_end = ears
     rows, gate = input_rows(encoder, heard)
+    if front_end is not None:
+        rows = torch.cat([rows, front_end.columns(faster)], 1)
     seconds = track.timestamps.numpy() / factor
     sure = (track.confidence >= LEAST_CONFIDENCE).numpy()
     count = min(len(rows), int(seconds[-1] * LABEL_RATE))

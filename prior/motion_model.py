@@ -19,6 +19,7 @@ from torch import nn
 
 from prior import audio
 from prior.face_model import LIP_PAIRS, lip_gap
+from prior.front_end import FrontEnd, recalled_front_end
 from prior.phonemes import CLASSES, CLOSED, LABEL_RATE, LABIODENTAL, SILENCE
 from prior.phonetics import Block, PhoneticEncoder, posteriors, shipped_phonetics
 from prior.sampling import MotionDenoiser, in_pieces, sample
@@ -33,7 +34,7 @@ WEIGHTS = Path(__file__).parent / "weights" / "motion.safetensors"
 MEASURES = ("opening", "width", "protrusion")  # columns of `mouth_measures`
 CORNERS = (61, 291)  # of the mouth
 LIP_MIDDLE = (0, 13, 14, 17)
-INPUTS = len(CLASSES) + len(audio.PROSODY)  # width of a row the network reads
+INPUTS = len(CLASSES) + len(audio.PROSODY)  # width of a row the network reads, without a front end
 LINEAR_TAPS, LINEAR_STEP_ROWS = 11, 2  # the linear filter: every 40 ms within 0.2 s to either side
 LINEAR_REACH_ROWS = (LINEAR_TAPS - 1) // 2 * LINEAR_STEP_ROWS
 GATE_REACH_ROWS = 12  # the mouth leaves and returns to rest within twice this many rows (0.5 s) of speech
@@ -120,6 +121,7 @@ class MotionConfig:
         members: networks whose predictions are averaged.
         denoiser_dilations: of the network that draws samples around the prediction (see `prior.sampling`); the
             motion is the prediction itself where there are none.
+        front_end: columns of a front end of the user's own that a row has besides (see `prior.front_end`).
     """
 
     axes: int
@@ -127,10 +129,16 @@ class MotionConfig:
     dilations: tuple[int, ...] = (1, 2, 4)
     members: int = 1
     denoiser_dilations: tuple[int, ...] = ()
+    front_end: int = 0
+
+    @property
+    def inputs(self) -> int:
+        """Width of a row the network reads."""
+        return INPUTS + self.front_end
 
 
 class MotionNetwork(nn.Module):
-    """One member: rows [B, T, INPUTS] to displacement from the mean [B, T, E], in units of spread.
+    """One member: rows [B, T, inputs] to displacement from the mean [B, T, E], in units of spread.
 
     A linear filter of the rows within `LINEAR_REACH_ROWS`, which training starts from ridge regression, plus what a
     stack of residual convolutions adds to it.
@@ -138,14 +146,15 @@ class MotionNetwork(nn.Module):
 
     def __init__(self, config: MotionConfig, dropout: float = 0.0) -> None:
         super().__init__()
-        self.entry = nn.Linear(INPUTS, config.width)
+        self.entry = nn.Linear(config.inputs, config.width)
         self.blocks = nn.ModuleList(Block(config.width, dilation) for dilation in config.dilations)
         self.drop = nn.Dropout(dropout)
         self.head = nn.Linear(config.width, config.axes)
-        self.linear = nn.Conv1d(INPUTS, config.axes, LINEAR_TAPS, dilation=LINEAR_STEP_ROWS, padding=LINEAR_REACH_ROWS)
+        inputs, axes = config.inputs, config.axes
+        self.linear = nn.Conv1d(inputs, axes, LINEAR_TAPS, dilation=LINEAR_STEP_ROWS, padding=LINEAR_REACH_ROWS)
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """Rows [B, T, INPUTS] to [B, T, E]."""
+        """Rows [B, T, inputs] to [B, T, E]."""
         hidden = self.drop(self.entry(rows))
         for block in self.blocks:
             hidden = self.drop(block(hidden))
@@ -159,6 +168,7 @@ class MotionModel(nn.Module):
         neutral_closed, neutral_mean, neutral_spread: [E], style of the average training person.
         gain: [E], restores the spread that averaging over what sound does not tell takes away.
         denoiser: draws samples, if the model has one.
+        front_end: hears besides the phonetic encoder, if the model was trained with one.
         opening_axis: [E] cm of lip opening per unit of each coefficient.
         closing_direction: [E] how coefficients change per cm of opening when people talk.
     """
@@ -169,7 +179,8 @@ class MotionModel(nn.Module):
         self.members = nn.ModuleList(MotionNetwork(config, dropout) for _ in range(config.members))
         self.denoiser: MotionDenoiser | None = None
         if config.denoiser_dilations:
-            self.denoiser = MotionDenoiser(config.axes, INPUTS, config.width, config.denoiser_dilations)
+            self.denoiser = MotionDenoiser(config.axes, config.inputs, config.width, config.denoiser_dilations)
+        self.front_end: FrontEnd | None = None
         self.register_buffer("neutral_closed", torch.zeros(config.axes))
         self.register_buffer("neutral_mean", torch.zeros(config.axes))
         self.register_buffer("neutral_spread", torch.ones(config.axes))
@@ -267,6 +278,9 @@ class MotionModel(nn.Module):
         silence = torch.zeros(BEYOND_ROWS, INPUTS)
         silence[:, SILENCE], silence[:, len(CLASSES)] = 1.0, -1.0  # no sound, no energy
         rows = torch.cat([silence, rows, silence])
+        if self.front_end is not None:
+            beyond = BEYOND_ROWS * audio.SAMPLE_RATE // LABEL_RATE
+            rows = torch.cat([rows, self.front_end.columns(np.pad(waveform, beyond))], 1)
         expression = self.expression(rows, speech_gate(rows[:, : len(CLASSES)]), style)
         closed, _, _ = self.blended(style)
         times = (np.arange(len(expression)) - BEYOND_ROWS) / LABEL_RATE
@@ -282,19 +296,22 @@ class MotionModel(nn.Module):
     def save(self, path: Path, facts: dict[str, object]) -> None:
         """Write half-precision weights with `facts` about the training."""
         tensors = {name: value.half() for name, value in self.state_dict().items()}
-        save_tensors(path, KIND, KIND_VERSION, tensors, {**facts, "config": asdict(self.config)})
+        heard_by = {} if self.front_end is None else {"front_end": self.front_end.facts}
+        save_tensors(path, KIND, KIND_VERSION, tensors, {**facts, **heard_by, "config": asdict(self.config)})
 
 
 def load_motion_model(path: Path | None = None) -> MotionModel:
     """The model from `path` (default: the shipped weights), in evaluation mode, float32, on the CPU.
 
     Raises:
-        StoreError, StoreVersionError: the file is missing, foreign or of another version.
+        StoreError, StoreVersionError: the file or its front end is missing or foreign, or of another version.
     """
     tensors, facts = load_tensors(path or WEIGHTS, KIND, KIND_VERSION)
     stored = facts["config"]
     lists = {name: tuple(stored.get(name, ())) for name in ("dilations", "denoiser_dilations")}
     model = MotionModel(MotionConfig(**{**stored, **lists}))
+    if "front_end" in facts:
+        model.front_end = recalled_front_end(facts["front_end"])
     model.load_state_dict({name: value.float() for name, value in tensors.items()})
     return model.eval()
 

@@ -21,11 +21,13 @@ from tqdm import tqdm
 from prior import diffusion
 from prior.descent import descend
 from prior.face_model import load_face_model
+from prior.front_end import FrontEnd
 from prior.motion_data import (
     LEAST_SYNC,
     SpokenClip,
     in_step,
     on_closures,
+    sounding,
     spoken_clips,
     with_context,
 )
@@ -83,7 +85,8 @@ class Trainer:
         torch.manual_seed(seed)
         self.face_model = face_model
         axes = face_model.lower_basis.shape[0]
-        self.model = MotionModel(MotionConfig(axes, members=members), dropout=0.2)
+        columns = clips[0].rows.shape[1] - INPUTS
+        self.model = MotionModel(MotionConfig(axes, members=members, front_end=columns), dropout=0.2)
         means = torch.stack([clip.lower[clip.known].mean(0) for clip in clips])
         spreads = torch.stack([clip.style.spread for clip in clips]).clamp(min=1e-3)
         closed = torch.stack([clip.style.closed for clip in clips])
@@ -115,8 +118,8 @@ class Trainer:
     @torch.no_grad()
     def _start_linear(self, strength: float = 0.3) -> None:
         """Start every member at the ridge regression from rows to displacement (all taps, with a constant)."""
-        axes = self.model.config.axes
-        size = LINEAR_TAPS * INPUTS + 1
+        axes, inputs = self.model.config.axes, self.model.config.inputs
+        size = LINEAR_TAPS * inputs + 1
         gram, cross, count = torch.zeros(size, size), torch.zeros(size, axes), 0
         for rows, known, truth, *_ in self.series:
             design = torch.cat([with_context(rows), torch.ones(len(rows), 1)], 1)[known]
@@ -127,7 +130,7 @@ class Trainer:
         penalty = strength * (gram.diagonal() + 1e-3 * count)
         penalty[-1] = 0.0
         weights = torch.linalg.solve(gram.double() + penalty.diag().double(), cross.double()).float()
-        filters = weights[:-1].reshape(LINEAR_TAPS, INPUTS, axes).permute(2, 1, 0)
+        filters = weights[:-1].reshape(LINEAR_TAPS, inputs, axes).permute(2, 1, 0)
         for member in self.model.members:
             assert isinstance(member, MotionNetwork) and member.linear.bias is not None
             member.linear.weight.copy_(filters)
@@ -159,7 +162,7 @@ class Trainer:
     def _distorted(self, rows: torch.Tensor) -> torch.Tensor:
         """Input rows with noise, so that the network does not lean on a training voice's small signs."""
         noise = torch.randn(rows.shape, generator=self.generator) * 0.05
-        hidden = torch.rand(len(rows), 1, INPUTS, generator=self.generator) < 0.05
+        hidden = torch.rand(len(rows), 1, rows.shape[-1], generator=self.generator) < 0.05
         return torch.where(hidden, torch.zeros(()), rows + noise)
 
     def train(self, steps: int, batch: int, peak_rate: float = 1e-3) -> dict[str, float]:
@@ -203,6 +206,7 @@ def with_denoiser(
     """
     torch.manual_seed(seed)
     sampled = MotionModel(replace(model.config, denoiser_dilations=DENOISER_DILATIONS))
+    sampled.front_end = model.front_end
     sampled.load_state_dict(model.state_dict(), strict=False)
     sampled.gain.fill_(1.0)  # a sample has the truth's spread already
     series = []
@@ -237,6 +241,7 @@ def main() -> None:
     parser.add_argument("cache", type=Path, help="prepared clips of the people to learn from")
     parser.add_argument("--footage", type=Path, required=True, help="folder with the clips' own files, for their sound")
     parser.add_argument("--face-model", type=Path, default=None)
+    parser.add_argument("--front-end", type=Path, default=None, help="folder of HuBERT or wav2vec 2.0 weights")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument(
@@ -252,7 +257,10 @@ def main() -> None:
     began = time.time()
     face_model = load_face_model(arguments.face_model)
     speeds = (1.0, *arguments.speeds)
-    versions = list(spoken_clips(arguments.cache, arguments.footage, face_model, speeds))
+    front_end = FrontEnd(arguments.front_end) if arguments.front_end else None
+    if front_end is not None:
+        front_end.learn(waveform for _, _, waveform in sounding(arguments.cache, arguments.footage))
+    versions = list(spoken_clips(arguments.cache, arguments.footage, face_model, speeds, front_end))
     plain = [own[0] for own in versions]
     lags = on_closures(in_step(plain, set()), plain)
     kept = [
@@ -282,6 +290,7 @@ def main() -> None:
         "seconds_taken": time.time() - began,
         "phonetics_sha256": file_sha256(WEIGHTS.with_name("phonetics.safetensors")),
     }
+    trainer.model.front_end = front_end
     trainer.model.save(arguments.out, facts)
     if unseen and arguments.denoiser_steps:
         sampled, loss = with_denoiser(
