@@ -7,6 +7,7 @@ temporary file, pictures are reduced to an `Appearance` per run.
 
 import tempfile
 from array import array
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -29,6 +30,7 @@ from adapt.faces import (
 from adapt.mediapipe_faces import MediaPipeBackend
 from adapt.progress import Progress
 from adapt.shots import mark_cuts
+from adapt.skin_flow import SkinFlow
 from render.errors import TrackingError
 from render.video import Footage, Frame
 
@@ -62,6 +64,7 @@ class Run:
         confidence: in [0, 1]. `boxes`: px, four numbers a sighting.
         eye_distance: px. `yaw`: radians. `opening`: of the mouth, in eye distances. `sharpness`: see `faces.sharpness`.
         appearance: what the face looks like, over the run.
+        skin: follows its skin from frame to frame.
     """
 
     shot: int
@@ -74,6 +77,7 @@ class Run:
     opening: array = field(default_factory=lambda: array("f"))
     sharpness: array = field(default_factory=lambda: array("f"))
     appearance: Appearance = field(default_factory=Appearance)
+    skin: SkinFlow = field(default_factory=SkinFlow)
 
     def box(self, sighting: int) -> np.ndarray:
         """Box of one sighting, float32 [4] px."""
@@ -99,10 +103,10 @@ class CastMember:
 
 
 class LandmarkFile:
-    """Landmarks of many sightings, float32 [N, 3] each, in an unnamed temporary file."""
+    """Landmarks of many sightings, float32 [N, 3] each (or another shape), in an unnamed temporary file."""
 
-    def __init__(self, point_count: int) -> None:
-        self.point_count = point_count
+    def __init__(self, point_count: int, columns: int = 3) -> None:
+        self.shape = (point_count, columns)
         self._file = tempfile.TemporaryFile(prefix="adapt-landmarks-")
         self._rows = 0
 
@@ -114,10 +118,10 @@ class LandmarkFile:
         return self._rows - 1
 
     def read(self, row: int) -> np.ndarray:
-        """Landmarks float32 [N, 3] of one row."""
-        size = self.point_count * 12
+        """Landmarks of one row."""
+        size = 4 * self.shape[0] * self.shape[1]
         self._file.seek(row * size)
-        return np.frombuffer(self._file.read(size), np.float32).reshape(self.point_count, 3)
+        return np.frombuffer(self._file.read(size), np.float32).reshape(self.shape)
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ class Analysis:
         layout: which landmark is what.
         shots: in order, covering every frame.
         cast: by number.
-        landmark_file: the landmarks of every sighting, see `landmarks`.
+        landmark_file: the landmarks of every sighting, see `landmarks`; flow_file: how its skin moved, see `flow`.
     """
 
     footage: Footage
@@ -137,6 +141,7 @@ class Analysis:
     shots: tuple[Shot, ...]
     cast: tuple[CastMember, ...]
     landmark_file: LandmarkFile
+    flow_file: LandmarkFile
 
     def member(self, person: int) -> CastMember:
         """Cast member by number.
@@ -160,14 +165,29 @@ class Analysis:
             TrackingError: there is no such person.
         """
         stop = self.footage.frame_count if stop is None else stop
-        landmarks = np.full((stop - start, self.landmark_file.point_count, 3), np.nan, np.float32)
-        confidence = np.zeros(stop - start, np.float32)
+        landmarks = self._read(self.landmark_file, person, start, stop)
+        confidence = np.zeros(self.footage.frame_count, np.float32)
+        member = self.member(person)
+        confidence[member.values("frames")] = member.values("confidence")
+        return landmarks, confidence[start:stop]
+
+    def flow(self, person: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """How one person's skin moved since the frame before, frames `start` ≤ index < `stop`.
+
+        Returns:
+            float32 [T, K, 2] px at the layout's `rigid` points, NaN where it is not known.
+
+        Raises:
+            TrackingError: there is no such person.
+        """
+        return self._read(self.flow_file, person, start, self.footage.frame_count if stop is None else stop)
+
+    def _read(self, file: LandmarkFile, person: int, start: int, stop: int) -> np.ndarray:
+        values = np.full((stop - start, *file.shape), np.nan, np.float32)
         for run in self.member(person).runs:
-            for frame, row, sure in zip(run.frames, run.rows, run.confidence, strict=True):
-                if start <= frame < stop:
-                    landmarks[frame - start] = self.landmark_file.read(row)
-                    confidence[frame - start] = sure
-        return landmarks, confidence
+            for place in range(bisect_left(run.frames, start), bisect_left(run.frames, stop)):
+                values[run.frames[place] - start] = file.read(run.rows[place])
+        return values
 
     def shot_of_frame(self) -> np.ndarray:
         """Index of every frame's shot, int32 [T]."""
@@ -181,7 +201,7 @@ def analyse(footage: Footage, backend: LandmarkBackend | None = None, progress: 
     """Find shots, faces and cast in one pass over the footage. Same footage and backend, same answer."""
     backend = backend or MediaPipeBackend()
     progress = progress or Progress(silent=True)
-    landmark_file = LandmarkFile(backend.point_count)
+    files = LandmarkFile(backend.point_count), LandmarkFile(len(backend.layout.rigid), 2)
     starts: list[int] = []
     runs: dict[int, Run] = {}
     frames = progress.over("faces", footage.frames(), footage.frame_count)
@@ -190,15 +210,18 @@ def analyse(footage: Footage, backend: LandmarkBackend | None = None, progress: 
             starts.append(frame.index)
         for number, face in faces.items():
             run = runs.setdefault(number, Run(len(starts) - 1))
-            _sight(run, frame, face, backend.layout, landmark_file)
+            _sight(run, frame, face, backend.layout, files)
     starts[:1] = [0]
     shots = tuple(Shot(a, b) for a, b in zip(starts, [*starts[1:], footage.frame_count], strict=True))
-    return Analysis(footage, backend.layout, shots, gather_cast(list(runs.values())), landmark_file)
+    return Analysis(footage, backend.layout, shots, gather_cast(list(runs.values())), *files)
 
 
-def _sight(run: Run, frame: Frame, face: Face, layout: LandmarkLayout, landmark_file: LandmarkFile) -> None:
+def _sight(
+    run: Run, frame: Frame, face: Face, layout: LandmarkLayout, files: tuple[LandmarkFile, LandmarkFile]
+) -> None:
     run.frames.append(frame.index)
-    run.rows.append(landmark_file.append(face.landmarks))
+    run.rows.append(files[0].append(face.landmarks))
+    files[1].append(run.skin.step(frame.index, frame.preview, face.landmarks, layout))
     run.confidence.append(face.confidence)
     run.boxes.extend(face.box.tolist())
     run.eye_distance.append(eye_distance(face.landmarks, layout))

@@ -99,6 +99,8 @@ def choose_crop_size(path: torch.Tensor, confidence: torch.Tensor) -> int:
 def cut_crop(rgb: np.ndarray, crop_from_image: np.ndarray, crop_size: int) -> np.ndarray:
     """Cut a crop out of a picture, uint8 [H, W, 3] → uint8 [crop_size, crop_size, 3], averaging where it shrinks.
 
+    A picture of one channel, uint8 [H, W], will do as well.
+
     Args:
         rgb: the upright picture.
         crop_from_image: float64 [2, 3], px with centres at + 0.5.

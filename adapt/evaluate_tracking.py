@@ -45,6 +45,7 @@ def score(model: FaceModel, clip: Landmarks) -> dict[str, object]:
         clip.shot,
         (clip.width, clip.height),
         clip.source,
+        lambda start, stop: clip.flow[start:stop],
     )
     seconds = time.process_time() - started
     rows = (clip.confidence > 0).nonzero()[:, 0]

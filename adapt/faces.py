@@ -46,7 +46,8 @@ class Face:
 class LandmarkLayout:
     """Which landmarks of a backend are what: indices, or tuples of indices whose mean is the point.
 
-    `right` and `left` are the person's own. `side_right`, `side_left` lie beside the ears, `brow_top` on the midline.
+    `right` and `left` are the person's own. `side_right`, `side_left` lie beside the ears, `brow_top` on the midline;
+    `rigid` are those that neither jaw nor brows move.
     """
 
     right_eye: tuple[int, ...]
@@ -60,6 +61,7 @@ class LandmarkLayout:
     mouth_left: int
     inner_lip_top: int
     inner_lip_bottom: int
+    rigid: tuple[int, ...] = ()
 
 
 class LandmarkBackend(Protocol):

@@ -295,15 +295,20 @@ def solve_shape(fit: HeadFit, seen: Observations, pose: torch.Tensor) -> tuple[t
     return shape, float(log_factor.exp())
 
 
+def pose_bend(pose: torch.Tensor) -> torch.Tensor:
+    """The second difference [6] that is expected of pose rows [N, 6]."""
+    # Place in the image is x / z · focal: a share of the eye distance there is that share of 6.3 cm / distance here.
+    place = POSE_BEND[1] * EYE_DISTANCE_CM / float(pose[:, 5].median().exp())
+    return pose.new_tensor([POSE_BEND[0]] * 3 + [place] * 2 + [POSE_BEND[2]])
+
+
 def solve_pose(fit: HeadFit, seen: Observations, shape: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
     """Pose rows [N, 6] from points that the jaw does not move, tied in time; `pose` is where they start."""
     frames = len(pose)
     heads = heads_of(fit.rigid, shape, torch.zeros(1, len(fit.rigid.expression), dtype=torch.float64))
     heads = heads.expand(frames, -1, -1)
     wanted = seen.points[:, fit.rigid_index]
-    # Place in the image is x / z · focal: a share of the eye distance there is that share of 6.3 cm / distance here.
-    place = POSE_BEND[1] * EYE_DISTANCE_CM / float(pose[:, 5].median().exp())
-    bend = pose.new_tensor([POSE_BEND[0]] * 3 + [place] * 2 + [POSE_BEND[2]])
+    bend = pose_bend(pose)
     ridge = 1e-3 * torch.eye(6, dtype=torch.float64)
     for _ in range(POSE_ROUNDS):
         projection = project_heads(fit.rigid, heads, pose, seen.focal)

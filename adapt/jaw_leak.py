@@ -1,9 +1,9 @@
-"""How far the detector turns a head as its mouth opens, and head poses without that.
+"""How far a tracked head turns as its mouth opens, and head poses without that.
 
-In: head poses fitted to the detector's points, and the lip gap, of all frames of one person. Out: the same poses less
-what follows the gap. The detector's mesh is a learnt whole: points that no jaw moves stir with it, each person's and
-each picture's in its own way. A skull does not: what of its turns is faster than half a second hardly depends on the
-gap, so that dependence is the leak. It is measured on each track, held near what is usual.
+In: head poses and the lip gap, of all frames of one person. Out: the same poses less what follows the gap. The
+detector's mesh is a learnt whole: points that no jaw moves stir with it, each person's and each picture's in its own
+way; and a little skin does move with the jaw. A skull does not: what of its turns is faster than half a second hardly
+depends on the gap, so that dependence is the leak. It is measured on each track, held near what is usual.
 """
 
 import torch
@@ -12,8 +12,8 @@ from render.camera import rotation_matrix, rotation_vector
 
 #: Turn (axis-angle in head axes, radians) that a lip gap of one eye distance adds: what is usual, and how much it
 #: differs between tracks. Both are measured on the people of the face model.
-USUAL_LEAK = (-0.03, 0.0, 0.0)
-LEAK_SPREAD = (0.05, 0.03, 0.02)
+USUAL_LEAK = (-0.02, 0.0, 0.0)
+LEAK_SPREAD = (0.03, 0.03, 0.02)
 #: Changes faster than about this count.
 FAST_SECONDS = 0.5
 #: Neighbouring frames err alike: so many say as much as one.

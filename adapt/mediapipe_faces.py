@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from adapt.faces import Face, LandmarkLayout, eye_centres, is_known
+from prior.face_model import RIGID_POINTS
 
 FACE_MESH_LAYOUT = LandmarkLayout(
     right_eye=(33, 133),
@@ -30,6 +31,7 @@ FACE_MESH_LAYOUT = LandmarkLayout(
     mouth_left=291,
     inner_lip_top=13,
     inner_lip_bottom=14,
+    rigid=RIGID_POINTS,
 )
 
 MESH_SIZE = 192

@@ -61,6 +61,7 @@ def track_person(analysis: Analysis, person: int) -> Track:
         torch.from_numpy(analysis.shot_of_frame()),
         (footage.width, footage.height),
         source,
+        lambda start, stop: torch.from_numpy(analysis.flow(person, start, stop)),
     )
 
 

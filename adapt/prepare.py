@@ -180,6 +180,7 @@ def landmarks_of(analysis: Analysis, person: str, facts: dict[str, Any]) -> Land
         torch.from_numpy(footage.timestamps),
         torch.from_numpy(analysis.shot_of_frame()),
         torch.from_numpy(points[:, : load_face_model().landmark_count].copy()),
+        torch.from_numpy(analysis.flow(1)),
         torch.from_numpy(confidence),
         person,
         {"file": facts["file"], "sha256": facts["sha256"]},

@@ -107,3 +107,19 @@ def solve_banded(blocks: torch.Tensor, ties: torch.Tensor, right: torch.Tensor) 
     for gain in reversed(gains[:-1]):
         solution.append(gain[:, -1] - gain[:, :-1] @ solution[-1])
     return torch.cat(solution[::-1]).reshape(-1, size)[:count]
+
+
+def solve_chain(ties: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """The x [T, n] that minimises Σ_t |x_t − values_t|² + Σ_t ties_t |x_{t+1} − x_t|², for ties [T − 1] ≥ 0."""
+    before, after = torch.nn.functional.pad(ties, (1, 0)), torch.nn.functional.pad(ties, (0, 1))
+    # Elimination from the first frame on: x_t = part_t + share_t · x_{t+1}.
+    parts, shares = [], []
+    part, share = torch.zeros_like(values[0]), 0.0
+    for value, low, high in zip(values, before.tolist(), after.tolist(), strict=True):
+        pivot = 1 + low * (1 - share) + high
+        part, share = (value + low * part) / pivot, high / pivot
+        parts.append(part)
+        shares.append(share)
+    for row in range(len(parts) - 2, -1, -1):
+        parts[row] = parts[row] + shares[row] * parts[row + 1]
+    return torch.stack(parts)

@@ -1,9 +1,9 @@
 """From landmarks to a track: shape, focal, and per frame head pose and expression.
 
-In: one person's detector landmarks in every frame of a video, read a stretch at a time. Out: a `Track`. Shape comes
-from a bounded number of chosen frames; head pose from points that the jaw does not move, less what follows the jaw all
-the same; then expression with the pose held. Both run in overlapping windows of frames, so memory does not grow and
-where a window ends is not seen.
+In: one person's detector landmarks in every frame of a video, and how the skin moves from frame to frame, read a
+stretch at a time. Out: a `Track`. Shape comes from a bounded number of chosen frames; head pose from points that the
+jaw does not move, mended by their skin's motion, less what follows the jaw all the same; then expression with the pose
+held. All run in overlapping windows of frames, so memory does not grow and where a window ends is not seen.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,6 +23,7 @@ from adapt.head_fit import (
     solve_shape,
     translation_of,
 )
+from adapt.head_flow import carried_pose, pose_steps, steady_pose
 from adapt.jaw_leak import without_jaw_leak
 from prior.face_model import EYE_DISTANCE_CM, lip_gap
 from render.camera import rotation_matrix
@@ -30,7 +31,8 @@ from render.errors import TrackingError
 from render.face_model import FaceModel
 from render.track import Track
 
-#: Reads frames start ≤ index < stop: float [stop − start, ≥ 468, 3] px and depth; frames without a face hold anything.
+#: Reads frames start ≤ index < stop: landmarks, float [stop − start, ≥ 468, 3] px and depth, where frames without a
+#: face hold anything; or the motion of the rigid points' skin since the frame before, [stop − start, K, 2] px or NaN.
 LandmarkReader = Callable[[int, int], torch.Tensor]
 #: Frames among which the `CHOSEN_FRAMES` are chosen that shape is found from.
 CANDIDATES = 256
@@ -51,7 +53,7 @@ class Seen:
 
     Attributes:
         rows: [N] int64, ascending.
-        read: gives the landmarks.
+        read: gives the landmarks; read_flow: the skin's motion, if that is known.
         timestamps: [T] seconds; shot: [T] int32; both of all frames.
         centre: [3] principal point, px, and 0.
         count: detector points that the face model knows.
@@ -59,16 +61,15 @@ class Seen:
 
     rows: torch.Tensor
     read: LandmarkReader
+    read_flow: LandmarkReader | None
     timestamps: torch.Tensor
     shot: torch.Tensor
     centre: torch.Tensor
     count: int
 
     def landmarks(self, rows: torch.Tensor) -> torch.Tensor:
-        """Landmarks [N, 468, 3] float64, px from the image centre, of ascending rows [N]; reads stretch by stretch."""
-        ends = (rows.diff() != 1).nonzero()[:, 0] + 1
-        parts = [self.read(int(part[0]), int(part[-1]) + 1) for part in torch.tensor_split(rows, ends)]
-        return torch.cat(parts)[:, : self.count].double() - self.centre
+        """Landmarks [N, 468, 3] float64, px from the image centre, of ascending rows [N]."""
+        return read_rows(self.read, rows)[:, : self.count].double() - self.centre
 
     def first(self, fit: HeadFit, rows: torch.Tensor, focal: torch.Tensor) -> tuple[Observations, torch.Tensor]:
         """What was seen in rows [N] with focals [N] px, and first poses [N, 6]."""
@@ -85,6 +86,12 @@ class Seen:
     ) -> Observations:
         """Landmarks [N, 468, 3] of rows [N] at poses [N, 6]."""
         return Observations(points[..., :2], self.timestamps[rows], focal, EYE_DISTANCE_CM * focal / pose[:, 5].exp())
+
+
+def read_rows(read: LandmarkReader, rows: torch.Tensor) -> torch.Tensor:
+    """What a reader gives of ascending rows [N]; reads stretch by stretch."""
+    ends = (rows.diff() != 1).nonzero()[:, 0] + 1
+    return torch.cat([read(int(part[0]), int(part[-1]) + 1) for part in torch.tensor_split(rows, ends)])
 
 
 @contextmanager
@@ -107,6 +114,7 @@ def track_landmarks(
     shot: torch.Tensor,
     size: tuple[int, int],
     source: dict[str, object],
+    read_flow: LandmarkReader | None = None,
 ) -> Track:
     """Track one person through a video.
 
@@ -118,6 +126,7 @@ def track_landmarks(
         shot: [T] int32, ascending.
         size: width and height, px.
         source: facts that the track is to carry.
+        read_flow: gives the motion of the rigid points' skin; without it poses are the detector's alone.
 
     Raises:
         TrackingError: the person is in fewer than two frames.
@@ -129,7 +138,7 @@ def track_landmarks(
     width, height = size
     fit = HeadFit.of(model)
     centre = torch.tensor([width / 2, height / 2, 0.0], dtype=torch.float64)
-    seen = Seen(rows, read, timestamps, shot, centre, model.landmark_count)
+    seen = Seen(rows, read, read_flow, timestamps, shot, centre, model.landmark_count)
     shape, focals = find_shape(fit, seen, LEAST_FOCAL * max(width, height))
 
     pose = torch.zeros(len(found), 6, dtype=torch.float64)
@@ -141,6 +150,7 @@ def track_landmarks(
         inside = torch.isin(solved, kept)
         pose[kept] = solve_pose(fit, part, shape, start)[inside]
         gap[kept] = (lip_gap(part.points) / part.eye_distance)[inside]
+    pose[rows] = mended_pose(fit, seen, shape, pose, focals)
     pose[rows] = without_jaw_leak(pose[rows], gap[rows], timestamps[rows], shot[rows])
     for solved, kept in windows(rows, shot):
         part = seen.again(solved, focals[solved], pose[solved])
@@ -173,6 +183,26 @@ def track_landmarks(
         crop_size=crop_size,
         source=source,
     )
+
+
+def mended_pose(
+    fit: HeadFit, seen: Seen, shape: torch.Tensor, pose: torch.Tensor, focals: torch.Tensor
+) -> torch.Tensor:
+    """Poses [N, 6] of the rows with a face that move as the skin does; from the detector's [T, 6]."""
+    rows = seen.rows
+    if seen.read_flow is None:
+        return pose[rows]
+    steps, trust = torch.zeros_like(pose), torch.zeros(len(pose), dtype=pose.dtype)
+    for _, kept in windows(rows, seen.shot):
+        flow = read_rows(seen.read_flow, kept)
+        both = torch.stack([pose[kept - 1], pose[kept]])
+        steps[kept], trust[kept] = pose_steps(fit, flow, shape, both, focals[kept])
+    trust[1:] *= (seen.shot[1:] == seen.shot[:-1]) & torch.isin(torch.arange(len(pose) - 1), rows)
+    carried, steady = torch.zeros_like(pose), torch.zeros_like(pose)
+    carried[rows] = carried_pose(pose[rows], steps[rows], trust[rows], seen.timestamps[rows])
+    for solved, kept in windows(rows, seen.shot):
+        steady[kept] = steady_pose(carried[solved], seen.timestamps[solved])[torch.isin(solved, kept)]
+    return steady[rows]
 
 
 def find_shape(fit: HeadFit, seen: Seen, least_focal: float) -> tuple[torch.Tensor, torch.Tensor]:

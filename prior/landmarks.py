@@ -10,7 +10,7 @@ from render.errors import StoreError
 from render.store import load_tensors, save_tensors
 
 KIND = "adapt-landmarks"
-KIND_VERSION = 1
+KIND_VERSION = 2
 FILE_NAME = "landmarks.safetensors"
 
 
@@ -24,6 +24,7 @@ class Landmarks:
         shot: [T] int32 index of the shot.
         points: [T, 468, 3] float32: x, y in px of the upright image, relative depth (px, smaller is nearer); NaN where
             the face was not found.
+        flow: [T, K, 2] float32 px, motion of the skin at the rigid points since the frame before; NaN where not known.
         confidence: [T] float32 in [0, 1].
         person: name of the person; clips of one person share it.
         source: facts of the clip.
@@ -34,6 +35,7 @@ class Landmarks:
     timestamps: torch.Tensor
     shot: torch.Tensor
     points: torch.Tensor
+    flow: torch.Tensor
     confidence: torch.Tensor
     person: str
     source: dict[str, object]

@@ -83,6 +83,15 @@ def test_landmarks_are_nan_where_the_face_is_absent(analysis: Analysis) -> None:
     assert np.array_equal(part, landmarks[5:16], equal_nan=True) and np.array_equal(sure, confidence[5:16])
 
 
+def test_the_skin_of_a_still_face_stays_and_is_not_followed_over_a_cut(analysis: Analysis) -> None:
+    flow = analysis.flow(1)
+    assert flow.shape == (21, len(analysis.layout.rigid), 2)
+    assert np.isnan(flow[[0, *range(8, 15)]]).all()
+    known = flow[[*range(1, 8), *range(15, 21)]]
+    assert np.isfinite(known).mean() > 0.8 and np.nanquantile(np.abs(known), 0.95) < 0.1
+    assert np.array_equal(analysis.flow(1, 5, 16), flow[5:16], equal_nan=True)
+
+
 def test_an_unknown_person_is_refused(analysis: Analysis) -> None:
     with pytest.raises(TrackingError, match="no person 3 .people are 1 to 1.*adapt check"):
         analysis.landmarks(3)

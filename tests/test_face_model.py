@@ -100,7 +100,15 @@ def test_a_model_is_learnt_from_landmarks(model, tmp_path, monkeypatch):
         turned = head @ rotation_matrix(0.2 * torch.randn(24, 3, generator=generator)).transpose(1, 2)
         points = turned * torch.tensor([12.0, -12.0, -12.0]) + 200
         Landmarks(
-            400, 400, torch.arange(24) / 25, torch.zeros(24).int(), points, torch.ones(24), f"person {person}", {}
+            400,
+            400,
+            torch.arange(24) / 25,
+            torch.zeros(24).int(),
+            points,
+            torch.zeros(24, 0, 2),
+            torch.ones(24),
+            f"person {person}",
+            {},
         ).save(tmp_path / f"clip{person}" / FILE_NAME)
     learnt = build(read_people(tmp_path))
     assert learnt.mean.shape == model.mean.shape and len(learnt.lower_basis) == 4

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from adapt.smoothing import second_difference, solve_tied
+from adapt.smoothing import second_difference, solve_chain, solve_tied
 
 
 @pytest.mark.parametrize("frames", [3, 8, 9])
@@ -32,3 +32,12 @@ def test_uneven_times_leave_straight_motion_alone_and_gaps_are_not_tied():
     bend = (coefficients * torch.stack([straight[:-2], straight[1:-1], straight[2:]], -1)).sum(-1)
     torch.testing.assert_close(bend, torch.zeros(4, dtype=torch.float64))
     assert (strength[2:] == 0).all() and (strength[:2] > 0).all()
+
+
+def test_a_chain_equals_a_dense_solve():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(9, 3, generator=generator, dtype=torch.float64)
+    ties = torch.tensor([1.0, 5.0, 0.0, 20.0, 3.0, 100.0, 0.5, 2.0], dtype=torch.float64)
+    step = torch.eye(9, dtype=torch.float64).diff(dim=0)
+    dense = torch.eye(9, dtype=torch.float64) + step.T @ torch.diag(ties) @ step
+    torch.testing.assert_close(solve_chain(ties, values), torch.linalg.solve(dense, values))
