@@ -58,6 +58,7 @@ class TrainingConfig:
         code_noise: standard deviation added to normalised expressions; code_dropout: share withheld.
         adversarial: weight of the discriminator's say, 0 for none; adversarial_from: part of the run before it.
         use_scale, use_window: whether the network is told the source's scale, and the expression window (ablations).
+        every_person: learn from one person in so many (ablation); the people kept out stay the same.
         seed: of everything.
     """
 
@@ -75,6 +76,7 @@ class TrainingConfig:
     adversarial_from: float = 0.5
     use_scale: bool = True
     use_window: bool = True
+    every_person: int = 1
     seed: int = 0
 
 
@@ -112,7 +114,7 @@ class Trainer:
         if len(names) < 2:
             raise SystemExit(f"pretrain_renderer: {cache} holds {len(names)} person; at least 2 are needed")
         self.validation_people = names[VALIDATION_SHARE // 2 :: VALIDATION_SHARE] or names[-1:]
-        self.people = [name for name in names if name not in self.validation_people]
+        self.people = [name for name in names if name not in self.validation_people][:: config.every_person]
         self.step, self.seconds, self.best, self.clock = 0, 0.0, math.inf, 0.0
         self.started_from = {key: prior.facts[key] for key in ("steps", "minutes", "sha256") if key in prior.facts}
         resuming = (run / STATE_NAME).is_file()
