@@ -17,14 +17,22 @@ from adapt.fit import adapted_renderer
 from adapt.occlusion import Occlusion
 from adapt.region import DEFAULT, region_mask
 from prior.renderer_prior import RendererPrior
-from render.composite import Patch, match_border
-from render.gbuffer import CROP_SIZE, GBuffer
+from render.composite import Patch, blurred, match_tone
+from render.gbuffer import CROP_SIZE, GBuffer, dilate, gbuffer
 from render.renderer import Renderer, RenderInputs, draw, render_inputs
 from render.track import Track
 from render.video import Frame
 
 #: The matte falls to 0 over so many px of a 256 px crop, inside the mask that is put back.
 FEATHER_PX = 7
+#: Where the new face ends where the source's does, it falls over so many px, to 0 so far inside that mask: just beyond
+#: the face the source is right, and the network guesses.
+STILL_FEATHER_PX, STILL_INSET_PX = 9, 3
+#: How far below the source's chin its shadow is painted over, where the new chin is higher; shifts of the outline by
+#: fewer px are none.
+SHADOW_PX, LEAST_SHIFT_PX = 10, 5
+#: Around the mouth nothing tells the tone of skin.
+LIPS_MARGIN_PX = 8
 
 
 @dataclass(frozen=True)
@@ -94,15 +102,24 @@ class Painter:
         cut = [cut_crop(frame.rgb, matrix, CROP_SIZE) for frame, matrix in zip(wanted, affine, strict=True)]
         crops = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).float() / 255
         inputs = render_inputs(model, track, index, crops, self.prior.outer_expressions, self.part.expression)
+        # One frame at a time: products of another size round differently, and batches would show.
+        own = [gbuffer(model, track.clip_vertices(model, frame[None]), CROP_SIZE) for frame in index]
+        faces = [(new > 0, old.inner[0, 0] > 0) for new, old in zip(inputs.buffer.inner[:, 0], own, strict=True)]
+        shifts = [Shift.of(new.numpy(), old.numpy()) for new, old in faces]
+        shadows = torch.from_numpy(np.stack([shift.shadow for shift in shifts]))[:, None] * inputs.outer
+        inputs = replace(inputs, paste=torch.maximum(inputs.paste, shadows))
         drawn = draw(self.renderer, self.texture, moved(inputs, self.device))
         rgb, matte = drawn.rgb.permute(0, 2, 3, 1).cpu().numpy(), drawn.matte[:, 0].cpu().numpy()
-        put_back = region_mask(model, track, index, inputs.buffer.mouth, inputs.paste, self.region)[:, 0].numpy()
+        mouth = torch.maximum(inputs.buffer.mouth, torch.cat([old.mouth for old in own]))
+        put_back = region_mask(mouth, inputs.paste, self.region)[:, 0].numpy()
+        lips = dilate(mouth, LIPS_MARGIN_PX)[:, 0].numpy() > 0
         patches: dict[int, Patch] = {}
         for row, frame in enumerate(wanted):
-            own = feathered(matte[row], put_back[row]) * self._free(frame.index)
+            soft = feathered(matte[row], put_back[row], shifts[row].edge) * self._free(frame.index)
+            skin = torch.stack(faces[row]).all(0).numpy() & ~lips[row] & (soft > 0.9)
             source = cut[row].astype(np.float32) / 255
-            colour = match_border(np.ascontiguousarray(rgb[row]), source, own)
-            patches[frame.index] = Patch(colour, own * float(self.weight[frame.index]), affine[row])
+            colour = match_tone(np.ascontiguousarray(rgb[row]), source, soft, skin)
+            patches[frame.index] = Patch(colour, soft * float(self.weight[frame.index]), affine[row])
         return [patches.get(frame.index) for frame in frames]
 
     def _free(self, frame: int) -> np.ndarray | float:
@@ -114,11 +131,47 @@ class Painter:
         return 1 - cv2.resize(wide, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_LINEAR)
 
 
-def feathered(matte: np.ndarray, paste: np.ndarray) -> np.ndarray:
-    """A matte [H, W] that falls to 0 towards the border of the paste mask [H, W] of 0 and 1, and is 0 outside it."""
-    distance = cv2.distanceTransform((paste > 0).astype(np.uint8), cv2.DIST_L2, 3)
-    ramp = np.clip(distance * (CROP_SIZE / paste.shape[0]) / FEATHER_PX, 0, 1)
-    return np.asarray(matte * ramp * ramp * (3 - 2 * ramp), np.float32)
+@dataclass(frozen=True)
+class Shift:
+    """How the outline of the lower face shifts in one frame.
+
+    Attributes:
+        shadow: float32 [H, W] of 0 and 1, where the source's chin was and the new one is not, and its shadow below.
+        edge: float32 [H, W] in [0, 1], near where the new face does not end where the source's does.
+    """
+
+    shadow: np.ndarray
+    edge: np.ndarray
+
+    @staticmethod
+    def of(new: np.ndarray, old: np.ndarray) -> "Shift":
+        """From the lower face that is drawn and the source's own, both bool [CROP_SIZE, CROP_SIZE]."""
+        least = np.ones((LEAST_SHIFT_PX, LEAST_SHIFT_PX), np.uint8)
+        bare, more = (
+            cv2.morphologyEx(part.astype(np.uint8), cv2.MORPH_OPEN, least) for part in (old & ~new, new & ~old)
+        )
+        below = np.ones((SHADOW_PX + 1, 3), np.uint8)
+        shadow = cv2.dilate(bare, below, anchor=(1, SHADOW_PX)).astype(np.float32)
+        around = np.ones((2 * FEATHER_PX - 3, 2 * FEATHER_PX - 3), np.uint8)
+        return Shift(shadow, blurred(cv2.dilate(bare | more, around).astype(np.float32), FEATHER_PX / 2))
+
+
+def feathered(matte: np.ndarray, paste: np.ndarray, edge: np.ndarray | None = None) -> np.ndarray:
+    """A matte [H, W] that falls to 0 towards the border of the paste mask [H, W] of 0 and 1, and is 0 outside it.
+
+    It falls further inside where `edge` [H, W] of `Shift` is 0.
+    """
+    distance = cv2.distanceTransform((paste > 0).astype(np.uint8), cv2.DIST_L2, 3) * (CROP_SIZE / paste.shape[0])
+    ramp = _smooth(distance / FEATHER_PX)
+    if edge is not None:
+        still = _smooth((distance - STILL_INSET_PX) / STILL_FEATHER_PX)
+        ramp = still + (ramp - still) * edge
+    return np.asarray(matte * ramp, np.float32)
+
+
+def _smooth(ramp: np.ndarray) -> np.ndarray:
+    ramp = np.clip(ramp, 0, 1)
+    return np.asarray(ramp * ramp * (3 - 2 * ramp))
 
 
 def moved(inputs: RenderInputs, device: torch.device) -> RenderInputs:

@@ -20,8 +20,9 @@ MATTE_FLOOR = 1 / 512
 BORDER_MARGIN_PX = 2
 # Part of the matte, from outside inwards, along which source and patch are compared for colour.
 BORDER_BAND = (0.02, 0.7)
-COLOUR_REACH = 0.12  # of the crop's width: how far a colour difference at the border spreads inwards
-COLOUR_LIMIT = 0.12  # in [0, 1]: larger differences are other content, not another tone
+COLOUR_REACH = 0.08  # of the crop's width: how far a colour difference at the border, or on skin, spreads
+COLOUR_LIMIT = 0.12  # in [0, 1]: larger differences at the border are other content, not another tone
+SKIN_LIMIT = 0.25  # the same on skin that both show
 GRAIN_REACH_PX = 24  # around the patch, where the source's own grain is measured
 DETAIL_SIGMA_PX = 1.0  # what is finer than this is called grain
 ROUNDING_VARIANCE = 1 / 12  # of whole numbers, in sample units; rounding the patch adds it by itself
@@ -218,25 +219,30 @@ def changed_outside(footage: Footage, before: list[np.ndarray], after: list[np.n
     return count
 
 
-def match_border(rgb: np.ndarray, source: np.ndarray, matte: np.ndarray) -> np.ndarray:
-    """Shift the tone of a rendered crop so that it meets the source along the border of the matte.
+def match_tone(rgb: np.ndarray, source: np.ndarray, matte: np.ndarray, skin: np.ndarray | None = None) -> np.ndarray:
+    """Shift the tone of a rendered crop to the source's, along the border of the matte and where both show skin.
 
-    The difference in a band of the matte's border is averaged over neighbours and carried inwards by normalised
-    convolution, so that nothing finer than the tone changes.
+    The difference there is averaged over neighbours and carried on by normalised convolution, so that nothing finer
+    than the tone changes.
 
     Args:
         rgb: rendered colours, float32 [H, W, 3] in [0, 1].
         source: the source frame in the same crop, float32 [H, W, 3] in [0, 1].
         matte: float32 [H, W] in [0, 1].
+        skin: bool [H, W], where source and crop show the same skin; nowhere if not given.
 
     Returns:
         float32 [H, W, 3] in [0, 1].
     """
-    band = ((matte > BORDER_BAND[0]) & (matte < BORDER_BAND[1])).astype(np.float32)
-    if not band.any():
+    border = (matte > BORDER_BAND[0]) & (matte < BORDER_BAND[1])
+    if not border.any():
         return rgb
     difference = source - rgb
-    band *= (np.abs(difference).max(axis=2) < COLOUR_LIMIT).astype(np.float32)
+    size = np.abs(difference).max(axis=2)
+    alike = border & (size < COLOUR_LIMIT)
+    if skin is not None:
+        alike |= skin & (size < SKIN_LIMIT)
+    band = alike.astype(np.float32)
     sigma = COLOUR_REACH * rgb.shape[1]
     # The tone is smooth: a quarter of the resolution is enough.
     small = (max(1, rgb.shape[1] // 4), max(1, rgb.shape[0] // 4))

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from render.composite import Grain, Patch, changed_outside, composite, match_border, measure_grain, plane_steps
+from render.composite import Grain, Patch, changed_outside, composite, match_tone, measure_grain, plane_steps
 from render.video import Footage
 from render.video_writer import VideoWriter
 from tests.media import Sound, make_clip
@@ -158,15 +158,20 @@ def test_border_takes_the_tone_of_the_source() -> None:
     rng = np.random.default_rng(0)
     source = cv2.GaussianBlur(rng.random((SIZE, SIZE, 3), dtype=np.float32), (0, 0), 2) * 0.6 + 0.2
     tinted = np.clip(source + np.array([0.06, -0.03, 0.02], np.float32), 0, 1)
-    matched = match_border(tinted, source, disc())
+    matched = match_tone(tinted, source, disc())
     inside = disc() > 0
     assert np.abs(matched - source)[inside].max() < 0.005 < np.abs(tinted - source)[inside].min()
     detailed = tinted + 0.01 * (rng.random(tinted.shape, dtype=np.float32) - 0.5)
-    detail = match_border(detailed, source, disc()) - matched
+    detail = match_tone(detailed, source, disc()) - matched
     assert np.corrcoef(detail[inside].ravel(), (detailed - tinted)[inside].ravel())[0, 1] > 0.99
     other = source.copy()
     other[:, : SIZE // 2] = 1.0  # a hand, say: too far away to be a matter of tone
-    assert np.abs(match_border(tinted, other, disc()) - source)[inside].mean() < 0.02
+    assert np.abs(match_tone(tinted, other, disc()) - source)[inside].mean() < 0.02
+    shaded = np.clip(
+        source - 0.2, 0, 1
+    )  # the face lies in shadow: more than a matter of tone at the border, not on skin
+    assert np.abs(match_tone(source, shaded, disc()) - shaded)[inside].mean() > 0.15
+    assert np.abs(match_tone(source, shaded, disc(), inside) - shaded)[inside].mean() < 0.02
 
 
 def test_grain_is_that_of_the_surroundings(tmp_path: Path) -> None:
