@@ -22,7 +22,7 @@ from adapt.people import track_footage
 from adapt.report import encode_clip
 from adapt.synthetic_actor import babble, make_actor
 from adapt.tracking import track_landmarks
-from prior.face_model import LIPS_INNER, LIPS_OUTER, STEADY_POINTS, eye_distance, lip_gap, load_face_model
+from prior.face_model import LIPS_INNER, LIPS_OUTER, RIGID_POINTS, STEADY_POINTS, eye_distance, lip_gap, load_face_model
 from prior.landmarks import Landmarks, load_all
 from render.face_model import FaceModel
 from render.video import Footage
@@ -32,6 +32,8 @@ STILL_SECONDS = 3.0
 STILL_SPREAD = 0.03
 #: A stretch in which the lip gap varies less than this (standard deviation) says nothing of the jaw.
 LEAST_GAP_SPREAD = 0.02
+#: Lip gaps of a mouth that is a little open.
+NARROW_GAP = (0.02, 0.08)
 
 
 def score(model: FaceModel, clip: Landmarks) -> dict[str, object]:
@@ -59,10 +61,15 @@ def score(model: FaceModel, clip: Landmarks) -> dict[str, object]:
     shake, seen_shake = (
         second_difference(points[:, steady] / unit.median(), rows, clip.shot) for points in (fitted, seen)
     )
+    skin = clip.flow[rows].double()
+    slide, seen_slide = (
+        sliding(points[:, list(RIGID_POINTS)] / unit.median(), skin / unit.median(), rows) for points in (fitted, seen)
+    )
     pitch, times = track.rotation[rows, 0].double(), clip.timestamps[rows]
     bridge = seen[:, 6] / unit.median()
     both = torch.stack([pitch, seen_gap], -1)
     fast = both - local_mean(both, times, clip.shot[rows])
+    talks = bool(seen_gap.std() > LEAST_GAP_SPREAD)
     return {
         "clip": clip.source.get("file", ""),
         "person": clip.person,
@@ -73,9 +80,12 @@ def score(model: FaceModel, clip: Landmarks) -> dict[str, object]:
         "closure_error": float((gap - seen_gap)[closed].abs().mean()),
         "worst_closure_error": float((gap - seen_gap)[closed].abs().quantile(0.95)),
         "shake_ratio": shake / max(seen_shake, 1e-9),
+        "slide": slide,
+        "detector_slide": seen_slide,
         "jaw_in_pitch": [correlation(*pair) for pair in still_stretches(pitch, bridge, seen_gap, times)],
         "by_chance": [correlation(a, b.flip(0)) for a, b in still_stretches(pitch, bridge, seen_gap, times)],
-        "jaw_in_fast_pitch": correlation(*fast.T) if seen_gap.std() > LEAST_GAP_SPREAD else None,
+        "jaw_in_fast_pitch": correlation(*fast.T) if talks else None,
+        "fast_by_chance": correlation(fast[:, 0], fast[:, 1].flip(0)) if talks else None,
         "confidence": float(track.confidence.mean()),
         "solver_ms_per_frame": 1000 * seconds / len(track),
     }
@@ -90,8 +100,8 @@ def score_against_truth(folder: Path, seconds: float = 4.0) -> dict[str, dict[st
 
     Returns:
         For "moving" and "still": mean and largest error of the head's turns (degrees, about their means), mean error of
-        the lip gap and the same where the lips are closed (shares of the eye distance), correlation of pitch with gap,
-        and degrees of pitch per gap of a fifth of the eye distance.
+        the lip gap and the same where the lips are closed, a little open and wider (shares of the eye distance),
+        correlation of pitch with gap, and degrees of pitch per gap of a fifth of the eye distance.
     """
     model, actor = load_face_model(), make_actor(512)
     times = torch.arange(round(25 * seconds), dtype=torch.float64) / 25
@@ -118,6 +128,8 @@ def score_against_truth(folder: Path, seconds: float = 4.0) -> dict[str, dict[st
             "largest_pose_degrees": float(angle.max()),
             "gap_error": float(error.mean()),
             "closure_error": float(error[gaps[1] <= gaps[1].quantile(0.1)].mean()),
+            "narrow_error": float(error[(gaps[1] > NARROW_GAP[0]) & (gaps[1] < NARROW_GAP[1])].mean()),
+            "wide_error": float(error[gaps[1] >= NARROW_GAP[1]].mean()),
             "jaw_in_pitch": correlation(pitch, gaps[1]),
             "pitch_degrees_per_fifth": float(0.2 * (pitch @ moved) / (moved @ moved)),
         }
@@ -142,6 +154,18 @@ def second_difference(points: torch.Tensor, rows: torch.Tensor, shot: torch.Tens
     together = (rows[2:] - rows[:-2] == 2) & (shot[rows[2:]] == shot[rows[:-2]])
     bend = points[2:] - 2 * points[1:-1] + points[:-2]
     return float(bend[together].square().sum(-1).mean().sqrt())
+
+
+def sliding(points: torch.Tensor, skin: torch.Tensor, rows: torch.Tensor) -> float:
+    """How far points slide over the skin from frame to frame: root mean square over frames of the median.
+
+    Args:
+        points: [N, K, 2], the rigid ones.
+        skin: [N, K, 2] motion of the skin there since the frame before, same unit, NaN where not known.
+        rows: [N] index of the frame.
+    """
+    away = (points.diff(dim=0) - skin[1:]).norm(dim=-1)[rows.diff() == 1].nanmedian(-1).values
+    return float(away.square().nanmean().sqrt())
 
 
 def still_stretches(
@@ -184,10 +208,16 @@ def summarise(scores: list[dict[str, object]]) -> list[str]:
         still = torch.tensor([r for s in scores for r in s[name]])  # type: ignore[attr-defined]
         if len(still):
             lines.append(f"{text}: mean r {still.mean():.3f}, median |r| {still.abs().median():.3f}, n {len(still)}")
-    fast = torch.tensor([float(r) for s in scores if (r := s["jaw_in_fast_pitch"]) is not None])  # type: ignore[arg-type]
-    if len(fast):
-        lines.append(f"what is faster than half a second, whole clips: mean r {fast.mean():.3f}, ")
-        lines[-1] += f"median |r| {fast.abs().median():.3f}, n {len(fast)}"
+    for name, text in (
+        ("jaw_in_fast_pitch", "what is faster than half a second, whole clips"),
+        ("fast_by_chance", "chance"),
+    ):
+        fast = torch.tensor([float(r) for s in scores if (r := s[name]) is not None])  # type: ignore[arg-type]
+        if len(fast):
+            lines.append(f"{text}: mean r {fast.mean():.3f}, median |r| {fast.abs().median():.3f}, n {len(fast)}")
+    slides = torch.tensor([[float(s[name]) for name in ("slide", "detector_slide")] for s in scores])  # type: ignore[arg-type]
+    ours, detector = slides.mean(0).tolist()
+    lines.append(f"sliding over the skin from frame to frame: {ours:.4f}, the detector's points {detector:.4f}")
     return lines
 
 

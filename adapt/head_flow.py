@@ -31,7 +31,7 @@ AGREEING = (0.25, 0.5)
 ANCHOR_SECONDS = 0.7
 #: How strongly what is left of jitter is smoothed (the expected second difference counts this much beside an equal
 #: error of pose). More looks steadier in numbers, but slides over the skin: heads do jolt.
-STEADINESS = 0.25
+STEADINESS = 0.5
 STEADY_ROUNDS = 3
 
 
