@@ -54,14 +54,6 @@ def shipped_weights() -> dict[str, ShippedWeights]:
     }
 
 
-def shipped_path(stem: str) -> Path:
-    """Path of one shipped file, verified; raises `StoreError` where it is missing or damaged."""
-    known = shipped_weights()
-    if stem not in known:
-        raise StoreError(f"{stem}: no such shipped weights (there are: {', '.join(sorted(known))})")
-    return known[stem].verify()
-
-
 def main() -> None:
     """Rewrite the manifest from the files that are there."""
     entries = {

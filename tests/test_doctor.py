@@ -35,13 +35,14 @@ def test_damaged_weights_are_named_with_hash_and_remedy(tmp_path, monkeypatch, c
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)
     monkeypatch.setattr(shipped, "MANIFEST", tmp_path / "manifest.json")
     shipped.main()
-    assert shipped.shipped_path("face_model") == weights
+    entry = shipped.shipped_weights()["face_model"]
+    assert entry.verify() == weights
     weights.write_bytes(b"bad")
     with pytest.raises(StoreError, match="damaged .*expected [0-9a-f]{64}.*git checkout"):
-        shipped.shipped_path("face_model")
+        entry.verify()
     weights.unlink()
     with pytest.raises(StoreError, match="missing .*expected sha256 [0-9a-f]{64}"):
-        shipped.shipped_path("face_model")
+        entry.verify()
     with pytest.raises(SystemExit) as stopped:
         main(["doctor"])
     assert stopped.value.code == 1
