@@ -64,7 +64,6 @@ class Run:
         confidence: in [0, 1]. `boxes`: px, four numbers a sighting.
         eye_distance: px. `yaw`: radians. `opening`: of the mouth, in eye distances. `sharpness`: see `faces.sharpness`.
         appearance: what the face looks like, over the run.
-        skin: follows its skin from frame to frame.
     """
 
     shot: int
@@ -77,7 +76,6 @@ class Run:
     opening: array = field(default_factory=lambda: array("f"))
     sharpness: array = field(default_factory=lambda: array("f"))
     appearance: Appearance = field(default_factory=Appearance)
-    skin: SkinFlow = field(default_factory=SkinFlow)
 
     def box(self, sighting: int) -> np.ndarray:
         """Box of one sighting, float32 [4] px."""
@@ -201,27 +199,28 @@ def analyse(footage: Footage, backend: LandmarkBackend | None = None, progress: 
     """Find shots, faces and cast in one pass over the footage. Same footage and backend, same answer."""
     backend = backend or MediaPipeBackend()
     progress = progress or Progress(silent=True)
-    files = LandmarkFile(backend.point_count), LandmarkFile(len(backend.layout.rigid), 2)
+    landmark_file, flow_file = LandmarkFile(backend.point_count), LandmarkFile(len(backend.layout.rigid), 2)
     starts: list[int] = []
     runs: dict[int, Run] = {}
+    skins: dict[int, SkinFlow] = {}  # of this shot's runs
     frames = progress.over("faces", footage.frames(), footage.frame_count)
     for frame, is_cut, faces in follow_faces(mark_cuts(frames), backend):
         if is_cut:
             starts.append(frame.index)
+            skins.clear()
         for number, face in faces.items():
             run = runs.setdefault(number, Run(len(starts) - 1))
-            _sight(run, frame, face, backend.layout, files)
+            _sight(run, frame, face, backend.layout, landmark_file)
+            skin = skins.setdefault(number, SkinFlow())
+            flow_file.append(skin.step(frame.index, frame.preview, face.landmarks, backend.layout))
     starts[:1] = [0]
     shots = tuple(Shot(a, b) for a, b in zip(starts, [*starts[1:], footage.frame_count], strict=True))
-    return Analysis(footage, backend.layout, shots, gather_cast(list(runs.values())), *files)
+    return Analysis(footage, backend.layout, shots, gather_cast(list(runs.values())), landmark_file, flow_file)
 
 
-def _sight(
-    run: Run, frame: Frame, face: Face, layout: LandmarkLayout, files: tuple[LandmarkFile, LandmarkFile]
-) -> None:
+def _sight(run: Run, frame: Frame, face: Face, layout: LandmarkLayout, landmark_file: LandmarkFile) -> None:
     run.frames.append(frame.index)
-    run.rows.append(files[0].append(face.landmarks))
-    files[1].append(run.skin.step(frame.index, frame.preview, face.landmarks, layout))
+    run.rows.append(landmark_file.append(face.landmarks))
     run.confidence.append(face.confidence)
     run.boxes.extend(face.box.tolist())
     run.eye_distance.append(eye_distance(face.landmarks, layout))
