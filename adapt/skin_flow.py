@@ -77,12 +77,12 @@ def follow(
     `guess` [K, 2] is where the search starts.
     """
     # OpenCV puts pixel centres at whole numbers.
-    start, there = (np.ascontiguousarray(place[:, None] - 0.5, np.float32) for place in (points, guess))
+    start, search = (np.ascontiguousarray(place[:, None] - 0.5, np.float32) for place in (points, guess))
     there, found, _ = cv2.calcOpticalFlowPyrLK(
         before,
         after,
         start,
-        there,
+        search,
         winSize=(WINDOW_PX, WINDOW_PX),
         maxLevel=HALVINGS,
         flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
