@@ -41,6 +41,8 @@ from render.store import file_sha256, write_atomic, write_json
 from render.track import Track
 from render.video import Footage
 
+#: Raised when clips come to be tracked or stored otherwise: what an older version made is then made again.
+CACHE_VERSION = 2
 SUFFIXES = {".mp4", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".m4v"}
 AUDIO_NAME = "audio.ogg"
 AUDIO_BIT_RATE = 32_000
@@ -133,7 +135,12 @@ def prepare_clip(clip: Clip, folder: Path, stage: str) -> bool:
         "person": clip.person,
         "file": clip.path.name,
         "sha256": file_sha256(clip.path),
-        "settings": {"stage": stage, "crops": clip.crops, "model": file_sha256(WEIGHTS)},
+        "settings": {
+            "version": CACHE_VERSION,
+            "stage": stage,
+            "crops": clip.crops,
+            "model": file_sha256(WEIGHTS),
+        },
         "speech": clip.speech,
     }
     if is_done(folder, facts):
