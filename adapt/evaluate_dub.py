@@ -221,6 +221,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for scores, table and sheets")
     parser.add_argument("--people", nargs="*", help="only these people")
     parser.add_argument("--steps", type=int, default=100, help="optimiser steps of the fit")
+    parser.add_argument("--actors", type=Path, help="folder of bundles CLIP.actor, fitted already on the first 4 s")
     parser.add_argument("--frames", type=int, default=24, help="frames of each clip dubbed with its own motion")
     parser.add_argument("--pairs", type=int, default=6, help="actors that are also driven by the next person")
     parser.add_argument("--pair-frames", type=int, default=60, help="frames dubbed with another's motion")
@@ -236,7 +237,9 @@ def main(arguments: list[str] | None = None) -> None:
             if split is None:
                 progress.note(f"{clip.folder.name}: too short, left out")
                 continue
-            actor = actor_of(prior, split, given.steps)
+            fitted = None if given.actors is None else given.actors / f"{clip.folder.name}.actor"
+            known = fitted is not None and fitted.exists()
+            actor = ActorBundle.load(fitted, prior.facts["sha256"]) if known else actor_of(prior, split, given.steps)
             footage = Footage(given.footage / str(clip.facts["file"]))
             facts = {"person": clip.person, "size": f"{footage.width}×{footage.height}"}
             with tempfile.TemporaryDirectory() as folder:

@@ -15,10 +15,11 @@ from adapt.bundle import ActorBundle
 from adapt.crop import cut_crop
 from adapt.fit import adapted_renderer
 from adapt.occlusion import Occlusion
+from adapt.outline import Outline, carried_skin
 from adapt.region import DEFAULT, region_mask
 from prior.renderer_prior import RendererPrior
-from render.composite import Patch, blurred, match_tone
-from render.gbuffer import CROP_SIZE, GBuffer, dilate, gbuffer
+from render.composite import Patch, match_tone
+from render.gbuffer import CROP_SIZE, GBuffer, dilate
 from render.renderer import Renderer, RenderInputs, draw, render_inputs
 from render.track import Track
 from render.video import Frame
@@ -28,11 +29,8 @@ FEATHER_PX = 7
 #: Where the new face ends where the source's does, it falls over so many px, to 0 so far inside that mask: just beyond
 #: the face the source is right, and the network guesses.
 STILL_FEATHER_PX, STILL_INSET_PX = 9, 3
-#: How far below the source's chin its shadow is painted over, where the new chin is higher; shifts of the outline by
-#: fewer px are none.
-SHADOW_PX, LEAST_SHIFT_PX = 10, 5
-#: Around the mouth nothing tells the tone of skin.
-LIPS_MARGIN_PX = 8
+#: So near the mouth, and where the matte is less, nothing tells the tone of skin.
+LIPS_MARGIN_PX, SURE_MATTE = 8, 0.9
 
 
 @dataclass(frozen=True)
@@ -103,22 +101,24 @@ class Painter:
         crops = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).float() / 255
         inputs = render_inputs(model, track, index, crops, self.prior.outer_expressions, self.part.expression)
         # One frame at a time: products of another size round differently, and batches would show.
-        own = [gbuffer(model, track.clip_vertices(model, frame[None]), CROP_SIZE) for frame in index]
-        faces = [(new > 0, old.inner[0, 0] > 0) for new, old in zip(inputs.buffer.inner[:, 0], own, strict=True)]
-        shifts = [Shift.of(new.numpy(), old.numpy()) for new, old in faces]
-        shadows = torch.from_numpy(np.stack([shift.shadow for shift in shifts]))[:, None] * inputs.outer
-        inputs = replace(inputs, paste=torch.maximum(inputs.paste, shadows))
+        places = [
+            (track.clip_vertices(model, one, self.part.expression[one]), track.clip_vertices(model, one))
+            for one in index[:, None]
+        ]
+        outlines = [Outline.of(model, *vertices) for vertices in places]
+        inputs = replace(inputs, paste=torch.maximum(inputs.paste, _stacked(outlines, "bare") * inputs.outer))
         drawn = draw(self.renderer, self.texture, moved(inputs, self.device))
         rgb, matte = drawn.rgb.permute(0, 2, 3, 1).cpu().numpy(), drawn.matte[:, 0].cpu().numpy()
-        mouth = torch.maximum(inputs.buffer.mouth, torch.cat([old.mouth for old in own]))
+        mouth = torch.maximum(inputs.buffer.mouth, _stacked(outlines, "mouth"))
         put_back = region_mask(mouth, inputs.paste, self.region)[:, 0].numpy()
-        lips = dilate(mouth, LIPS_MARGIN_PX)[:, 0].numpy() > 0
+        skin = (inputs.buffer.inner > 0) & (dilate(inputs.buffer.mouth, LIPS_MARGIN_PX) == 0)
         patches: dict[int, Patch] = {}
         for row, frame in enumerate(wanted):
-            soft = feathered(matte[row], put_back[row], shifts[row].edge) * self._free(frame.index)
-            skin = torch.stack(faces[row]).all(0).numpy() & ~lips[row] & (soft > 0.9)
+            soft = feathered(matte[row], put_back[row], outlines[row].shifting) * self._free(frame.index)
             source = cut[row].astype(np.float32) / 255
-            colour = match_tone(np.ascontiguousarray(rgb[row]), source, soft, skin)
+            carried = carried_skin(model, *places[row], source)
+            carried[~(skin[row, 0].numpy() & (soft > SURE_MATTE))] = np.nan
+            colour = match_tone(np.ascontiguousarray(rgb[row]), source, soft, carried)
             patches[frame.index] = Patch(colour, soft * float(self.weight[frame.index]), affine[row])
         return [patches.get(frame.index) for frame in frames]
 
@@ -131,41 +131,20 @@ class Painter:
         return 1 - cv2.resize(wide, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_LINEAR)
 
 
-@dataclass(frozen=True)
-class Shift:
-    """How the outline of the lower face shifts in one frame.
-
-    Attributes:
-        shadow: float32 [H, W] of 0 and 1, where the source's chin was and the new one is not, and its shadow below.
-        edge: float32 [H, W] in [0, 1], near where the new face does not end where the source's does.
-    """
-
-    shadow: np.ndarray
-    edge: np.ndarray
-
-    @staticmethod
-    def of(new: np.ndarray, old: np.ndarray) -> "Shift":
-        """From the lower face that is drawn and the source's own, both bool [CROP_SIZE, CROP_SIZE]."""
-        least = np.ones((LEAST_SHIFT_PX, LEAST_SHIFT_PX), np.uint8)
-        bare, more = (
-            cv2.morphologyEx(part.astype(np.uint8), cv2.MORPH_OPEN, least) for part in (old & ~new, new & ~old)
-        )
-        below = np.ones((SHADOW_PX + 1, 3), np.uint8)
-        shadow = cv2.dilate(bare, below, anchor=(1, SHADOW_PX)).astype(np.float32)
-        around = np.ones((2 * FEATHER_PX - 3, 2 * FEATHER_PX - 3), np.uint8)
-        return Shift(shadow, blurred(cv2.dilate(bare | more, around).astype(np.float32), FEATHER_PX / 2))
+def _stacked(outlines: Sequence[Outline], name: str) -> torch.Tensor:
+    return torch.from_numpy(np.stack([getattr(one, name) for one in outlines]))[:, None]
 
 
-def feathered(matte: np.ndarray, paste: np.ndarray, edge: np.ndarray | None = None) -> np.ndarray:
+def feathered(matte: np.ndarray, paste: np.ndarray, shifting: np.ndarray | None = None) -> np.ndarray:
     """A matte [H, W] that falls to 0 towards the border of the paste mask [H, W] of 0 and 1, and is 0 outside it.
 
-    It falls further inside where `edge` [H, W] of `Shift` is 0.
+    It falls further inside where `shifting` [H, W] of `Outline` is 0.
     """
     distance = cv2.distanceTransform((paste > 0).astype(np.uint8), cv2.DIST_L2, 3) * (CROP_SIZE / paste.shape[0])
     ramp = _smooth(distance / FEATHER_PX)
-    if edge is not None:
+    if shifting is not None:
         still = _smooth((distance - STILL_INSET_PX) / STILL_FEATHER_PX)
-        ramp = still + (ramp - still) * edge
+        ramp = still + (ramp - still) * shifting
     return np.asarray(matte * ramp, np.float32)
 
 

@@ -229,7 +229,7 @@ def match_tone(rgb: np.ndarray, source: np.ndarray, matte: np.ndarray, skin: np.
         rgb: rendered colours, float32 [H, W, 3] in [0, 1].
         source: the source frame in the same crop, float32 [H, W, 3] in [0, 1].
         matte: float32 [H, W] in [0, 1].
-        skin: bool [H, W], where source and crop show the same skin; nowhere if not given.
+        skin: float32 [H, W, 3], the source's skin where the crop shows it, NaN elsewhere; nowhere if not given.
 
     Returns:
         float32 [H, W, 3] in [0, 1].
@@ -238,10 +238,11 @@ def match_tone(rgb: np.ndarray, source: np.ndarray, matte: np.ndarray, skin: np.
     if not border.any():
         return rgb
     difference = source - rgb
-    size = np.abs(difference).max(axis=2)
-    alike = border & (size < COLOUR_LIMIT)
+    alike = border & (np.abs(difference).max(axis=2) < COLOUR_LIMIT)
     if skin is not None:
-        alike |= skin & (size < SKIN_LIMIT)
+        own = np.nan_to_num(skin - rgb, nan=SKIN_LIMIT)
+        shared = np.abs(own).max(axis=2) < SKIN_LIMIT
+        difference, alike = np.where(shared[..., None], own, difference), alike | shared
     band = alike.astype(np.float32)
     sigma = COLOUR_REACH * rgb.shape[1]
     # The tone is smooth: a quarter of the resolution is enough.

@@ -1,29 +1,9 @@
 import numpy as np
 
-from adapt.painter import FEATHER_PX, LEAST_SHIFT_PX, SHADOW_PX, STILL_FEATHER_PX, STILL_INSET_PX, Shift, feathered
+from adapt.painter import FEATHER_PX, STILL_FEATHER_PX, STILL_INSET_PX, feathered
 from render.gbuffer import CROP_SIZE, PASTE_MARGIN_PX
 
 SHAPE = (CROP_SIZE, CROP_SIZE)
-
-
-def face(chin: int) -> np.ndarray:
-    mask = np.zeros(SHAPE, bool)
-    mask[100:chin, 60:200] = True
-    return mask
-
-
-def test_a_face_that_stays_shifts_nothing():
-    shift = Shift.of(face(200), face(200 + LEAST_SHIFT_PX - 1))
-    assert not shift.shadow.any() and not shift.edge.any()
-
-
-def test_where_the_chin_was_and_below_it_the_shadow_is_painted_over():
-    shift = Shift.of(face(190), face(205))
-    rows = np.flatnonzero(shift.shadow[:, 130])
-    assert rows[0] == 190 and rows[-1] == 204 + SHADOW_PX
-    assert shift.edge[198, 130] > 0.9 and shift.edge[120, 60] == 0 == shift.edge[150, 200]
-    lower = Shift.of(face(205), face(190))
-    assert not lower.shadow.any() and lower.edge[198, 130] > 0.9
 
 
 def test_the_matte_ends_at_the_face_where_that_stays_and_beyond_it_where_it_shifts():
