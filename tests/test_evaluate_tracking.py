@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from adapt.evaluate_tracking import score, sliding, still_stretches, summarise
+from adapt.evaluate_tracking import score, score_against_truth, sliding, still_stretches, summarise
 from prior.face_model import RIGID_POINTS, load_face_model
 from prior.landmarks import Landmarks
 from tests.test_tracking import SIZE, head
@@ -28,6 +28,15 @@ def test_a_track_that_follows_the_skin_hardly_slides_over_it(clip):
     assert abs(result["jaw_in_fast_pitch"]) < 0.2
     table = "\n".join(summarise([result, result]))
     assert f"{result['error']:.4f}" in table and "2 of 2" in table and f"{result['slide']:.4f}" in table
+
+
+def test_a_rendered_head_is_tracked_to_a_degree_and_does_not_nod_with_the_jaw(tmp_path):
+    """Blurred, with grain, in a coded video: the whole way from pixels to track."""
+    result = score_against_truth(tmp_path, seconds=1.6)
+    for motion in result.values():
+        assert motion["largest_pose_degrees"] < 1 and motion["closure_error"] < 0.01
+        assert abs(motion["pitch_degrees_per_fifth"]) < 0.2
+    assert result["still"]["pose_degrees"] < 0.25
 
 
 def test_sliding_is_what_points_move_more_than_the_skin():
