@@ -77,7 +77,7 @@ def carried_pose(
         trust: [N] in the steps; 0 at a cut and after a gap.
         timestamps: [N] seconds.
     """
-    tie = trust[1:] * (ANCHOR_SECONDS / timestamps.diff()) ** 2
+    tie = trust[1:] * (ANCHOR_SECONDS / timestamps.diff().clamp(min=1e-3)) ** 2
     chain = steps.cumsum(0)
     return chain + solve_chain(tie, pose - chain)
 
