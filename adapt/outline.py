@@ -1,7 +1,7 @@
 """How the lower face that is drawn lies beside the source's own, in one frame: by the face model's geometry alone.
 
-In: the face model's vertices at both expressions, in the clip space of the frame's crop. Out: where the outline shifts,
-and the source's skin carried along to where the drawn face shows it. Geometry is rasterized at half of the crop's size.
+In: the face model's vertices at both expressions, in clip space of the frame's crop. Out: what the drawn face leaves
+bare, and the source's skin carried along to where the drawn face shows it. Rasterized at half of the crop's size.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from render.face_model import FaceModel
 from render.gbuffer import CROP_SIZE, gbuffer
 
 LOOK_PX = CROP_SIZE // 2
-#: Narrower shifts of the outline, px of a 256 px crop, are none; so far around one the outline counts as shifting.
-LEAST_SHIFT_PX, AROUND_PX = 6, 6
+#: A narrower strip, px of a 256 px crop, is not counted as bare; so far around one lies near it.
+LEAST_BARE_PX, NEAR_PX = 6, 6
 #: How far below the source's chin its shadow lies.
 SHADOW_PX = 10
 
@@ -27,12 +27,12 @@ class Outline:
 
     Attributes:
         bare: 0 or 1, where the source's chin is and the drawn one is not, and its shadow below.
-        shifting: in [0, 1], near where the drawn face does not end where the source's does.
+        near_bare: in [0, 1], around that.
         mouth: 0 or 1, the source's own lips and mouth.
     """
 
     bare: np.ndarray
-    shifting: np.ndarray
+    near_bare: np.ndarray
     mouth: np.ndarray
 
     @staticmethod
@@ -44,11 +44,11 @@ class Outline:
 
 def outline(new: np.ndarray, old: np.ndarray, mouth: np.ndarray) -> Outline:
     """From masks, bool [LOOK_PX, LOOK_PX]: the drawn lower face, the source's own, and the source's mouth."""
-    least = np.ones((LEAST_SHIFT_PX // 2, LEAST_SHIFT_PX // 2), np.uint8)
-    bare, more = (cv2.morphologyEx(part.astype(np.uint8), cv2.MORPH_OPEN, least) for part in (old & ~new, new & ~old))
+    least = np.ones((LEAST_BARE_PX // 2, LEAST_BARE_PX // 2), np.uint8)
+    bare = cv2.morphologyEx((old & ~new).astype(np.uint8), cv2.MORPH_OPEN, least)
     shadow = cv2.dilate(bare, np.ones((SHADOW_PX // 2 + 1, 3), np.uint8), anchor=(1, SHADOW_PX // 2))
-    around = cv2.dilate(bare | more, np.ones((AROUND_PX - 1, AROUND_PX - 1), np.uint8))
-    soft = cv2.GaussianBlur(around.astype(np.float32), (0, 0), AROUND_PX / 4)
+    near = cv2.dilate(bare, np.ones((NEAR_PX - 1, NEAR_PX - 1), np.uint8))
+    soft = cv2.GaussianBlur(near.astype(np.float32), (0, 0), NEAR_PX / 4)
     return Outline(_full(shadow), cv2.resize(soft, (CROP_SIZE, CROP_SIZE)), _full(mouth.astype(np.uint8)))
 
 

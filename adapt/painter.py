@@ -26,9 +26,9 @@ from render.video import Frame
 
 #: The matte falls to 0 over so many px of a 256 px crop, inside the mask that is put back.
 FEATHER_PX = 7
-#: Where the new face ends where the source's does, it falls over so many px, to 0 so far inside that mask: just beyond
-#: the face the source is right, and the network guesses.
-STILL_FEATHER_PX, STILL_INSET_PX = 9, 3
+#: But for where the new face leaves bare what the source's covered, it falls over so many px, to 0 so far inside that
+#: mask: just beyond the face the source is right, and the network guesses.
+FACE_FEATHER_PX, FACE_INSET_PX = 9, 3
 #: So near the mouth, and where the matte is less, nothing tells the tone of skin.
 LIPS_MARGIN_PX, SURE_MATTE = 8, 0.9
 
@@ -114,7 +114,7 @@ class Painter:
         skin = (inputs.buffer.inner > 0) & (dilate(inputs.buffer.mouth, LIPS_MARGIN_PX) == 0)
         patches: dict[int, Patch] = {}
         for row, frame in enumerate(wanted):
-            soft = feathered(matte[row], put_back[row], outlines[row].shifting) * self._free(frame.index)
+            soft = feathered(matte[row], put_back[row], outlines[row].near_bare) * self._free(frame.index)
             source = cut[row].astype(np.float32) / 255
             carried = carried_skin(model, *places[row], source)
             carried[~(skin[row, 0].numpy() & (soft > SURE_MATTE))] = np.nan
@@ -135,16 +135,16 @@ def _stacked(outlines: Sequence[Outline], name: str) -> torch.Tensor:
     return torch.from_numpy(np.stack([getattr(one, name) for one in outlines]))[:, None]
 
 
-def feathered(matte: np.ndarray, paste: np.ndarray, shifting: np.ndarray | None = None) -> np.ndarray:
+def feathered(matte: np.ndarray, paste: np.ndarray, near_bare: np.ndarray | None = None) -> np.ndarray:
     """A matte [H, W] that falls to 0 towards the border of the paste mask [H, W] of 0 and 1, and is 0 outside it.
 
-    It falls further inside where `shifting` [H, W] of `Outline` is 0.
+    It falls further inside where `near_bare` [H, W] of `Outline` is 0.
     """
     distance = cv2.distanceTransform((paste > 0).astype(np.uint8), cv2.DIST_L2, 3) * (CROP_SIZE / paste.shape[0])
     ramp = _smooth(distance / FEATHER_PX)
-    if shifting is not None:
-        still = _smooth((distance - STILL_INSET_PX) / STILL_FEATHER_PX)
-        ramp = still + (ramp - still) * shifting
+    if near_bare is not None:
+        inner = _smooth((distance - FACE_INSET_PX) / FACE_FEATHER_PX)
+        ramp = inner + (ramp - inner) * near_bare
     return np.asarray(matte * ramp, np.float32)
 
 
