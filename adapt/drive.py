@@ -15,6 +15,8 @@ MISMATCH = ("error", "trim", "pad", "hold")
 SILENCE = "silence"
 #: Lengths that differ by no more than this are equal: encoders pad audio to whole packets.
 TOLERANCE_SECONDS = 0.15
+#: An actor's range is at most so much larger or smaller than the driver's: a few seconds often are of calm talking.
+RANGE_LIMIT = 1.5
 
 
 def motion_at(
@@ -97,9 +99,9 @@ def retarget(
         actor_spread: [E].
 
     Returns:
-        [T, E]. Ratios are kept within a factor of 2: little footage says little about range.
+        [T, E]. Ratios are kept within `RANGE_LIMIT`: little footage says little about range.
     """
-    ratio = (actor_spread / driver_spread.clamp(min=1e-6)).clamp(0.5, 2.0)
+    ratio = (actor_spread / driver_spread.clamp(min=1e-6)).clamp(1 / RANGE_LIMIT, RANGE_LIMIT)
     return actor_rest + (expression - driver_rest) * ratio
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from adapt.drive import blend_weights, motion_at, pose_weights, retarget, scale_mouth
+from adapt.drive import RANGE_LIMIT, blend_weights, motion_at, pose_weights, retarget, scale_mouth
 from render.errors import DubError
 from render.motion import Motion
 
@@ -68,8 +68,9 @@ def test_pose_fades_beyond_what_was_fitted():
 
 def test_retarget_and_scale_are_about_the_closed_mouth():
     expression = torch.tensor([[1.0], [3.0]])
-    one, half, two = torch.tensor([1.0]), torch.tensor([0.5]), torch.tensor([2.0])
-    torch.testing.assert_close(retarget(expression, one, one, two, half), torch.tensor([[2.0], [3.0]]))
+    one, less, two = torch.tensor([1.0]), torch.tensor([0.8]), torch.tensor([2.0])
+    torch.testing.assert_close(retarget(expression, one, one, two, less), torch.tensor([[2.0], [3.6]]))
+    torch.testing.assert_close(retarget(expression, one, one, two, 0.1 * one), 2 + (expression - 1) / RANGE_LIMIT)
     torch.testing.assert_close(scale_mouth(expression, one, 0.6), torch.tensor([[1.0], [2.2]]))
     with pytest.raises(DubError, match="0.6 to 1.4"):
         scale_mouth(expression, one, 3.0)
