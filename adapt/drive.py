@@ -15,6 +15,8 @@ MISMATCH = ("error", "trim", "pad", "hold")
 SILENCE = "silence"
 #: Lengths that differ by no more than this are equal: encoders pad audio to whole packets.
 TOLERANCE_SECONDS = 0.15
+#: Where motion ends and the mouth is closed for the rest, it takes so long.
+PAD_SECONDS = 0.2
 #: An actor's range is at most so much larger or smaller than the driver's: a few seconds often are of calm talking.
 RANGE_LIMIT = 1.5
 
@@ -64,8 +66,9 @@ def motion_at(
     inside = (query >= times[0] - slack) & (query <= times[-1] + slack)
     known = torch.maximum(motion.confidence[left], motion.confidence[right]) > 0
     if on_mismatch == "pad":
-        expression = torch.where((inside & known)[:, None], expression, rest.to(expression.dtype))
-        return expression, torch.ones_like(inside)
+        beyond = torch.maximum(times[0] - query, query - times[-1]).clamp(0, PAD_SECONDS) / PAD_SECONDS
+        closed = torch.where(known, (1 - torch.cos(math.pi * beyond)) / 2, 1.0)[:, None]
+        return torch.lerp(expression, rest.expand_as(expression), closed.to(expression.dtype)), torch.ones_like(inside)
     if on_mismatch == "hold":
         return expression, torch.ones_like(inside)
     return expression, inside & known

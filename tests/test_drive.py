@@ -37,6 +37,7 @@ def test_each_mismatch_word_does_what_it_says():
     assert driven[:50].all() and not driven[60:].any()
     padded, driven = motion_at(short, shot, rest, "pad")
     assert driven.all() and (padded[60:] == rest).all()
+    assert (padded.diff(dim=0)[48:].abs().max(0).values < 0.4 * (rest - short.lower_expression[-1]).abs()).all()
     held, _ = motion_at(short, shot, rest, "hold")
     assert (held[60:] == short.lower_expression[-1]).all()
 
