@@ -237,9 +237,10 @@ def main(arguments: list[str] | None = None) -> None:
             if split is None:
                 progress.note(f"{clip.folder.name}: too short, left out")
                 continue
-            fitted = None if given.actors is None else given.actors / f"{clip.folder.name}.actor"
-            known = fitted is not None and fitted.exists()
-            actor = ActorBundle.load(fitted, prior.facts["sha256"]) if known else actor_of(prior, split, given.steps)
+            if given.actors is None:
+                actor = actor_of(prior, split, given.steps)
+            else:
+                actor = ActorBundle.load(given.actors / f"{clip.folder.name}.actor", prior.facts["sha256"])
             footage = Footage(given.footage / str(clip.facts["file"]))
             facts = {"person": clip.person, "size": f"{footage.width}×{footage.height}"}
             with tempfile.TemporaryDirectory() as folder:

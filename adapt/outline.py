@@ -68,7 +68,8 @@ def carried_skin(model: FaceModel, drawn: torch.Tensor, own: torch.Tensor, sourc
     # NDC to px, with OpenCV's pixel centres at whole numbers.
     place = (own[0, :, :2] / own[0, :, 3:] * torch.tensor([0.5, -0.5]) + 0.5) * CROP_SIZE - 0.5
     at = ops.interpolate(place.contiguous(), raster, model.faces)[0].numpy()
-    return cv2.remap(source, cv2.resize(at, (CROP_SIZE, CROP_SIZE)), None, cv2.INTER_LINEAR)
+    x, y = cv2.split(cv2.resize(at, (CROP_SIZE, CROP_SIZE)))
+    return np.asarray(cv2.remap(source, x, y, cv2.INTER_LINEAR))
 
 
 def _mask(buffer: torch.Tensor) -> np.ndarray:
