@@ -3,7 +3,6 @@
 What can be wrong is looked for in the order of what it costs to find: settings, output, sounds, bundles, then people.
 """
 
-import errno
 import shlex
 import shutil
 import tempfile
@@ -37,6 +36,7 @@ from prior.renderer_prior import RendererPrior, load_renderer_prior
 from render.errors import DubError, OutputError
 from render.gbuffer import CROP_SIZE
 from render.motion import Motion
+from render.store import DISK_FULL
 from render.track import Track
 from render.video import Footage
 from render.video_writer import ENCODERS, QUALITIES
@@ -48,7 +48,6 @@ MIX = "mix.wav"
 DRAFT_FIT_STEPS, DRAFT_QUALITY = 40, "draft"
 #: Confident frames among which an actor is compared with a bundle.
 COMPARED_FRAMES = 48
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt.bundle import ActorBundle
-from render.errors import StoreError
+from render.errors import OutputError, StoreError
 from render.store import code_version
 
 
@@ -52,6 +52,6 @@ def cached_fit(
     try:
         bundle.save(path, overwrite=True)
         return ActorBundle.load(path, prior_sha256)  # rounded as it is stored, so that every run draws the same
-    except (OSError, StoreError) as error:
+    except (OSError, OutputError, StoreError) as error:
         note(f"the fit was not kept for another time: {error}")
         return bundle

@@ -4,6 +4,7 @@ Every file has `format` (what it is), `format_version` (integer), `code_version`
 refuses another format or version by name. A write goes to a temporary name beside the target and is renamed.
 """
 
+import errno
 import json
 import os
 import tempfile
@@ -15,12 +16,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from render.errors import StoreError, StoreVersionError
+from render.errors import OutputError, StoreError, StoreVersionError
 
 #: The one metadata entry of every file.
 HEADER = "adapt"
+#: Error numbers of a disk, a quota or a file size limit that is used up.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def code_version() -> str:
@@ -32,7 +35,11 @@ def code_version() -> str:
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
-    """Call `write(temporary_path)` in `path`'s directory, then rename over `path`; nothing is left if it fails."""
+    """Call `write(temporary_path)` in `path`'s directory, then rename over `path`; nothing is left if it fails.
+
+    Raises:
+        OutputError: the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
@@ -41,8 +48,10 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         temporary.chmod(0o644)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise OutputError(f"{path}: {error.strerror}; make room, or choose another folder") from error
         raise
 
 
@@ -78,7 +87,13 @@ def save_tensors(
     # One metadata entry: safetensors writes several in random order, and equal content is to give equal bytes.
     metadata = {HEADER: json.dumps(header, sort_keys=True, ensure_ascii=False, allow_nan=False)}
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, lambda temporary: save_file(ready, str(temporary), metadata))
+    # Serialised here, not by safetensors into the file, whose errors do not tell a full disk.
+    data = save(ready, metadata)
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(data)
+
+    write_atomic(path, write)
 
 
 def load_tensors(path: Path, kind: str, kind_version: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from adapt.bundle import TENSORS, ActorBundle
@@ -45,6 +46,19 @@ def test_a_cache_that_cannot_be_written_costs_a_sentence_only(tmp_path):
     fits = Fits()
     assert fits.get(tmp_path / "file" / "fits", footage="a").name == "Ada"
     assert "not kept" in fits.told[-1]
+
+
+def test_a_full_disk_costs_a_sentence_only(tmp_path):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    fits = Fits()
+    try:
+        assert fits.get(tmp_path, footage="a").name == "Ada"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "not kept" in fits.told[-1] and "make room" in fits.told[-1]
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_cache_is_the_users(monkeypatch, tmp_path):
