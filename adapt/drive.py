@@ -130,7 +130,10 @@ def blend_weights(
         if len(gaps) == 0:
             weights[rows] = 1.0
             continue
-        distance = (timestamps[rows][:, None] - gaps).abs().min(1).values
+        # The nearest gap before or after; a table of all pairs would not fit a long shot.
+        after = torch.searchsorted(gaps, timestamps[rows])
+        near = torch.stack([gaps[(after - 1).clamp(min=0)], gaps[after.clamp(max=len(gaps) - 1)]])
+        distance = (timestamps[rows] - near).abs().min(0).values
         ramp = (distance / max(ramp_seconds, 1e-6)).clamp(0, 1)
         # A raised cosine: no visible start or stop.
         weights[rows] = (0.5 - 0.5 * torch.cos(math.pi * ramp)).float()
