@@ -6,6 +6,7 @@
 import inspect
 import json
 import re
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -51,11 +52,19 @@ def _command(name: str, config_type: type, target: str, overrides: list[str]) ->
         values = {key: value for key, value in given.items() if value not in (None, [], ())}
         config: Any = resolve(config_type, values, overrides, config_file)
         module, function = target.split(":")
+
+        def interrupt(*_: Any) -> None:
+            progress.interrupted = True
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGINT, interrupt)
         try:
             getattr(import_module(module), function)(config, progress)
         except KeyboardInterrupt:  # here, because typer would end without a word
             print("adapt: interrupted; nothing was left half written", file=sys.stderr)
             sys.exit(130)
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     shared = [
         inspect.Parameter(

@@ -22,11 +22,16 @@ class Progress:
     Args:
         json_lines: print machine-readable lines instead of a bar and text.
         silent: print nothing (library use).
+
+    Attributes:
+        interrupted: the user asked to stop; the next step of any stage raises `KeyboardInterrupt`. One that is raised
+            inside a library's callback may get lost.
     """
 
     def __init__(self, json_lines: bool = False, silent: bool = False) -> None:
         self.json_lines = json_lines
         self.silent = silent
+        self.interrupted = False
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
@@ -38,6 +43,7 @@ class Progress:
             with tqdm(total=total, desc=name, file=sys.stderr, mininterval=0.3, leave=False) as bar:
 
                 def update(count: int) -> None:
+                    self._heed()
                     bar.update(count)
 
                 yield update
@@ -47,6 +53,7 @@ class Progress:
 
         def advance(count: int) -> None:
             nonlocal done, last
+            self._heed()
             done += count
             now = time.monotonic()
             if now - last >= JSON_SECONDS or done == total:
@@ -75,6 +82,10 @@ class Progress:
         """The machine-readable result; printed in JSON mode only."""
         if self.json_lines and not self.silent:
             self._print({"event": "result", **value})
+
+    def _heed(self) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
 
     @staticmethod
     def _print(value: dict[str, Any]) -> None:

@@ -93,6 +93,8 @@ def audio_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
     import av  # at use: training machines that only read caches have no PyAV
 
     path = Path(path)
+    if not path.exists():
+        raise FootageError(f"{path}: no such file. Give a wav, flac, mp3, m4a or video file.")
     try:
         container = av.open(str(path))
     except (OSError, av.FFmpegError) as error:

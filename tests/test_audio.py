@@ -103,3 +103,8 @@ def test_facts_tell_syllables_from_a_chord_and_accept_silence(tmp_path):
     assert speech.music_or_noise < 0.2 < 0.8 < music.music_or_noise
     assert silence.music_or_noise == 0.0
     assert silence.loudness_lufs == -70.0 and silence.silence_fraction == 1.0
+
+
+def test_a_missing_file_is_one_clear_line(tmp_path):
+    with pytest.raises(FootageError, match="voice.wav: no such file"):
+        audio.read_waveform(tmp_path / "voice.wav")

@@ -11,6 +11,7 @@ import pytest
 
 from adapt.cli import main, split_overrides
 from adapt.commands import COMMANDS
+from adapt.progress import Progress
 from tests.media import Sound, make_clip, make_sound
 from tests.test_check import near
 
@@ -140,3 +141,11 @@ def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path) -> None:
 def test_the_value_of_a_flag_is_no_override() -> None:
     words = ["compare", "a.mp4", "--method", "wav=run {query} {output}", "lanes=1", "--strict", "held_out=2"]
     assert split_overrides(words) == (["lanes=1", "held_out=2"], [*words[:4], "--strict"])
+
+
+def test_an_interrupt_that_got_lost_is_heeded_at_the_next_step() -> None:
+    progress = Progress(json_lines=True)
+    with pytest.raises(KeyboardInterrupt), progress.stage("work", 3) as advance:
+        advance(1)
+        progress.interrupted = True
+        advance(1)
