@@ -171,8 +171,8 @@ class Trainer:
             group["lr"] = config.learning_rate * rise * fall
         known = (torch.rand(config.people * config.targets, generator=random) >= config.code_dropout).float()
         augmentation = Augmentation(config.colour_jitter, config.code_noise)
-        drawing = self._told(prepare_drawing(self.prior, item.to(self.device), random, augmentation))
-        rgb, logit = drawing.draw(self.prior, known.to(self.device) * config.use_window)
+        drawing = prepare_drawing(self.prior, item.to(self.device), random, augmentation)
+        rgb, logit = self._told(drawing).draw(self.prior, known.to(self.device) * config.use_window)
         losses = drawing.losses(rgb, logit, LossWeights(), self.trunk)
         losses |= self._judged(drawing, rgb)
         self.optimiser.zero_grad(set_to_none=True)
@@ -192,7 +192,7 @@ class Trainer:
         return {name: float(value.detach()) for name, value in losses.items()}
 
     def _told(self, drawing: Drawing) -> Drawing:
-        """The drawing with the source's scale, or without where that is ablated."""
+        """What the network is told: with the source's scale, or without where that is ablated."""
         return replace(drawing, log_scale=drawing.log_scale * self.config.use_scale)
 
     def _judged(self, drawing: Drawing, rgb: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -238,9 +238,9 @@ class Trainer:
         random = torch.Generator().manual_seed(0)
         with torch.inference_mode():
             for item in self.validation:
-                drawing = self._told(prepare_drawing(self.prior, item.to(self.device), random))
+                drawing = prepare_drawing(self.prior, item.to(self.device), random)
                 known = torch.ones(len(drawing.crop), device=self.device)
-                drawn = drawing.draw(self.prior, known * self.config.use_window)
+                drawn = self._told(drawing).draw(self.prior, known * self.config.use_window)
                 terms = drawing.losses(*drawn, LossWeights(), self.trunk) | drawing.region_errors(drawn[0])
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + float(value) / len(self.validation)
