@@ -132,8 +132,9 @@ def _any_in_cell(touched: np.ndarray, step: tuple[int, int]) -> np.ndarray:
     """Whether any luma sample of a chroma sample's own cell is touched."""
     height, width = touched.shape
     padded = np.pad(touched, ((0, -height % step[1]), (0, -width % step[0])))
-    cells = padded.reshape(padded.shape[0] // step[1], step[1], padded.shape[1] // step[0], step[0])
-    return np.asarray(cells.any(axis=(1, 3)))
+    # Several times faster than `any` over a reshaped array.
+    corners = [padded[down :: step[1], across :: step[0]] for down in range(step[1]) for across in range(step[0])]
+    return np.asarray(np.logical_or.reduce(corners))
 
 
 def plane_steps(pix_fmt: str) -> list[tuple[int, int]]:
