@@ -72,7 +72,7 @@ def inputs(talking_clip, ada, tmp_path_factory):
         (["--actor", "ada.actor", "--drive", "source", "--out", "file/out"], "choose another folder"),
         (["--actor", "ada.actor", "--drive", "gone.mp4"], "no such file"),
         (["--face", "ada.actor"], "give ACTOR=AUDIO"),
-        (["--face", "ada.actor=gone.wav"], "No such file"),
+        (["--face", "ada.actor=gone.wav"], "no such file"),
         (["--face", "ada.actor=silent.wav"], "or write silence in its place"),
         (["--face", "ada.actor=short.wav"], "--on-mismatch trim, pad or hold"),
         (["--face", "ada.actor=voice.wav", "--face", "2=voice.wav"], "say with --deliver"),
