@@ -23,7 +23,7 @@ from prior.face_model import (
 from render.camera import rotation_matrix, rotation_vector
 from render.face_model import FaceModel
 
-SHAPE_ROUNDS = 6
+SHAPE_ROUNDS = 4
 POSE_ROUNDS = 4
 EXPRESSION_ROUNDS = 2
 #: How surely the focal prior is taken, log standard deviation.
@@ -73,13 +73,15 @@ class HeadFit:
     """A face model made ready for fitting.
 
     Attributes:
-        every: all detector points; rigid: those of head pose, at `rigid_index`; moving: those of expression, at
-            `moving_index`.
+        every: all detector points; spread: those of shape, at `spread_index`; rigid: those of head pose, at
+            `rigid_index`; moving: those of expression, at `moving_index`.
         gap_upper, gap_lower: places of the lip pairs among the moving points.
         lower_count: how many of the expression axes are lower.
     """
 
     every: Points
+    spread: Points
+    spread_index: torch.Tensor
     rigid: Points
     rigid_index: torch.Tensor
     moving: Points
@@ -111,13 +113,17 @@ class HeadFit:
         moves = expression.square().sum((0, 2)).sqrt() > LEAST_MOTION_CM
         detail = torch.zeros(count, dtype=torch.bool)
         detail[[*LIPS_INNER, *LIPS_OUTER, *(point for eye in EYELIDS for lid in eye for point in lid)]] = True
-        moving = (moves & (detail | (torch.arange(count) % 2 == 0))).nonzero()[:, 0]
+        enough = detail | (torch.arange(count) % 2 == 0)
+        weight = torch.where(detail, weight, 2 * weight)
+        spread, moving = enough.nonzero()[:, 0], (enough & moves).nonzero()[:, 0]
         place = {int(point): row for row, point in enumerate(moving)}
         return HeadFit(
             every,
+            every.part(spread, weight[spread]),
+            spread,
             every.part(rigid, torch.ones(len(rigid), dtype=torch.float64)),
             rigid,
-            every.part(moving, torch.where(detail, weight, 2 * weight)[moving]),
+            every.part(moving, weight[moving]),
             moving,
             torch.tensor([place[upper] for upper, _ in LIP_PAIRS]),
             torch.tensor([place[lower] for _, lower in LIP_PAIRS]),
@@ -203,7 +209,9 @@ def project_heads(points: Points, heads: torch.Tensor, pose: torch.Tensor, focal
 
 def pose_jacobian(projection: Projection, pose: torch.Tensor) -> torch.Tensor:
     """Derivative [N, V, 2, 6] of projected points by pose rows [N, 6]."""
-    turn = projection.per_camera @ (-cross_matrix(projection.turned) @ left_jacobian(pose[:, :3])[:, None])
+    # Per axis of the image: a · (turn × p) = (p × a) · turn. Flat, because many small products cost many calls.
+    across = torch.linalg.cross(projection.turned[:, :, None].expand_as(projection.per_camera), projection.per_camera)
+    turn = (across.flatten(1, 2) @ left_jacobian(pose[:, :3])).unflatten(1, across.shape[1:3])
     depth = pose[:, 5].exp()[:, None, None, None]
     place = translation_of(pose)[:, None, :, None]
     return torch.cat([turn, projection.per_camera[..., :2] * depth, projection.per_camera @ place], -1)
@@ -211,7 +219,8 @@ def pose_jacobian(projection: Projection, pose: torch.Tensor) -> torch.Tensor:
 
 def basis_jacobian(projection: Projection, basis: torch.Tensor) -> torch.Tensor:
     """Derivative [N, V, 2, K] of projected points by the coefficients of a basis [K, V, 3]."""
-    return (projection.per_camera @ projection.matrix[:, None]) @ basis.permute(1, 2, 0)
+    per_head = (projection.per_camera.flatten(1, 2) @ projection.matrix).unflatten(1, projection.per_camera.shape[1:3])
+    return torch.einsum("nvij,kvj->nvik", per_head, basis)
 
 
 def point_weights(
@@ -227,9 +236,9 @@ def normal_equations(
     jacobian: torch.Tensor, residual: torch.Tensor, weights: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Hessian [N, K, K] and gradient [N, K] of Σ w |residual|² / 2, from [N, V, 2, K], [N, V, 2] and [N, V]."""
-    flat = jacobian.flatten(1, 2)
-    weighted = flat.transpose(1, 2) * weights.repeat_interleave(2, dim=1)[:, None]
-    return weighted @ flat, (weighted @ residual.flatten(1)[..., None])[..., 0]
+    scale = weights.sqrt().repeat_interleave(2, dim=1)[..., None]
+    scaled, error = jacobian.flatten(1, 2) * scale, residual.flatten(1)[..., None] * scale
+    return scaled.transpose(1, 2) @ scaled, (scaled.transpose(1, 2) @ error)[..., 0]
 
 
 def first_pose(fit: HeadFit, points: torch.Tensor, focal: torch.Tensor) -> torch.Tensor:
@@ -259,16 +268,17 @@ def solve_shape(fit: HeadFit, seen: Observations, pose: torch.Tensor) -> tuple[t
 
     Each frame's own pose and expression are eliminated (Schur complement). `pose` [N, 6] is where they start.
     """
-    points, frames = fit.every, len(pose)
+    points, frames = fit.spread, len(pose)
     axes, shapes = len(points.expression), len(points.shape)
     shape, log_factor = torch.zeros(shapes, dtype=torch.float64), torch.zeros((), dtype=torch.float64)
     expression = torch.zeros(frames, axes, dtype=torch.float64)
     prior = torch.ones(shapes + 1, dtype=torch.float64)
     prior[-1] = FOCAL_DEVIATION**-2
     own = slice(0, 6 + axes)
+    wanted = seen.points[:, fit.spread_index]
     for _ in range(SHAPE_ROUNDS):
         projection = project_heads(points, heads_of(points, shape, expression), pose, seen.focal * log_factor.exp())
-        residual = projection.image - seen.points
+        residual = projection.image - wanted
         jacobian = torch.cat(
             [
                 pose_jacobian(projection, pose),
