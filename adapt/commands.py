@@ -116,6 +116,7 @@ class CompareConfig:
     out: str = option(MISSING, "folder for tables, report and cache; goes on where it was stopped", "--out", "-o")
     methods: str = option("all", "names with commas between; all: every method whose weights are there")
     method: list[str] = option([], "NAME='COMMAND {enrollment} {query} {mask} {audio} {output}', repeatable")
+    method_minutes: float = option(30.0, "a command of --method that takes longer for a clip is stopped, minutes")
     lanes: str = option("1,2,3,4", "1 real motion, 2 own held-out sound, 3 another speaker's sound, 4 silence")
     enrollment: float = option(4.0, "footage to learn from, seconds")
     held_out: float = option(2.5, "footage to draw, at most, seconds")

@@ -60,11 +60,11 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     found = Comparison()
     prior = load_renderer_prior(None if config.prior is None else Path(config.prior))
     found.methods = chosen_methods(config, RendererMethods(cache, config.fit_steps, prior), found.problems)
+    runner = Runner(cache, found, prior, config.sound)
     found.splits = find_splits(config, cache, found.problems, progress)
     if not found.splits:
         raise CompareError(f"nothing to compare: {'; '.join(map(str, found.problems))}")
     write_config(config, out / CONFIG)
-    runner = Runner(cache, found, prior, config.sound)
     with progress.stage("compare", len(found.splits) * len(lanes) * len(found.methods)) as advance:
         for split in found.splits:
             for _ in runner.run(split, lanes):
@@ -97,7 +97,7 @@ def chosen_methods(config: CompareConfig, own: RendererMethods, problems: list[P
         except StoreError as error:
             problems.append(Problem(str(error), method=name))
     for entry in config.method:
-        method = outside_method(entry)
+        method = outside_method(entry, config.method_minutes)
         if method.name in METHODS or method.name in chosen:
             raise ConfigError(f"--method {method.name}: there is a method of this name")
         chosen[method.name] = method

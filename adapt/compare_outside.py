@@ -2,12 +2,16 @@
 
 `NAME=COMMAND`, where the command's words may hold {enrollment}, {query}, {mask} (videos), {audio} (wav) and {output}
 (the video to write). Videos are lossless crops, a frame a row; the query's mouth is erased and filled smoothly, and the
-mask is white there. The command is run as a list of arguments, never by a shell.
+mask is white there. The command is run as a list of arguments, never by a shell, and ended with all that it started
+when it takes too long or the comparison is stopped.
 """
 
+import os
 import shlex
+import signal
 import string
 import subprocess
+from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -35,24 +39,29 @@ class MethodError(AdaptError):
     """A compared method failed, or gave something other than the frames it was asked for."""
 
 
-def outside_method(entry: str) -> CompareMethod:
-    """The method of a setting `NAME=COMMAND`.
+def outside_method(entry: str, limit_minutes: float) -> CompareMethod:
+    """The method of a setting `NAME=COMMAND`, which may take so long for a clip.
 
     Raises:
-        ConfigError: no name, no command, no {output}, or an unknown word in braces.
+        ConfigError: no name, no command, no {output}, an unknown word in braces, or braces or quotes left open.
     """
     name, found, command = entry.partition("=")
-    words = shlex.split(command)
-    named = {place for word in words for _, place, _, _ in string.Formatter().parse(word) if place is not None}
+    try:
+        words = shlex.split(command)
+        named = {place for word in words for _, place, _, _ in string.Formatter().parse(word) if place is not None}
+    except ValueError as error:
+        raise ConfigError(f"--method {entry}: {error}; a brace of the command itself is written twice") from error
     if not name.strip() or not found or not words or "output" not in named:
         raise ConfigError(f"--method {entry}: give NAME='COMMAND … {{output}}'")
     if named - set(PLACES):
         raise ConfigError(f"--method {entry}: {', '.join(sorted(named - set(PLACES)))}: known are {', '.join(PLACES)}")
     files = [file_sha256(Path(word)) for word in words if Path(word).is_file()]
-    return CompareMethod(name.strip(), partial(_run, words), {"words": words, "files": files}, "audio" in named)
+    return CompareMethod(
+        name.strip(), partial(_run, words, limit_minutes), {"words": words, "files": files}, "audio" in named
+    )
 
 
-def _run(words: list[str], enrollment: Enrollment, query: Query) -> torch.Tensor:
+def _run(words: list[str], limit_minutes: float, enrollment: Enrollment, query: Query) -> torch.Tensor:
     with TemporaryDirectory(prefix="adapt-compare-") as folder:
         paths = {place: Path(folder) / f"{place}.mkv" for place in PLACES}
         paths["audio"] = Path(folder) / "audio.wav"
@@ -62,15 +71,34 @@ def _run(words: list[str], enrollment: Enrollment, query: Query) -> torch.Tensor
         write_lossless(paths["mask"], mask, frame_rate(query.track))
         if query.waveform is not None:
             soundfile.write(paths["audio"], query.waveform, SAMPLE_RATE, subtype="PCM_16")
-        filled = [word.format(**paths) for word in words]
-        try:
-            done = subprocess.run(filled, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
-        except OSError as error:
-            raise MethodError(f"{filled[0]} cannot be run ({error.strerror})") from error
-        if done.returncode:
-            said = " ".join((done.stderr or done.stdout).split())[-LAST_WORDS:]
-            raise MethodError(f"exit status {done.returncode}: {said}")
+        call([word.format(**paths) for word in words], limit_minutes, Path(folder) / "said.txt")
         return read_video(paths["output"], query.crops.shape)
+
+
+def call(words: list[str], limit_minutes: float, log: Path) -> None:
+    """Run a command to its end; what it says goes into a file.
+
+    Raises:
+        MethodError: it cannot be run, failed, or took too long.
+    """
+    with log.open("wb") as said:
+        try:
+            process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        except OSError as error:
+            raise MethodError(f"{words[0]} cannot be run ({error.strerror})") from error
+        try:
+            status = process.wait(60 * limit_minutes)
+        except subprocess.TimeoutExpired as error:
+            raise MethodError(f"stopped after {limit_minutes:g} minutes; see --method-minutes") from error
+        finally:
+            with suppress(ProcessLookupError):  # nothing that it started is left
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if status:
+        last = " ".join(log.read_text(errors="replace").split())[-LAST_WORDS:]
+        raise MethodError(f"exit status {status}: {last}")
 
 
 def frame_rate(track: Track) -> Fraction:

@@ -1,3 +1,5 @@
+import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import torch
 
 from adapt.compare_cells import shifted_sounds
 from adapt.compare_contract import length_seconds, rows_of, sound_of
-from adapt.compare_outside import frame_rate, outside_method, read_video, write_lossless
+from adapt.compare_outside import MethodError, call, frame_rate, outside_method, read_video, write_lossless
 from adapt.compare_scores import SHIFTS
 from adapt.compare_split import GAP_SECONDS, Split, Take, group_takes, make_split, prepared_track
 from adapt.config import ConfigError
@@ -143,12 +145,35 @@ def test_known_shifts_make_the_sound_late() -> None:
 
 
 def test_a_command_needs_a_name_an_output_and_known_words() -> None:
-    method = outside_method("other = run --in {query} --sound {audio} {output}")
+    method = outside_method("other = run --in {query} --sound {audio} {output}", 1)
     assert method.name == "other" and method.needs_sound
-    assert not outside_method("other=run {query} {output}").needs_sound
+    assert not outside_method("other=run {query} {output}", 1).needs_sound
     for entry in ("run {output}", "=run {output}", "other=run {query}", "other=run {video} {output}", "other="):
         with pytest.raises(ConfigError):
-            outside_method(entry)
+            outside_method(entry, 1)
+    for entry in ("other=run 'a {output}", "other=awk '{ {output}", "other=run } {output}"):
+        with pytest.raises(ConfigError, match="--method other"):
+            outside_method(entry, 1)
+
+
+def test_a_command_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    lasting = "import subprocess, sys, time; c = subprocess.Popen(['sleep', '600']); print(c.pid, flush=True); c.wait()"
+    with pytest.raises(MethodError, match="stopped after 0.05 minutes"):
+        call([sys.executable, "-c", lasting], 0.05, tmp_path / "said.txt")
+    child = Path("/proc") / (tmp_path / "said.txt").read_text().strip() / "stat"
+    for _ in range(100):
+        # Ended: gone, or waiting to be counted by its new parent.
+        if not child.exists() or child.read_text().split()[2] == "Z":
+            return
+        time.sleep(0.1)
+    pytest.fail("what the command started goes on")
+
+
+def test_a_command_that_fails_is_quoted(tmp_path: Path) -> None:
+    with pytest.raises(MethodError, match="exit status 3: no such model"):
+        call([sys.executable, "-c", "import sys; print('no such model'); sys.exit(3)"], 1, tmp_path / "said.txt")
+    with pytest.raises(MethodError, match="cannot be run"):
+        call([str(tmp_path / "none")], 1, tmp_path / "said.txt")
 
 
 def test_videos_for_outside_methods_are_lossless(tmp_path: Path) -> None:
