@@ -185,9 +185,9 @@ def flicker_ratio(
 
 def concordance(measured: torch.Tensor, wanted: torch.Tensor) -> float:
     """Concordance correlation coefficient of two series [T] (Lin 1989); 1 where they are equal."""
-    covariance = ((measured - measured.mean()) * (wanted - wanted.mean())).mean()
-    spread = measured.var(correction=0) + wanted.var(correction=0) + (measured.mean() - wanted.mean()).square()
-    return float(2 * covariance / spread.clamp(min=1e-12))
+    first, second = measured - measured.mean(), wanted - wanted.mean()
+    spread = (first.square() + second.square()).mean() + (measured.mean() - wanted.mean()).square()
+    return float(2 * (first * second).mean() / spread.clamp(min=1e-12))
 
 
 def correlation(first: torch.Tensor, second: torch.Tensor) -> float:
