@@ -165,9 +165,13 @@ class SyntheticActor:
 
 
 def make_actor(size: int = 512) -> SyntheticActor:
-    """The synthetic actor at `size` px: the portrait of Eileen Collins (NASA, public domain), tracked and cut out."""
-    model = load_face_model()
-    portrait = cv2.resize(skimage.data.astronaut()[PORTRAIT], (size, size), interpolation=cv2.INTER_CUBIC)
+    """The synthetic actor at `size` px: the portrait of Eileen Collins (NASA, public domain)."""
+    return cut_out(cv2.resize(skimage.data.astronaut()[PORTRAIT], (size, size), interpolation=cv2.INTER_CUBIC))
+
+
+def cut_out(portrait: np.ndarray) -> SyntheticActor:
+    """The actor in a portrait, uint8 [size, size, 3] sRGB, tracked and cut out."""
+    model, size = load_face_model(), len(portrait)
     landmarks = torch.from_numpy(MediaPipeBackend().detect(portrait, small=False)[0].landmarks)
     # The tracker wants at least two frames.
     twice = torch.stack([landmarks, landmarks])
