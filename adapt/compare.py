@@ -20,7 +20,18 @@ from adapt.compare_methods import ADAPT, METHODS, REAL, WAV2LIP, CompareMethod, 
 from adapt.compare_outside import outside_method
 from adapt.compare_report import write_report
 from adapt.compare_scores import LANES, SHIFTS
-from adapt.compare_split import GAP_SECONDS, SHORT, WAYS, Split, Take, find_takes, group_takes, make_split, open_take
+from adapt.compare_split import (
+    GAP_SECONDS,
+    LEAST_SECONDS,
+    SHORT,
+    WAYS,
+    Split,
+    Take,
+    find_takes,
+    group_takes,
+    make_split,
+    open_take,
+)
 from adapt.config import ConfigError, write_config
 from adapt.progress import Progress
 from prior.renderer_prior import load_renderer_prior
@@ -51,6 +62,10 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     if not config.footage:
         raise ConfigError("missing: footage (adapt compare FOOTAGE… -o FOLDER)")
     lanes = chosen_lanes(config.lanes)
+    least = {"enrollment": LEAST_SECONDS, "held_out": LEAST_SECONDS, "fit_steps": 1, "method_minutes": 1 / 60}
+    for name, value in least.items():
+        if getattr(config, name) < value:
+            raise ConfigError(f"--{name.replace('_', '-')} {getattr(config, name):g}: at least {value:.2g}")
     if config.split not in WAYS:
         raise ConfigError(f"--split {config.split}: choose one of {', '.join(WAYS)}")
     out = Path(config.out)

@@ -168,6 +168,9 @@ def test_settings_that_say_nothing_known_are_refused(config: CompareConfig, tmp_
     for change in ({"lanes": "0"}, {"lanes": "1;2"}, {"split": "person"}, {"methods": "magic"}, {"method": ["x=cp a"]}):
         with pytest.raises(ConfigError):
             compare(replace(config, out=str(tmp_path / "none"), **change))
+    for name in ("enrollment", "held_out", "fit_steps", "method_minutes"):
+        with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} 0: at least"):
+            compare(replace(config, out=str(tmp_path / "none"), **{name: 0}))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("mine")
     with pytest.raises(OutputError, match="something else"):
