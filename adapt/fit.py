@@ -184,7 +184,10 @@ def _facts(enrollment: Enrollment, state: FitState, seed: int, consent: dict[str
         "steps": state.step,
         "seed": seed,
         "adapted": bool(state.best),
-        "held_out_loss": {"unadapted": state.unadapted_loss, "adapted": min(state.best_loss, state.unadapted_loss)},
+        "held_out_loss": {
+            "unadapted": state.unadapted_loss,
+            "adapted": state.best_loss if state.best else state.unadapted_loss,
+        },
         "never_seen": enrollment.never_seen,
         "consent": consent,
         "terms": TERMS,

@@ -2,8 +2,8 @@
 
 In: the unadapted texture, and clips with frames to learn from and held-out ones. The texture alone is optimised first,
 then the texture with the delta, by the loss that the prior was learnt with. The state that draws the held-out frames
-best is kept, or a point on the way to it from the prior that is hardly worse (Wortsman et al. 2022); where none is
-better than the unadapted prior, that is kept. A checkpoint resumes to the same bytes.
+best is kept, or a point on the way to it from the prior that is hardly worse (Wortsman et al. 2022); where all are
+worse than the unadapted prior, that is kept. A checkpoint resumes to the same bytes.
 """
 
 import math
@@ -38,8 +38,9 @@ EXPRESSION_NOISE = 0.15
 JUDGE_EVERY = 25
 MOST_JUDGED = 16
 CHECKPOINT_EVERY = 50
-#: A fit must beat the unadapted prior by this part of its loss, or the prior is kept; less is called level.
-LEAST_GAIN = 0.01
+#: Losses that differ by less than this part are called level. Between a fit and the unadapted prior that are level the
+#: fit is taken: it is sharper, and absolute differences favour what is smooth.
+LEVEL = 0.01
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def optimise(
     else:
         state = FitState(texture.clone(), new_delta(prior.renderer, seed))
         state.unadapted_loss = _judge(prior, clips, state)
-        state.best_loss = state.unadapted_loss * (1 - LEAST_GAIN)
+        state.best_loss = state.unadapted_loss * (1 + LEVEL)
     started = time.monotonic()
     with progress.stage("fit", steps) as advance:
         advance(state.step)
@@ -165,7 +166,7 @@ def _keep_blend(prior: RendererPrior, clips: list[FitClip], state: FitState, tex
 
     They are near the frames that were learnt from; what is further away is drawn better by what moved less.
     """
-    best, bound = state.best, state.best_loss * (1 + LEAST_GAIN)
+    best, bound = state.best, state.best_loss * (1 + LEVEL)
     for part in BLENDS if best else ():
         # Of a product of two factors only the left one is scaled.
         delta = {name: value if name.endswith(".right") else part * value for name, value in best.items()}
