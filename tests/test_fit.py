@@ -65,6 +65,16 @@ def test_same_steps_same_state_and_a_resumed_fit_too(fitted, tmp_path, monkeypat
         FitState.load(checkpoint[0], {"fit": 2})
 
 
+@pytest.mark.parametrize(("judged", "kept"), [(0.9, True), (1.005, True), (1.03, False)])
+def test_a_fit_is_kept_unless_it_draws_held_out_frames_worse(fitted, judged, kept, monkeypatch):
+    losses = iter([1.0, judged])
+    monkeypatch.setattr("adapt.optimise._judge", lambda *arguments: next(losses, 2.0))
+    state = optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, 1)
+    assert bool(state.best) == kept
+    if kept:
+        assert state.best_loss == judged and torch.equal(state.best["texture"], state.texture)
+
+
 def test_the_command_writes_a_bundle_and_refuses_to_replace_it(talking_clip, tmp_path, capsys):
     consent = tmp_path / "consent.json"
     consent.write_text('{"who": "Ada", "scope": "tests"}')
