@@ -200,7 +200,7 @@ def measured(scene: Scene, drawn: torch.Tensor, flow: RealFlow, real_landmarks: 
     unit = float(opening_speed(wanted, scene.seconds)[speech[1:] & speech[:-1]].mean())
     shut = closures(opening, wanted, scene.seconds, closure_times(scene.labels))
     assert shut is not None and shut.count >= 3
-    outside = outside_error(drawn, scene.real, scene.outer).mean()
+    outside = outside_error(*(x[PICTURES] for x in (drawn, scene.real, scene.outer))).mean()
     part = scene.part
     mask, outer, drawn, real = (x[part] for x in (mouth_box_mask(drawn), scene.outer, drawn, scene.real))
     found = {
