@@ -76,9 +76,11 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     prior = load_renderer_prior(None if config.prior is None else Path(config.prior))
     found.methods = chosen_methods(config, RendererMethods(cache, config.fit_steps, prior), found.problems)
     runner = Runner(cache, found, prior, config.sound)
-    found.splits = find_splits(config, cache, found.problems, progress)
+    without: list[Problem] = []
+    found.splits = find_splits(config, cache, without, progress)
     if not found.splits:
-        raise CompareError(f"nothing to compare: {'; '.join(map(str, found.problems))}")
+        raise CompareError(f"nothing to compare: {'; '.join(map(str, without))}")
+    found.problems += without
     write_config(config, out / CONFIG)
     with progress.stage("compare", len(found.splits) * len(lanes) * len(found.methods)) as advance:
         for split in found.splits:

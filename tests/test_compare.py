@@ -107,6 +107,14 @@ def test_what_fails_is_named_and_the_rest_goes_on(config: CompareConfig, found: 
         main(replace(config, strict=True), Progress(silent=True))
 
 
+def test_where_nothing_can_be_read_only_that_is_said(config: CompareConfig, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(b"no video")
+    alone = replace(config, footage=[str(damaged)], out=str(tmp_path / "out"))
+    with pytest.raises(CompareError, match=r"^nothing to compare: damaged: .*damaged\.mp4: not a video"):
+        main(alone, Progress(silent=True))
+
+
 def test_a_second_run_reads_what_the_first_kept(
     config: CompareConfig, found: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
