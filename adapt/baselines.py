@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from kornia.geometry.transform import warp_affine
 
-from adapt.optimise import BATCH, FitClip, clip_inputs
+from adapt.optimise import FitClip, clip_inputs
 from prior.face_model import RIGID_POINTS
 from prior.losses import renderer_loss
 from prior.renderer_prior import RendererPrior
@@ -31,6 +31,7 @@ BORDER_PX = 8
 POSE_WEIGHT = 4.0
 #: Adam's rates for a network and a texture that know nothing.
 SCRATCH_RATE, SCRATCH_TEXTURE_RATE = 2e-3, 1e-2
+SCRATCH_BATCH = 4
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def from_scratch(
     rows = torch.cat([clip.learn, clip.held_out])
     started, step, used = time.process_time(), 0, 0.0
     while used < 1:
-        inputs = clip_inputs(prior, clip, rows[torch.randint(len(rows), (BATCH,), generator=random)]).narrowed()
+        inputs = clip_inputs(prior, clip, rows[torch.randint(len(rows), (SCRATCH_BATCH,), generator=random)]).narrowed()
         masks = (inputs.buffer.inner, inputs.buffer.mouth, inputs.outer)
         features = sample_texture(texture, inputs.buffer)
         rgb, matte = renderer(features, masks[0], masks[2], inputs.crop, inputs.window, inputs.log_scale)

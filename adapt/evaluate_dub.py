@@ -220,7 +220,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("footage", type=Path, help="folder of the files that the cache was made from")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for scores, table and sheets")
     parser.add_argument("--people", nargs="*", help="only these people")
-    parser.add_argument("--steps", type=int, default=100, help="optimiser steps of the fit")
+    parser.add_argument("--steps", type=int, default=300, help="optimiser steps of the fit")
     parser.add_argument("--actors", type=Path, help="folder of bundles CLIP.actor, fitted already on the first 4 s")
     parser.add_argument("--frames", type=int, default=24, help="frames of each clip dubbed with its own motion")
     parser.add_argument("--pairs", type=int, default=6, help="actors that are also driven by the next person")

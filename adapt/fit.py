@@ -17,7 +17,7 @@ from adapt.bundle import ActorBundle
 from adapt.clear_frames import clear_frames
 from adapt.delta import add_delta
 from adapt.enrollment import Enrollment, choose_enrollment
-from adapt.optimise import BATCH, FitClip, FitState, clip_inputs, optimise
+from adapt.optimise import DRAWN_AT_ONCE, FitClip, FitState, clip_inputs, optimise
 from adapt.people import read_crops, track_footage
 from adapt.progress import Progress
 from adapt.resemblance import describe
@@ -61,7 +61,7 @@ def fit(
     person: int | None = None,
     seconds: float | None = None,
     part: tuple[float, float] | None = None,
-    steps: int = 300,
+    steps: int = 1000,
     minutes: float | None = None,
     consent: dict[str, str] | None = None,
     seed: int = 0,
@@ -234,7 +234,7 @@ def draw_clip(
     """
     renderer = adapted_renderer(prior, delta)
     parts = []
-    for part in rows.split(BATCH):
+    for part in rows.split(DRAWN_AT_ONCE):
         parts.append(draw(renderer, texture, clip_inputs(prior, clip, part)))
         advance(len(part))
     return DrawnClip(

@@ -1,7 +1,7 @@
 """The optimisation of `adapt fit`: a texture and a small delta of the renderer learn one actor's frames.
 
-In: the unadapted texture, and clips with frames to learn from and held-out ones. The texture alone is optimised first,
-then the texture with the delta, by the loss that the prior was learnt with. The state that draws the held-out frames
+In: the unadapted texture, and clips with frames to learn from and held-out ones. Texture and delta are optimised
+together, a frame a step, by the loss that the prior was learnt with. The state that draws the held-out frames
 best is kept, or a point on the way to it from the prior that is hardly worse (Wortsman et al. 2022); where all are
 worse than the unadapted prior, that is kept. A checkpoint resumes to the same bytes.
 """
@@ -27,17 +27,16 @@ from render.track import Track
 
 CHECKPOINT = "adapt-fit-checkpoint"
 CHECKPOINT_VERSION = 1
-BATCH = 4
-#: The part of the steps that moves the texture alone.
-TEXTURE_PART = 0.4
+#: Frames that are drawn at once where nothing is learnt.
+DRAWN_AT_ONCE = 4
 TEXTURE_RATE, DELTA_RATE, LAST_RATE = 1e-2, 3e-3, 0.1
 #: Parts of the way from the prior to the best state that are tried, in this order.
 BLENDS = (0.5, 0.7, 0.85)
 #: Expression noise, in standard deviations: motion from sound differs from tracked motion.
 EXPRESSION_NOISE = 0.15
-JUDGE_EVERY = 25
+JUDGE_EVERY = 100
 MOST_JUDGED = 16
-CHECKPOINT_EVERY = 50
+CHECKPOINT_EVERY = 200
 #: Losses that differ by less than this part are called level. Between a fit and the unadapted prior that are level the
 #: fit is taken: it is sharper, and absolute differences favour what is smooth.
 LEVEL = 0.01
@@ -179,14 +178,12 @@ def _keep_blend(prior: RendererPrior, clips: list[FitClip], state: FitState, tex
 
 
 def _step(prior: RendererPrior, clips: list[FitClip], state: FitState, steps: int, seed: int) -> None:
-    """One Adam step on frames chosen by (seed, step) alone, so that a resumed fit goes the same way."""
+    """One Adam step on a frame chosen by (seed, step) alone, so that a resumed fit goes the same way."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
     sizes = torch.tensor([float(len(clip.learn)) for clip in clips])
     clip = clips[int(torch.multinomial(sizes, 1, generator=generator))]
-    rows = clip.learn[torch.randint(len(clip.learn), (BATCH,), generator=generator)]
-    adapts_network = state.step >= TEXTURE_PART * steps
-    chosen = {"texture": state.texture, **(state.delta if adapts_network else {})}
-    leaves = {name: value.requires_grad_() for name, value in chosen.items()}
+    rows = clip.learn[torch.randint(len(clip.learn), (1,), generator=generator)]
+    leaves = {name: value.requires_grad_() for name, value in state.parameters.items()}
     loss = _loss(prior, clip, rows, state, generator)
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     decay = LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * state.step / steps))
@@ -246,7 +243,7 @@ def _judge(prior: RendererPrior, clips: list[FitClip], state: FitState) -> float
     with torch.no_grad():
         for clip in clips:
             every = max(1, math.ceil(len(clip.held_out) * len(clips) / MOST_JUDGED))
-            for rows in clip.held_out[::every].split(BATCH):
+            for rows in clip.held_out[::every].split(DRAWN_AT_ONCE):
                 total += float(_loss(prior, clip, rows, state, None)) * len(rows)
                 count += len(rows)
     return total / max(count, 1)
