@@ -26,7 +26,7 @@ from render.store import load_tensors, save_tensors
 from render.track import Track
 
 CHECKPOINT = "adapt-fit-checkpoint"
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 #: Frames that are drawn at once where nothing is learnt.
 DRAWN_AT_ONCE = 4
 TEXTURE_RATE, DELTA_RATE, LAST_RATE = 1e-2, 3e-3, 0.1

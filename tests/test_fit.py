@@ -65,6 +65,12 @@ def test_same_steps_same_state_and_a_resumed_fit_too(fitted, tmp_path, monkeypat
         FitState.load(checkpoint[0], {"fit": 2})
 
 
+def test_the_first_step_moves_the_texture_and_the_delta(fitted):
+    state = optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, 1)
+    assert not torch.equal(state.texture, fitted.unadapted)
+    assert any(bool(value.any()) for name, value in state.delta.items() if name.endswith(".left"))
+
+
 @pytest.mark.parametrize(("judged", "kept"), [(0.9, True), (1.005, True), (1.03, False)])
 def test_a_fit_is_kept_unless_it_draws_held_out_frames_worse(fitted, judged, kept, monkeypatch):
     losses = iter([1.0, judged])
