@@ -45,7 +45,7 @@ SILENT_LEVEL = 1e-4
 TRACK_SUFFIX = ".safetensors"
 MIX = "mix.wav"
 #: What `--draft` allows: optimiser steps of a fit, and the encoder's quality. Frames and masks are the same.
-DRAFT_FIT_STEPS, DRAFT_QUALITY = 120, "draft"
+DRAFT_FIT_STEPS, DRAFT_QUALITY = 80, "draft"
 #: Confident frames among which an actor is compared with a bundle.
 COMPARED_FRAMES = 48
 
