@@ -31,6 +31,7 @@ BORDER_PX = 8
 POSE_WEIGHT = 4.0
 #: Adam's rates for a network and a texture that know nothing.
 SCRATCH_RATE, SCRATCH_TEXTURE_RATE = 2e-3, 1e-2
+#: Frames a step.
 SCRATCH_BATCH = 4
 
 
