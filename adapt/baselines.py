@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from kornia.geometry.transform import warp_affine
 
-from adapt.optimise import FitClip, clip_inputs
+from adapt.optimise import FitClip, FrameReader
 from prior.face_model import RIGID_POINTS
 from prior.losses import renderer_loss
 from prior.renderer_prior import RendererPrior
@@ -31,8 +31,6 @@ BORDER_PX = 8
 POSE_WEIGHT = 4.0
 #: Adam's rates for a network and a texture that know nothing.
 SCRATCH_RATE, SCRATCH_TEXTURE_RATE = 2e-3, 1e-2
-#: Frames a step.
-SCRATCH_BATCH = 4
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ def blank_renderer(prior: RendererPrior, seed: int = 0) -> Renderer:
 def from_scratch(
     prior: RendererPrior, renderer: Renderer, clip: FitClip, processor_seconds: float, seed: int = 0
 ) -> tuple[torch.Tensor, int]:
-    """Learn a network and a texture from one enrollment alone, by the loss of the prior.
+    """Learn a network and a texture from one enrollment alone, a frame a step, by the loss of the prior.
 
     Args:
         prior: whose face model and fixed expressions are used; its weights are not.
@@ -161,9 +159,10 @@ def from_scratch(
     optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99))
     random = torch.Generator().manual_seed(seed)
     rows = torch.cat([clip.learn, clip.held_out])
+    frames = FrameReader(prior, [clip])
     started, step, used = time.process_time(), 0, 0.0
     while used < 1:
-        inputs = clip_inputs(prior, clip, rows[torch.randint(len(rows), (SCRATCH_BATCH,), generator=random)]).narrowed()
+        inputs = frames.read(0, int(rows[torch.randint(len(rows), (), generator=random)]))
         masks = (inputs.buffer.inner, inputs.buffer.mouth, inputs.outer)
         features = sample_texture(texture, inputs.buffer)
         rgb, matte = renderer(features, masks[0], masks[2], inputs.crop, inputs.window, inputs.log_scale)

@@ -53,7 +53,7 @@ class FitConfig:
     all: bool = option(False, "fit every cast member: NAME.1.actor, NAME.2.actor, …")
     seconds: float | None = option(None, "footage to learn from, seconds; the best-covering frames are taken")
     range: str | None = option(None, "part of each file to use, START-END in seconds")
-    steps: int = option(1000, "optimiser steps")
+    steps: int = option(400, "optimiser steps")
     minutes: float | None = option(None, "stop optimising after this many minutes")
     consent: str | None = option(None, "JSON file with who, scope, date, expiry, reference")
     seed: int = option(0, "seed of the choice of frames and of noise")

@@ -2,7 +2,7 @@
 
 A delta is a dictionary of tensors. For a parameter `name` with two or more dimensions it holds `name.left` [out, rank]
 and `name.right` [rank, rest]; their product, shaped like the parameter, is added to it (Hu et al. 2021, "LoRA"). For
-a vector it holds `name` itself, added in full.
+a vector it holds `name` itself, added in full. The half of the network that reads keeps the weights of the prior.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 RANK = 8
+#: Parts of the renderer that no delta changes. Learning them, too, costs a third more a step and draws nothing better.
+UNCHANGED = ("unet.encode.", "unet.down.", "unet.bottom.")
 
 
 def new_delta(network: nn.Module, seed: int, rank: int = RANK) -> dict[str, torch.Tensor]:
@@ -18,6 +20,8 @@ def new_delta(network: nn.Module, seed: int, rank: int = RANK) -> dict[str, torc
     generator = torch.Generator().manual_seed(seed)
     delta = {}
     for name, parameter in network.named_parameters():
+        if name.startswith(UNCHANGED):
+            continue
         if parameter.ndim < 2:
             delta[name] = torch.zeros(parameter.shape)
             continue

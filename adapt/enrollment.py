@@ -24,8 +24,8 @@ SMALLEST_EYE_DISTANCE_PX = 14.0
 #: Least footage that a fit accepts.
 SHORTEST_SECONDS = 0.9
 #: Part of the enrollment that judges the fit, and the gap around it.
-HELD_OUT_PART = 0.15
-HELD_OUT_GAP_SECONDS = 0.2
+HELD_OUT_PART = 0.1
+HELD_OUT_GAP_SECONDS = 0.1
 #: No fit learns from more frames than this.
 MOST_FRAMES = 400
 

@@ -61,7 +61,7 @@ def fit(
     person: int | None = None,
     seconds: float | None = None,
     part: tuple[float, float] | None = None,
-    steps: int = 1000,
+    steps: int = 400,
     minutes: float | None = None,
     consent: dict[str, str] | None = None,
     seed: int = 0,

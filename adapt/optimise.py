@@ -6,8 +6,10 @@ best is kept, or a point on the way to it from the prior that is hardly worse (W
 worse than the unadapted prior, that is kept. A checkpoint resumes to the same bytes.
 """
 
+import copy
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from prior.losses import renderer_loss
 from prior.renderer_prior import RendererPrior
 from render.errors import StoreError
 from render.neural_texture import sample_texture
-from render.renderer import RenderInputs, render_inputs
+from render.renderer import Renderer, RenderInputs, render_inputs
 from render.store import load_tensors, save_tensors
 from render.track import Track
 
@@ -29,7 +31,9 @@ CHECKPOINT = "adapt-fit-checkpoint"
 CHECKPOINT_VERSION = 2
 #: Frames that are drawn at once where nothing is learnt.
 DRAWN_AT_ONCE = 4
-TEXTURE_RATE, DELTA_RATE, LAST_RATE = 1e-2, 3e-3, 0.1
+#: Inputs of so many frames are kept while learning; 2 MB each.
+KEPT_INPUTS = 160
+TEXTURE_RATE, DELTA_RATE, LAST_RATE = 1e-2, 3e-3, 0.02
 #: Parts of the way from the prior to the best state that are tried, in this order.
 BLENDS = (0.5, 0.7, 0.85)
 #: Expression noise, in standard deviations: motion from sound differs from tracked motion.
@@ -59,6 +63,32 @@ class FitClip:
     crops: torch.Tensor
     learn: torch.Tensor
     held_out: torch.Tensor
+
+
+class FrameReader:
+    """What the network and the loss read of single frames of clips, narrowed to what is seen; kept once made.
+
+    Args:
+        prior: renderer prior; not changed.
+        clips: where the frames are from.
+
+    Attributes:
+        renderer: the prior's, laid out for speed.
+    """
+
+    def __init__(self, prior: RendererPrior, clips: Sequence[FitClip]) -> None:
+        self.prior, self.clips = prior, clips
+        self.renderer = copy.deepcopy(prior.renderer).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._kept: dict[tuple[int, int], RenderInputs] = {}
+
+    def read(self, clip: int, row: int) -> RenderInputs:
+        """Inputs of one frame: row of `frames` of a clip."""
+        inputs = self._kept.get((clip, row))
+        if inputs is None:
+            inputs = clip_inputs(self.prior, self.clips[clip], torch.tensor([row])).narrowed()
+            if len(self._kept) < KEPT_INPUTS:
+                self._kept[clip, row] = inputs
+        return inputs
 
 
 @dataclass
@@ -130,26 +160,27 @@ def optimise(
         The last state; `best` holds the parameters to draw with (empty: the unadapted prior drew held-out frames best).
     """
     progress = progress or Progress(silent=True)
+    frames = FrameReader(prior, clips)
     if resume and checkpoint is not None and checkpoint[0].is_file():
         state = FitState.load(*checkpoint)
     else:
         state = FitState(texture.clone(), new_delta(prior.renderer, seed))
-        state.unadapted_loss = _judge(prior, clips, state)
+        state.unadapted_loss = _judge(frames, state)
         state.best_loss = state.unadapted_loss * (1 + LEVEL)
     started = time.monotonic()
     with progress.stage("fit", steps) as advance:
         advance(state.step)
         while state.step < steps:
-            _step(prior, clips, state, steps, seed)
+            _step(frames, state, steps, seed)
             advance(1)
             if state.step % JUDGE_EVERY == 0 or state.step == steps:
-                _keep_best(state, _judge(prior, clips, state))
+                _keep_best(state, _judge(frames, state))
             if checkpoint is not None and state.step % CHECKPOINT_EVERY == 0:
                 state.save(*checkpoint)
             if seconds_budget is not None and time.monotonic() - started > seconds_budget:
-                _keep_best(state, _judge(prior, clips, state))
+                _keep_best(state, _judge(frames, state))
                 break
-    _keep_blend(prior, clips, state, texture)
+    _keep_blend(frames, state, texture)
     return state
 
 
@@ -160,7 +191,7 @@ def _keep_best(state: FitState, loss: float) -> None:
         state.best = {name: value.detach().clone() for name, value in state.parameters.items()}
 
 
-def _keep_blend(prior: RendererPrior, clips: list[FitClip], state: FitState, texture: torch.Tensor) -> None:
+def _keep_blend(frames: FrameReader, state: FitState, texture: torch.Tensor) -> None:
     """Go back from the best state towards the unadapted `texture` and network as far as held-out frames hardly tell.
 
     They are near the frames that were learnt from; what is further away is drawn better by what moved less.
@@ -171,20 +202,23 @@ def _keep_blend(prior: RendererPrior, clips: list[FitClip], state: FitState, tex
         delta = {name: value if name.endswith(".right") else part * value for name, value in best.items()}
         delta.pop("texture")
         between = FitState(torch.lerp(texture, best["texture"], part), delta)
-        loss = _judge(prior, clips, between)
+        loss = _judge(frames, between)
         if loss <= bound:
             state.best_loss, state.best = loss, between.parameters
             return
 
 
-def _step(prior: RendererPrior, clips: list[FitClip], state: FitState, steps: int, seed: int) -> None:
+def _step(frames: FrameReader, state: FitState, steps: int, seed: int) -> None:
     """One Adam step on a frame chosen by (seed, step) alone, so that a resumed fit goes the same way."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
-    sizes = torch.tensor([float(len(clip.learn)) for clip in clips])
-    clip = clips[int(torch.multinomial(sizes, 1, generator=generator))]
-    rows = clip.learn[torch.randint(len(clip.learn), (1,), generator=generator)]
+    sizes = torch.tensor([float(len(clip.learn)) for clip in frames.clips])
+    clip = int(torch.multinomial(sizes, 1, generator=generator))
+    learn = frames.clips[clip].learn
+    inputs = frames.read(clip, int(learn[torch.randint(len(learn), (), generator=generator)]))
+    noise = torch.randn(1, 1, inputs.window.shape[2], generator=generator)
+    inputs = replace(inputs, window=inputs.window + EXPRESSION_NOISE * frames.renderer.expression_scale * noise)
     leaves = {name: value.requires_grad_() for name, value in state.parameters.items()}
-    loss = _loss(prior, clip, rows, state, generator)
+    loss = _loss(frames.renderer, inputs, state)
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     decay = LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * state.step / steps))
     state.step += 1
@@ -218,32 +252,22 @@ def clip_inputs(prior: RendererPrior, clip: FitClip, rows: torch.Tensor) -> Rend
     return render_inputs(prior.model, clip.track, clip.frames[rows], crops, prior.outer_expressions)
 
 
-def _loss(
-    prior: RendererPrior,
-    clip: FitClip,
-    rows: torch.Tensor,
-    state: FitState,
-    generator: torch.Generator | None,
-) -> torch.Tensor:
-    inputs = clip_inputs(prior, clip, rows).narrowed()
-    if generator is not None:
-        noise = torch.randn(inputs.window.shape[0], 1, inputs.window.shape[2], generator=generator)
-        scale = prior.renderer.expression_scale
-        inputs = replace(inputs, window=inputs.window + EXPRESSION_NOISE * scale * noise)
+def _loss(renderer: Renderer, inputs: RenderInputs, state: FitState) -> torch.Tensor:
     features = sample_texture(state.texture, inputs.buffer)
     arguments = (features, inputs.buffer.inner, inputs.outer, inputs.crop, inputs.window, inputs.log_scale)
-    rgb, matte = functional_call(prior.renderer, with_delta(prior.renderer, state.delta), arguments)
+    rgb, matte = functional_call(renderer, with_delta(renderer, state.delta), arguments)
     masks = (inputs.buffer.inner, inputs.buffer.mouth, inputs.outer)
     return renderer_loss(rgb, matte, inputs.crop, *masks, inputs.log_scale)["total"]
 
 
-def _judge(prior: RendererPrior, clips: list[FitClip], state: FitState) -> float:
+def _judge(frames: FrameReader, state: FitState) -> float:
     """Mean loss over held-out frames, without noise."""
-    total, count = 0.0, 0
+    losses = []
     with torch.no_grad():
-        for clip in clips:
-            every = max(1, math.ceil(len(clip.held_out) * len(clips) / MOST_JUDGED))
-            for rows in clip.held_out[::every].split(DRAWN_AT_ONCE):
-                total += float(_loss(prior, clip, rows, state, None)) * len(rows)
-                count += len(rows)
-    return total / max(count, 1)
+        for number, clip in enumerate(frames.clips):
+            every = max(1, math.ceil(len(clip.held_out) * len(frames.clips) / MOST_JUDGED))
+            losses += [
+                float(_loss(frames.renderer, frames.read(number, row), state))
+                for row in clip.held_out[::every].tolist()
+            ]
+    return sum(losses) / max(len(losses), 1)

@@ -46,7 +46,7 @@ def test_same_steps_same_state_and_a_resumed_fit_too(fitted, tmp_path, monkeypat
         pass
 
     def killed(*arguments):
-        if arguments[2].step == 3:
+        if arguments[1].step == 3:
             raise Killed
         return step(*arguments)
 
