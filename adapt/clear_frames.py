@@ -17,7 +17,7 @@ from render.track import Track
 
 #: Frames that the median is taken over, at most.
 MEDIAN_FRAMES = 40
-#: Where fewer of the frames than this part are clear, the median is not to be trusted, and all are taken for clear.
+#: Where fewer of the frames than this part are clear, the median is not to be trusted.
 LEAST_CLEAR = 0.4
 
 
@@ -53,5 +53,4 @@ def clear_frames(model: FaceModel, track: Track, frames: torch.Tensor, crops: to
     pictures = np.ascontiguousarray(small.round().to(torch.uint8).permute(0, 2, 3, 1).numpy())
     for frame, picture in zip(frames.tolist(), pictures, strict=True):
         seeker.look(frame, picture)
-    clear = torch.tensor([not seeker.covers(frame) for frame in frames.tolist()])
-    return clear if float(clear.float().mean()) >= LEAST_CLEAR else torch.ones_like(clear)
+    return torch.tensor([not seeker.covers(frame) for frame in frames.tolist()])

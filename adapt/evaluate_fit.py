@@ -190,7 +190,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Score adapt fit on held-out people.")
     parser.add_argument("cache", type=Path, help="prepared cache of people that the prior never saw, with every crop")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for scores, table and sheets")
-    parser.add_argument("--steps", type=int, default=1000, help="optimiser steps of the fit")
+    parser.add_argument("--steps", type=int, default=400, help="optimiser steps of the fit")
     parser.add_argument("--enrollment", type=float, nargs="+", default=[4.0], help="seconds learnt from")
     parser.add_argument("--scratch", type=float, nargs="*", default=[], help="also from scratch, × the fit's time")
     parser.add_argument("--seed", type=int, default=0, help="of the fit")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from adapt.bundle import ActorBundle
-from adapt.clear_frames import clear_frames
+from adapt.clear_frames import LEAST_CLEAR, clear_frames
 from adapt.delta import add_delta
 from adapt.enrollment import Enrollment, choose_enrollment
 from adapt.optimise import DRAWN_AT_ONCE, FitClip, FitState, clip_inputs, optimise
@@ -101,7 +101,7 @@ def fit(
     tracks = [limit(track.with_crop_size(CROP_SIZE), part) for track in tracks]
     enrollment = choose_enrollment(prior.model, tracks, names, seconds)
     chosen = zip(files, tracks, enrollment.learn, enrollment.held_out, strict=True)
-    clips = [without_occluders(prior, _clip(*item, progress)) for item in chosen if len(item[2])]
+    clips = [without_occluders(prior, _clip(*item, progress), progress) for item in chosen if len(item[2])]
     texture = first_texture(prior, clips)
     sources = [{**track.source, "frames": len(rows)} for track, rows in zip(tracks, enrollment.learn, strict=True)]
     identity = {"sources": sources, "steps": steps, "seed": seed, "prior": prior.facts["sha256"]}
@@ -156,10 +156,22 @@ def _clip(footage: Footage, track: Track, learn: torch.Tensor, held_out: torch.T
     return FitClip(track, frames, crops, rows[: len(learn)], rows[len(learn) :])
 
 
-def without_occluders(prior: RendererPrior, clip: FitClip) -> FitClip:
-    """The clip without the frames in which something lies in front of the lower face, if enough are left."""
+def without_occluders(prior: RendererPrior, clip: FitClip, progress: Progress | None = None) -> FitClip:
+    """The clip without the frames in which something lies in front of the lower face, if enough are left; says so."""
+    progress = progress or Progress(silent=True)
     clear = clear_frames(prior.model, clip.track, clip.frames[clip.learn], clip.crops[clip.learn])
-    return replace(clip, learn=clip.learn[clear]) if int(clear.sum()) >= LEAST_STYLE_FRAMES else clip
+    covered, name = int((~clear).sum()), clip.track.source.get("file", "footage")
+    if not covered:
+        return clip
+    if int(clear.sum()) < max(LEAST_STYLE_FRAMES, LEAST_CLEAR * len(clear)):
+        progress.note(
+            f"{name}: in {covered} of {len(clear)} frames something seems to lie in front of the mouth (a hand, a "
+            "microphone, changing light); too many to leave out, so they are learnt from: choose footage that shows "
+            "the mouth, by --range or another file"
+        )
+        return clip
+    progress.note(f"{name}: {covered} of {len(clear)} frames left out, something lies in front of the mouth")
+    return replace(clip, learn=clip.learn[clear])
 
 
 def _style(prior: RendererPrior, tracks: Sequence[Track], enrollment: Enrollment) -> dict[str, torch.Tensor]:

@@ -6,8 +6,9 @@ import torch
 
 from adapt.bundle import ActorBundle
 from adapt.cli import main
-from adapt.fit import draw_clip, fit
+from adapt.fit import draw_clip, fit, without_occluders
 from adapt.optimise import FitState, optimise
+from adapt.progress import Progress
 from adapt.report import encode_clip
 from prior.renderer_prior import load_renderer_prior
 from render.errors import StoreError
@@ -79,6 +80,19 @@ def test_a_fit_is_kept_unless_it_draws_held_out_frames_worse(fitted, judged, kep
     assert bool(state.best) == kept
     if kept:
         assert state.best_loss == judged and torch.equal(state.best["texture"], state.texture)
+
+
+@pytest.mark.parametrize(
+    ("covered", "kept", "said"), [(0, 1.0, ""), (0.2, 0.8, "left out"), (0.8, 1.0, "choose footage")]
+)
+def test_frames_with_a_covered_mouth_are_left_out_and_it_is_said(fitted, covered, kept, said, monkeypatch, capsys):
+    clip = fitted.clips[0]
+    count = len(clip.learn)
+    monkeypatch.setattr("adapt.fit.clear_frames", lambda *arguments: torch.arange(count) >= round(covered * count))
+    left = without_occluders(load_renderer_prior(), clip, Progress())
+    assert len(left.learn) == count - round((1 - kept) * count)
+    message = capsys.readouterr().out
+    assert said in message and (not said or clip.track.source["file"] in message)
 
 
 def test_the_command_writes_a_bundle_and_refuses_to_replace_it(talking_clip, tmp_path, capsys):
