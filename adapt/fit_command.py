@@ -44,21 +44,26 @@ def _fit_one(config: FitConfig, person: int | None, out: Path, prior: RendererPr
     if out.exists() and not (config.overwrite and (out / FACTS).is_file()):
         raise StoreError(f"{out}: exists already; choose another name or pass --overwrite to replace an actor bundle")
     checkpoint = out.with_name(f".{out.name}.checkpoint")
-    fitted = fit(
-        [Path(file) for file in config.footage],
-        config.name or out.stem,
-        person,
-        config.seconds,
-        parse_range(config.range),
-        config.steps,
-        config.minutes,
-        read_consent(Path(config.consent)) if config.consent else None,
-        config.seed,
-        checkpoint,
-        config.resume,
-        prior,
-        progress,
-    )
+    try:
+        fitted = fit(
+            [Path(file) for file in config.footage],
+            config.name or out.stem,
+            person,
+            config.seconds,
+            parse_range(config.range),
+            config.steps,
+            config.minutes,
+            read_consent(Path(config.consent)) if config.consent else None,
+            config.seed,
+            checkpoint,
+            config.resume,
+            prior,
+            progress,
+        )
+    except KeyboardInterrupt:
+        if checkpoint.is_file():
+            progress.note(f"{out}: not finished; the same command with --resume goes on from the last checkpoint")
+        raise
     with tempfile.TemporaryDirectory() as folder:
         extras = _extras(fitted, prior, Path(folder), config, progress)
         fitted.bundle.save(out, extras, config.overwrite)

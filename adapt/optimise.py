@@ -28,7 +28,7 @@ from render.store import load_tensors, save_tensors
 from render.track import Track
 
 CHECKPOINT = "adapt-fit-checkpoint"
-CHECKPOINT_VERSION = 2
+CHECKPOINT_VERSION = 3
 #: Frames that are drawn at once where nothing is learnt.
 DRAWN_AT_ONCE = 4
 #: Inputs of so many frames are kept while learning; 2 MB each.
@@ -40,7 +40,7 @@ BLENDS = (0.5, 0.7, 0.85)
 EXPRESSION_NOISE = 0.15
 JUDGE_EVERY = 100
 MOST_JUDGED = 16
-CHECKPOINT_EVERY = 200
+CHECKPOINT_EVERY = 50
 #: Losses that differ by less than this part are called level. Between a fit and the unadapted prior that are level the
 #: fit is taken: it is sharper, and absolute differences favour what is smooth.
 LEVEL = 0.01
