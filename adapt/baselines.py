@@ -155,14 +155,15 @@ def from_scratch(
     """
     texture = torch.full((1, TEXTURE_CHANNELS, TEXTURE_SIZE, TEXTURE_SIZE), 0.5, requires_grad=True)
     rates = (SCRATCH_TEXTURE_RATE, SCRATCH_RATE)
+    renderer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     groups = [{"params": [texture], "lr": rates[0]}, {"params": list(renderer.parameters()), "lr": rates[1]}]
     optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99))
     random = torch.Generator().manual_seed(seed)
     rows = torch.cat([clip.learn, clip.held_out])
-    frames = FrameReader(prior, [clip])
+    reader = FrameReader(prior, [clip])
     started, step, used = time.process_time(), 0, 0.0
     while used < 1:
-        inputs = frames.read(0, int(rows[torch.randint(len(rows), (), generator=random)]))
+        inputs = reader.read(0, int(rows[torch.randint(len(rows), (), generator=random)]))
         masks = (inputs.buffer.inner, inputs.buffer.mouth, inputs.outer)
         features = sample_texture(texture, inputs.buffer)
         rgb, matte = renderer(features, masks[0], masks[2], inputs.crop, inputs.window, inputs.log_scale)

@@ -7,7 +7,7 @@ hashes of its other files); `actor.safetensors` the neural texture, the renderer
 import json
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ TENSORS = "actor.safetensors"
 DELTA = "delta."
 STYLE = "style."
 APPEARANCE = "appearance."
+#: What of a bundle is not in `actor.json`.
+TENSOR_FIELDS = {"texture", "delta", "style", "appearance"}
 NO_CONSENT = "consent: not recorded"
 
 
@@ -87,8 +89,7 @@ class ActorBundle:
                 shutil.move(file, temporary / name)
             header = {"format": KIND, "format_version": KIND_VERSION, "code_version": code_version()}
             hashes = {file.name: file_sha256(file) for file in sorted(temporary.iterdir())}
-            tensor_fields = ("texture", "delta", "style", "appearance")
-            facts = {key: value for key, value in asdict(self).items() if key not in tensor_fields}
+            facts = {key: value for key, value in asdict(self).items() if key not in TENSOR_FIELDS}
             write_json(temporary / FACTS, {**header, **facts, "files": hashes})
             if path.exists():
                 shutil.rmtree(path)
@@ -157,6 +158,10 @@ def read_facts(path: Path) -> dict[str, Any]:
             f"{path}: actor bundle version {kind_version} (written by {written_by}), this program reads version "
             f"{KIND_VERSION}; install that version or fit the actor again"
         )
+    stored = {entry.name for entry in fields(ActorBundle)} - TENSOR_FIELDS | {"files"}
+    if set(facts) != stored:
+        wrong = ", ".join(sorted(set(facts) ^ stored))
+        raise StoreError(f"{file}: damaged (entries {wrong}); copy the bundle again or fit the actor again")
     return facts
 
 

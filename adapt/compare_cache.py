@@ -6,30 +6,16 @@ that was killed finds what it had done; a changed input or setting has another k
 
 import json
 from collections.abc import Sequence
-from functools import cache
 from hashlib import sha256
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from render.store import file_sha256, write_atomic, write_json
+from render.store import write_atomic, write_json
 
 
 def content_key(facts: Any) -> str:
     """24 hexadecimal digits for JSON-able facts."""
     return sha256(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:24]
-
-
-@cache
-def sources_sha256(*modules: str) -> str:
-    """Hash of the source files of modules, by name such as "adapt.metrics"; read once a process, as the modules are."""
-    digest = sha256()
-    for name in modules:
-        spec = find_spec(name)
-        if spec is None or spec.origin is None:
-            raise ValueError(f"sources_sha256(): no module {name}")
-        digest.update(file_sha256(Path(spec.origin)).encode())
-    return digest.hexdigest()
 
 
 class Cache:

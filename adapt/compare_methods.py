@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from adapt.baselines import EnrollmentFrames, blank_renderer, from_scratch, frozen_mouth, nearest_mouth
-from adapt.compare_cache import Cache, content_key, sources_sha256
+from adapt.compare_cache import Cache, content_key
 from adapt.compare_contract import Enrollment, Method, Query, motion_of
 from adapt.enrollment import choose_enrollment
-from adapt.fit import adapted_renderer, first_texture, without_occluders
+from adapt.fit import FITTING, adapted_renderer, first_texture, without_occluders
 from adapt.optimise import FitClip, optimise
 from prior.motion_model import WEIGHTS as MOTION
 from prior.motion_model import MotionModel, load_motion_model
@@ -27,7 +27,7 @@ from prior.renderer_prior import RendererPrior, load_renderer_prior
 from prior.wav2lip import ENVIRONMENT, draw_wav2lip, load_wav2lip
 from prior.wav2lip import WEIGHTS as WAV2LIP_WEIGHTS
 from render.renderer import Renderer, RenderInputs, draw, fast_renderer, render_inputs
-from render.store import file_sha256, load_tensors, save_tensors
+from render.store import file_sha256, load_tensors, save_tensors, sources_sha256
 
 REAL = "real"
 FROZEN, NEAREST = "frozen mouth", "nearest mouth"
@@ -36,27 +36,10 @@ WAV2LIP = "wav2lip"
 METHODS = (REAL, FROZEN, NEAREST, PRIOR, ADAPT, SCRATCH, WAV2LIP)
 SPEECH = "speech"
 FITTED, FITTED_VERSION = "adapt-compare-fit", 1
-#: Sources that decide what is said, copied, drawn and learnt.
+#: Sources that decide what is said, what is copied, and what is learnt and drawn.
 SPEAKING = ("prior.motion_model", "prior.phonetics", "prior.audio", "adapt.compare_contract")
 COPYING = ("adapt.compare_methods", "adapt.baselines", "render.gbuffer")
-DRAWING = (
-    "adapt.compare_methods",
-    "render.renderer",
-    "render.unet",
-    "render.gbuffer",
-    "render.neural_texture",
-    "prior.renderer_prior",
-)
-LEARNING = (
-    *DRAWING,
-    "adapt.optimise",
-    "adapt.delta",
-    "adapt.enrollment",
-    "adapt.clear_frames",
-    "adapt.occlusion",
-    "adapt.baselines",
-    "prior.losses",
-)
+LEARNING = ("adapt.compare_methods", "adapt.baselines", *FITTING)
 
 
 @dataclass(frozen=True)
@@ -115,8 +98,8 @@ class RendererMethods:
         """All of them, by name."""
         speech = [file_sha256(MOTION), file_sha256(PHONETICS), sources_sha256(*SPEAKING)]
         copied = {SPEECH: speech, "code": sources_sha256(*COPYING)}
-        drawn = {SPEECH: speech, "code": sources_sha256(*DRAWING), "prior": self.prior.facts["sha256"]}
-        learnt = {**drawn, "code": sources_sha256(*LEARNING), "steps": self.steps}
+        drawn = {SPEECH: speech, "code": sources_sha256(*LEARNING), "prior": self.prior.facts["sha256"]}
+        learnt = {**drawn, "steps": self.steps}
         named = [CompareMethod(FROZEN, self.frozen, copied), CompareMethod(NEAREST, self.nearest, copied)]
         for name, facts in ((PRIOR, drawn), (ADAPT, learnt), (SCRATCH, learnt)):
             said = partial(self._facts, name)

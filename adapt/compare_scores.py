@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from adapt.compare_cache import sources_sha256
 from adapt.metrics import (
     concordance,
     correlation,
@@ -36,7 +35,7 @@ from prior.face_model import load_face_model
 from prior.sync_model import SHORTEST_SECONDS, SyncModel, SyncOffset, load_sync_model
 from prior.sync_model import WEIGHTS as SYNC
 from render.errors import StoreError
-from render.store import file_sha256
+from render.store import file_sha256, sources_sha256
 from render.track import Track
 
 #: Lane → what moves the mouth.

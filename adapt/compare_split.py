@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from adapt.cast import analyse
-from adapt.compare_cache import Cache, content_key, sources_sha256
+from adapt.compare_cache import Cache, content_key
 from adapt.compare_contract import Enrollment, length_seconds, rows_of, sound_of
 from adapt.enrollment import CONFIDENT, YAW_LIMIT_DEGREES
 from adapt.people import read_crops, track_person
@@ -27,7 +27,7 @@ from prior.face_model import WEIGHTS as FACE_MODEL
 from prior.prepared import FACTS_NAME, TRACK_NAME
 from render.errors import FootageError
 from render.gbuffer import CROP_SIZE
-from render.store import file_sha256
+from render.store import file_sha256, sources_sha256
 from render.track import Track
 from render.video import Footage
 

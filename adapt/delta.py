@@ -2,7 +2,7 @@
 
 A delta is a dictionary of tensors. For a parameter `name` with two or more dimensions it holds `name.left` [out, rank]
 and `name.right` [rank, rest]; their product, shaped like the parameter, is added to it (Hu et al. 2021, "LoRA"). For
-a vector it holds `name` itself, added in full. The half of the network that reads keeps the weights of the prior.
+a vector it holds `name` itself, added in full. What reads coarse features keeps the prior's.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 RANK = 8
-#: Parts of the renderer that no delta changes. Learning them, too, costs a third more a step and draws nothing better.
+#: Parts of the renderer that no delta changes: the coarser half that reads, apart from its norms. Learning them, too,
+#: costs a third more a step and draws nothing better.
 UNCHANGED = ("unet.encode.", "unet.down.", "unet.bottom.")
 
 

@@ -26,6 +26,7 @@ SHORTEST_SECONDS = 0.9
 #: Part of the enrollment that judges the fit, and the gap around it.
 HELD_OUT_PART = 0.1
 HELD_OUT_GAP_SECONDS = 0.1
+MOST_HELD_OUT = 150
 #: No fit learns from more frames than this.
 MOST_FRAMES = 400
 
@@ -144,7 +145,9 @@ def _refuse_stills(
 
 def _split(track: Track, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The end of a clip judges the fit; the gap before it belongs to neither."""
-    count = max(round(len(rows) * HELD_OUT_PART), 3)
+    if not len(rows):
+        return rows, rows
+    count = min(max(round(len(rows) * HELD_OUT_PART), 3), MOST_HELD_OUT)
     held_out = rows[-count:]
     gap = min(HELD_OUT_GAP_SECONDS, 0.1 * _seconds(track, len(rows)))
     before = track.timestamps[rows] < track.timestamps[held_out[0]] - gap

@@ -22,7 +22,7 @@ from adapt.baselines import blank_renderer, from_scratch
 from adapt.contact_sheet import encode_image
 from adapt.enrollment import HELD_OUT_PART
 from adapt.evaluate_renderer import complete, read_crops, sheet
-from adapt.fit import adapted_renderer, first_texture
+from adapt.fit import FITTING, adapted_renderer, first_texture
 from adapt.metrics import concordance, score_frames
 from adapt.mouth_opening import MouthMeter
 from adapt.optimise import FitClip, optimise
@@ -33,6 +33,7 @@ from prior.prepared import PreparedClip, prepared_clips
 from prior.renderer_prior import RendererPrior, load_renderer_prior
 from render.errors import StoreError
 from render.renderer import draw, fast_renderer, render_inputs
+from render.store import sources_sha256
 
 GAP_SECONDS = 2.0
 #: Enrollments of so many seconds or fewer make do with this gap; they are rows of their own.
@@ -205,10 +206,13 @@ def main(arguments: list[str] | None = None) -> None:
         progress.note(f"no perceptual distance: {error}")
     (given.out / "sheets").mkdir(parents=True, exist_ok=True)
     scorer = FitScorer(prior, trunk, given.steps, given.scratch, given.seed)
+    code = sources_sha256("adapt.evaluate_fit", "adapt.baselines", *FITTING)
     settings = {"steps": given.steps, "seed": given.seed, "scratch": given.scratch, "prior": prior.facts["sha256"]}
+    settings["code"] = code
     log = given.out / "scores.jsonl"
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
-    done = {(line["clip"], line["seconds"]) for line in lines if line["settings"] == settings}
+    lines = [line for line in lines if line["settings"] == settings]
+    done = {(line["clip"], line["seconds"]) for line in lines}
     for clip in progress.over("people", longest_clips(given.cache, given.people)):
         for seconds, split in split_fit(clip, given.enrollment).items():
             if (clip.folder.name, seconds) in done:

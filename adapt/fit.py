@@ -6,6 +6,7 @@ and what its contact sheet and report are drawn from.
 """
 
 import copy
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from adapt.bundle import ActorBundle
 from adapt.clear_frames import LEAST_CLEAR, clear_frames
 from adapt.delta import add_delta
 from adapt.enrollment import Enrollment, choose_enrollment
-from adapt.optimise import DRAWN_AT_ONCE, FitClip, FitState, clip_inputs, optimise
+from adapt.optimise import FitClip, FitState, clip_inputs, optimise
 from adapt.people import read_crops, track_footage
 from adapt.progress import Progress
 from adapt.resemblance import describe
@@ -27,8 +28,27 @@ from prior.shipped import TERMS
 from render.errors import FitError
 from render.gbuffer import CROP_SIZE
 from render.renderer import Renderer, draw, fast_renderer
+from render.store import sources_sha256
 from render.track import Track
 from render.video import Footage
+
+#: Sources that decide what a fit makes of footage and tracks.
+FITTING = (
+    "adapt.fit",
+    "adapt.optimise",
+    "adapt.delta",
+    "adapt.enrollment",
+    "adapt.clear_frames",
+    "adapt.occlusion",
+    "prior.losses",
+    "prior.renderer_prior",
+    "render.renderer",
+    "render.unet",
+    "render.gbuffer",
+    "render.neural_texture",
+)
+#: Frames that are drawn at once for scores and report.
+DRAWN_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -96,7 +116,7 @@ def fit(
     prior = prior or load_renderer_prior()
     files = [Footage(file) for file in footage]
     names = [file.path.name for file in files]
-    command = f"adapt fit {' '.join(str(file.path) for file in files)} -o {name}.actor"
+    command = shlex.join(["adapt", "fit", *(str(file.path) for file in files), "-o", f"{name}.actor"])
     tracks = tracks or [track_footage(file, person, command, progress) for file in files]
     tracks = [limit(track.with_crop_size(CROP_SIZE), part) for track in tracks]
     enrollment = choose_enrollment(prior.model, tracks, names, seconds)
@@ -104,7 +124,14 @@ def fit(
     clips = [without_occluders(prior, _clip(*item, progress), progress) for item in chosen if len(item[2])]
     texture = first_texture(prior, clips)
     sources = [{**track.source, "frames": len(rows)} for track, rows in zip(tracks, enrollment.learn, strict=True)]
-    identity = {"sources": sources, "steps": steps, "seed": seed, "prior": prior.facts["sha256"]}
+    identity = {
+        "sources": sources,
+        "frames": [[clip.frames[rows].tolist() for rows in (clip.learn, clip.held_out)] for clip in clips],
+        "steps": steps,
+        "seed": seed,
+        "prior": prior.facts["sha256"],
+        "code": sources_sha256(*FITTING),
+    }
     state = optimise(
         prior,
         clips,
@@ -163,7 +190,7 @@ def without_occluders(prior: RendererPrior, clip: FitClip, progress: Progress | 
     covered, name = int((~clear).sum()), clip.track.source.get("file", "footage")
     if not covered:
         return clip
-    if int(clear.sum()) < max(LEAST_STYLE_FRAMES, LEAST_CLEAR * len(clear)):
+    if int(clear.sum()) < LEAST_CLEAR * len(clear):
         progress.note(
             f"{name}: in {covered} of {len(clear)} frames something seems to lie in front of the mouth (a hand, a "
             "microphone, changing light); too many to leave out, so they are learnt from: choose footage that shows "

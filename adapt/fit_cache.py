@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from adapt.bundle import ActorBundle
+from adapt.fit import FITTING
 from render.errors import OutputError, StoreError
-from render.store import code_version
+from render.store import sources_sha256
 
 
 def cache_folder() -> Path:
@@ -32,13 +33,13 @@ def cached_fit(
     """The bundle of an earlier fit of the same, else a new one, which is kept.
 
     Args:
-        key: what decides the fit, apart from the prior and this program's version: hash of the footage, person, steps.
+        key: what decides the fit, apart from the prior and the program: hash of the footage, person, steps.
         prior_sha256: of the renderer prior at hand.
         make: fits.
         note: told, in a sentence, where the bundle comes from or why it could not be kept.
         folder: of the cache; default `cache_folder()`.
     """
-    identity = {**key, "prior": prior_sha256, "version": code_version()}
+    identity = {**key, "prior": prior_sha256, "code": sources_sha256(*FITTING)}
     name = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
     path = (folder or cache_folder()) / f"{name}.actor"
     if path.is_dir():

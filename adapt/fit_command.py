@@ -1,6 +1,7 @@
 """`adapt fit` on the command line: settings → fits → bundles with contact sheet and report."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,33 +38,42 @@ def main(config: FitConfig, progress: Progress) -> None:
         people = [member.number for member in analyse(Footage(config.footage[0]), progress=progress).cast]
     for person in people:
         target = out.with_name(f"{out.stem}.{person}{out.suffix}") if config.all else out
-        _fit_one(config, person, target, prior, progress)
+        if config.all and config.resume and (target / FACTS).is_file():
+            progress.note(f"{target}: fitted already")
+            continue
+        try:
+            _fit_one(config, person, target, prior, progress)
+        except KeyboardInterrupt:
+            if _checkpoint(target).is_file():
+                progress.note(
+                    f"{target}: not finished; the same command with --resume goes on from the last checkpoint"
+                )
+            raise
+
+
+def _checkpoint(out: Path) -> Path:
+    return out.with_name(f".{out.name}.checkpoint")
 
 
 def _fit_one(config: FitConfig, person: int | None, out: Path, prior: RendererPrior, progress: Progress) -> None:
     if out.exists() and not (config.overwrite and (out / FACTS).is_file()):
         raise StoreError(f"{out}: exists already; choose another name or pass --overwrite to replace an actor bundle")
-    checkpoint = out.with_name(f".{out.name}.checkpoint")
-    try:
-        fitted = fit(
-            [Path(file) for file in config.footage],
-            config.name or out.stem,
-            person,
-            config.seconds,
-            parse_range(config.range),
-            config.steps,
-            config.minutes,
-            read_consent(Path(config.consent)) if config.consent else None,
-            config.seed,
-            checkpoint,
-            config.resume,
-            prior,
-            progress,
-        )
-    except KeyboardInterrupt:
-        if checkpoint.is_file():
-            progress.note(f"{out}: not finished; the same command with --resume goes on from the last checkpoint")
-        raise
+    checkpoint = _checkpoint(out)
+    fitted = fit(
+        [Path(file) for file in config.footage],
+        config.name or out.stem,
+        person,
+        config.seconds,
+        parse_range(config.range),
+        config.steps,
+        config.minutes,
+        read_consent(Path(config.consent)) if config.consent else None,
+        config.seed,
+        checkpoint,
+        config.resume,
+        prior,
+        progress,
+    )
     with tempfile.TemporaryDirectory() as folder:
         extras = _extras(fitted, prior, Path(folder), config, progress)
         fitted.bundle.save(out, extras, config.overwrite)
@@ -132,7 +142,8 @@ def _extras(
     report.section("Loss on held-out frames")
     report.table(["step", "loss"], [(entry["step"], entry["held_out_loss"]) for entry in fitted.state.history])
     report.write(folder / "report.html")
-    write_config(config, folder / "config.json")
+    # A fit that was resumed is the same as one that was not.
+    write_config(replace(config, resume=False), folder / "config.json")
     return {path.name: path for path in sorted(folder.iterdir())}
 
 

@@ -29,8 +29,6 @@ from render.track import Track
 
 CHECKPOINT = "adapt-fit-checkpoint"
 CHECKPOINT_VERSION = 3
-#: Frames that are drawn at once where nothing is learnt.
-DRAWN_AT_ONCE = 4
 #: Inputs of so many frames are kept while learning; 2 MB each.
 KEPT_INPUTS = 160
 TEXTURE_RATE, DELTA_RATE, LAST_RATE = 1e-2, 3e-3, 0.02
@@ -68,11 +66,9 @@ class FitClip:
 class FrameReader:
     """What the network and the loss read of single frames of clips, narrowed to what is seen; kept once made.
 
-    Args:
+    Attributes:
         prior: renderer prior; not changed.
         clips: where the frames are from.
-
-    Attributes:
         renderer: the prior's, laid out for speed.
     """
 
@@ -81,13 +77,13 @@ class FrameReader:
         self.renderer = copy.deepcopy(prior.renderer).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._kept: dict[tuple[int, int], RenderInputs] = {}
 
-    def read(self, clip: int, row: int) -> RenderInputs:
-        """Inputs of one frame: row of `frames` of a clip."""
-        inputs = self._kept.get((clip, row))
+    def read(self, number: int, row: int) -> RenderInputs:
+        """Inputs of one frame: a row of `FitClip.frames` of the clip of that number."""
+        inputs = self._kept.get((number, row))
         if inputs is None:
-            inputs = clip_inputs(self.prior, self.clips[clip], torch.tensor([row])).narrowed()
+            inputs = clip_inputs(self.prior, self.clips[number], torch.tensor([row])).narrowed()
             if len(self._kept) < KEPT_INPUTS:
-                self._kept[clip, row] = inputs
+                self._kept[number, row] = inputs
         return inputs
 
 
@@ -160,27 +156,28 @@ def optimise(
         The last state; `best` holds the parameters to draw with (empty: the unadapted prior drew held-out frames best).
     """
     progress = progress or Progress(silent=True)
-    frames = FrameReader(prior, clips)
+    reader = FrameReader(prior, clips)
     if resume and checkpoint is not None and checkpoint[0].is_file():
         state = FitState.load(*checkpoint)
     else:
         state = FitState(texture.clone(), new_delta(prior.renderer, seed))
-        state.unadapted_loss = _judge(frames, state)
+        state.unadapted_loss = _judge(reader, state)
         state.best_loss = state.unadapted_loss * (1 + LEVEL)
     started = time.monotonic()
     with progress.stage("fit", steps) as advance:
         advance(state.step)
         while state.step < steps:
-            _step(frames, state, steps, seed)
+            _step(reader, state, steps, seed)
             advance(1)
             if state.step % JUDGE_EVERY == 0 or state.step == steps:
-                _keep_best(state, _judge(frames, state))
+                _keep_best(state, _judge(reader, state))
             if checkpoint is not None and state.step % CHECKPOINT_EVERY == 0:
                 state.save(*checkpoint)
             if seconds_budget is not None and time.monotonic() - started > seconds_budget:
-                _keep_best(state, _judge(frames, state))
                 break
-    _keep_blend(frames, state, texture)
+    if not state.history or state.history[-1]["step"] < state.step:
+        _keep_best(state, _judge(reader, state))
+    _keep_blend(reader, state, texture)
     return state
 
 
@@ -191,7 +188,7 @@ def _keep_best(state: FitState, loss: float) -> None:
         state.best = {name: value.detach().clone() for name, value in state.parameters.items()}
 
 
-def _keep_blend(frames: FrameReader, state: FitState, texture: torch.Tensor) -> None:
+def _keep_blend(reader: FrameReader, state: FitState, texture: torch.Tensor) -> None:
     """Go back from the best state towards the unadapted `texture` and network as far as held-out frames hardly tell.
 
     They are near the frames that were learnt from; what is further away is drawn better by what moved less.
@@ -202,23 +199,23 @@ def _keep_blend(frames: FrameReader, state: FitState, texture: torch.Tensor) -> 
         delta = {name: value if name.endswith(".right") else part * value for name, value in best.items()}
         delta.pop("texture")
         between = FitState(torch.lerp(texture, best["texture"], part), delta)
-        loss = _judge(frames, between)
+        loss = _judge(reader, between)
         if loss <= bound:
             state.best_loss, state.best = loss, between.parameters
             return
 
 
-def _step(frames: FrameReader, state: FitState, steps: int, seed: int) -> None:
+def _step(reader: FrameReader, state: FitState, steps: int, seed: int) -> None:
     """One Adam step on a frame chosen by (seed, step) alone, so that a resumed fit goes the same way."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
-    sizes = torch.tensor([float(len(clip.learn)) for clip in frames.clips])
-    clip = int(torch.multinomial(sizes, 1, generator=generator))
-    learn = frames.clips[clip].learn
-    inputs = frames.read(clip, int(learn[torch.randint(len(learn), (), generator=generator)]))
+    sizes = torch.tensor([float(len(clip.learn)) for clip in reader.clips])
+    number = int(torch.multinomial(sizes, 1, generator=generator))
+    learn = reader.clips[number].learn
+    inputs = reader.read(number, int(learn[torch.randint(len(learn), (), generator=generator)]))
     noise = torch.randn(1, 1, inputs.window.shape[2], generator=generator)
-    inputs = replace(inputs, window=inputs.window + EXPRESSION_NOISE * frames.renderer.expression_scale * noise)
+    inputs = replace(inputs, window=inputs.window + EXPRESSION_NOISE * reader.renderer.expression_scale * noise)
     leaves = {name: value.requires_grad_() for name, value in state.parameters.items()}
-    loss = _loss(frames.renderer, inputs, state)
+    loss = _loss(reader.renderer, inputs, state)
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     decay = LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * state.step / steps))
     state.step += 1
@@ -260,14 +257,14 @@ def _loss(renderer: Renderer, inputs: RenderInputs, state: FitState) -> torch.Te
     return renderer_loss(rgb, matte, inputs.crop, *masks, inputs.log_scale)["total"]
 
 
-def _judge(frames: FrameReader, state: FitState) -> float:
+def _judge(reader: FrameReader, state: FitState) -> float:
     """Mean loss over held-out frames, without noise."""
     losses = []
     with torch.no_grad():
-        for number, clip in enumerate(frames.clips):
-            every = max(1, math.ceil(len(clip.held_out) * len(frames.clips) / MOST_JUDGED))
+        for number, clip in enumerate(reader.clips):
+            every = max(1, math.ceil(len(clip.held_out) * len(reader.clips) / MOST_JUDGED))
             losses += [
-                float(_loss(frames.renderer, frames.read(number, row), state))
+                float(_loss(reader.renderer, reader.read(number, row), state))
                 for row in clip.held_out[::every].tolist()
             ]
     return sum(losses) / max(len(losses), 1)

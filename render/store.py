@@ -9,8 +9,10 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,18 @@ def code_version() -> str:
         return version("adapt-dub")
     except PackageNotFoundError:
         return "unknown"
+
+
+@cache
+def sources_sha256(*modules: str) -> str:
+    """Hash of the source files of modules, by name such as "adapt.metrics"; read once a process, as the modules are."""
+    digest = sha256()
+    for name in modules:
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ValueError(f"sources_sha256(): no module {name}")
+        digest.update(file_sha256(Path(spec.origin)).encode())
+    return digest.hexdigest()
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:

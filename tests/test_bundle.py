@@ -63,6 +63,9 @@ def test_damaged_newer_or_foreign_bundles_are_refused_by_name(tmp_path):
     (path / FACTS).write_text(json.dumps({**facts, "format_version": 99}))
     with pytest.raises(StoreVersionError, match="version 99"):
         ActorBundle.load(path)
+    (path / FACTS).write_text(json.dumps({"fikes" if key == "files" else key: value for key, value in facts.items()}))
+    with pytest.raises(StoreError, match="damaged .entries fikes, files"):
+        ActorBundle.load(path)
     (path / FACTS).write_text("{")
     with pytest.raises(StoreError, match="damaged"):
         ActorBundle.load(path)

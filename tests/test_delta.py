@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from adapt.delta import add_delta, new_delta, with_delta
+from adapt.delta import UNCHANGED, add_delta, new_delta, with_delta
+from prior.renderer_prior import load_renderer_prior
 
 
 def network():
@@ -29,6 +30,15 @@ def test_adding_in_place_equals_the_functional_form():
     changed = copy.deepcopy(net)
     add_delta(changed, delta)
     torch.testing.assert_close(changed(image), expected)
+
+
+def test_the_renderers_delta_leaves_out_what_reads_coarse_features():
+    renderer = load_renderer_prior().renderer
+    changed = {name.removesuffix(".left").removesuffix(".right") for name in new_delta(renderer, 0)}
+    kept = {name for name, _ in renderer.named_parameters()} - changed
+    assert kept and all(name.startswith(UNCHANGED) for name in kept)
+    assert not any(name.startswith(UNCHANGED) for name in changed)
+    assert {name.split(".")[1] for name in kept} == {"encode", "down", "bottom"}
 
 
 def test_a_foreign_delta_is_refused():

@@ -92,3 +92,19 @@ def turned(track):
 def test_bad_footage_is_refused_with_what_is_missing(change, message):
     with pytest.raises(FitError, match=message):
         choose_enrollment(MODEL, [change(talking())], ["a.mp4"])
+
+
+def test_half_a_second_is_too_little():
+    with pytest.raises(FitError, match="a.mp4: 0.5 s of usable footage, at least 0.9 s are needed"):
+        choose_enrollment(MODEL, [talking(0.5)], ["a.mp4"])
+
+
+def test_a_clip_without_a_sure_frame_takes_no_part():
+    unsure = replace(talking(), confidence=torch.full((100,), 0.2))
+    chosen = choose_enrollment(MODEL, [unsure, talking()], ["a.mp4", "b.mp4"])
+    assert len(chosen.learn[0]) == len(chosen.held_out[0]) == 0 and len(chosen.learn[1]) > 80
+
+
+def test_of_long_footage_no_more_is_held_out_than_is_judged_and_shown():
+    chosen = choose_enrollment(MODEL, [talking(80.0)], ["a.mp4"])
+    assert len(chosen.held_out[0]) == 150 and int(chosen.held_out[0][-1]) == 1999

@@ -31,6 +31,14 @@ def test_the_same_fit_is_made_once(tmp_path):
     assert fits.count == 4
 
 
+def test_another_way_of_fitting_fits_again(tmp_path, monkeypatch):
+    fits = Fits()
+    fits.get(tmp_path, footage="a")
+    monkeypatch.setattr("adapt.fit_cache.sources_sha256", lambda *modules: "another")
+    fits.get(tmp_path, footage="a")
+    assert fits.count == 2
+
+
 def test_a_damaged_fit_is_made_again(tmp_path):
     fits = Fits()
     fits.get(tmp_path, footage="a")

@@ -1,0 +1,28 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from adapt.people import choose_person
+from render.errors import TrackingError
+
+
+def analysis(*counts):
+    cast = [SimpleNamespace(number=number, frame_count=count) for number, count in enumerate(counts, 1)]
+    return SimpleNamespace(cast=cast, footage=SimpleNamespace(path=Path("two.mp4")))
+
+
+def test_several_people_are_one_line_that_says_how_to_choose():
+    with pytest.raises(
+        TrackingError, match="two.mp4: several people .1: 90 frames, 2: 60 frames.; choose one: adapt fit"
+    ):
+        choose_person(analysis(90, 60), None, "adapt fit two.mp4 -o ada.actor")
+
+
+def test_who_is_seen_for_a_moment_is_not_meant():
+    assert choose_person(analysis(90, 10), None, "adapt fit") == 1
+
+
+def test_nobody_is_one_line():
+    with pytest.raises(TrackingError, match="two.mp4: no face was found"):
+        choose_person(analysis(), None, "adapt fit")
