@@ -100,7 +100,7 @@ class DubConfig:
     quality: str = option("standard", "draft, standard or final")
     grain: bool = option(False, "give the new mouth the source's grain")
     draft: bool = option(False, "quick look: every frame, but at most 80 fit steps, draft quality, no grain")
-    fit_steps: int = option(400, "optimiser steps for a cast member without a bundle")
+    fit_steps: int = option(FitConfig.steps, "optimiser steps for a cast member without a bundle")
     fit_minutes: float | None = option(None, "stop such a fit after this many minutes")
     fit_cache: str | None = option(None, "folder where such fits are kept (default: adapt/fits in the user's cache)")
     anyway: bool = option(False, "dub even where the bundle does not look like the person in the video")

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from adapt.baselines import blank_renderer, from_scratch
+from adapt.commands import FitConfig
 from adapt.contact_sheet import encode_image
 from adapt.enrollment import HELD_OUT_PART
 from adapt.evaluate_renderer import complete, read_crops, sheet
@@ -191,7 +192,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Score adapt fit on held-out people.")
     parser.add_argument("cache", type=Path, help="prepared cache of people that the prior never saw, with every crop")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for scores, table and sheets")
-    parser.add_argument("--steps", type=int, default=400, help="optimiser steps of the fit")
+    parser.add_argument("--steps", type=int, default=FitConfig.steps, help="optimiser steps of the fit")
     parser.add_argument("--enrollment", type=float, nargs="+", default=[4.0], help="seconds learnt from")
     parser.add_argument("--scratch", type=float, nargs="*", default=[], help="also from scratch, × the fit's time")
     parser.add_argument("--seed", type=int, default=0, help="of the fit")

@@ -16,6 +16,7 @@ import torch
 
 from adapt.bundle import ActorBundle
 from adapt.clear_frames import LEAST_CLEAR, clear_frames
+from adapt.commands import FitConfig
 from adapt.delta import add_delta
 from adapt.enrollment import Enrollment, choose_enrollment
 from adapt.optimise import FitClip, FitState, clip_inputs, optimise
@@ -81,7 +82,7 @@ def fit(
     person: int | None = None,
     seconds: float | None = None,
     part: tuple[float, float] | None = None,
-    steps: int = 400,
+    steps: int = FitConfig.steps,
     minutes: float | None = None,
     consent: dict[str, str] | None = None,
     seed: int = 0,

@@ -1,19 +1,23 @@
 """`adapt fit` on the command line: settings → fits → bundles with contact sheet and report."""
 
+import io
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from adapt.bundle import FACTS, read_consent
 from adapt.cast import analyse
 from adapt.commands import FitConfig
 from adapt.config import ConfigError, write_config
 from adapt.contact_sheet import contact_sheet, encode_image
+from adapt.enrollment import HELD_OUT_GAP_SECONDS
 from adapt.fit import Fitted, draw_clip, fit
 from adapt.metrics import psnr
+from adapt.optimise import FitState
 from adapt.progress import Progress
 from adapt.report import Report, encode_clip
 from prior.renderer_prior import RendererPrior, load_renderer_prior
@@ -23,6 +27,10 @@ from render.video import Footage, timecode
 SHEET_ROWS = 6
 #: Held-out frames that are drawn for sheet, scores and report.
 MOST_SHOWN = 150
+HELD_OUT_TEXT = (
+    f"Held out is the end of what was used of a file, from {HELD_OUT_GAP_SECONDS:g} s after the last learnt frame on. "
+    "Frames that are further away from what was learnt are drawn less well."
+)
 
 
 def main(config: FitConfig, progress: Progress) -> None:
@@ -140,11 +148,29 @@ def _extras(
     report.player(clips, times)
     report.image(encode_image(sheet), "worst frames first")
     report.section("Loss on held-out frames")
-    report.table(["step", "loss"], [(entry["step"], entry["held_out_loss"]) for entry in fitted.state.history])
+    report.text(HELD_OUT_TEXT)
+    report.image(loss_curve(fitted.state), "mean over held-out frames", "image/png")
     report.write(folder / "report.html")
     # A fit that was resumed is the same as one that was not.
     write_config(replace(config, resume=False), folder / "config.json")
     return {path.name: path for path in sorted(folder.iterdir())}
+
+
+def loss_curve(state: FitState) -> bytes:
+    """Loss on held-out frames by step, as a PNG: the unadapted prior's, while learning, and of what is kept."""
+    figure = Figure((6.0, 3.0), 90, layout="constrained")
+    axes = figure.subplots()
+    steps, losses = ([entry[key] for entry in state.history] for key in ("step", "held_out_loss"))
+    axes.plot(steps, losses, "o-", markersize=3, label="learnt")
+    axes.axhline(state.unadapted_loss, color="grey", linestyle="--", label="unadapted prior")
+    if state.best:
+        axes.axhline(state.best_loss, color="tab:green", linestyle=":", label="kept")
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    axes.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
 
 
 def _bytes(images: torch.Tensor) -> list[np.ndarray]:

@@ -66,7 +66,7 @@ def compare(actor: SyntheticActor, dubbed: Path, truth: Path, truth_track: Track
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder to write (its old content is replaced)")
-    parser.add_argument("--steps", type=int, default=400, help="optimiser steps of the fit")
+    parser.add_argument("--steps", type=int, default=FitConfig.steps, help="optimiser steps of the fit")
     parser.add_argument("--toy", action="store_true", help="a few frames and one step, for tests")
     arguments = parser.parse_args()
     out, steps = arguments.out, 1 if arguments.toy else arguments.steps

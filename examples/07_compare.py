@@ -51,7 +51,7 @@ def film(folder: Path, size: int, longest: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("compare_demo"))
-    parser.add_argument("--steps", type=int, default=220, help="optimiser steps of the fit")
+    parser.add_argument("--steps", type=int, default=CompareConfig.fit_steps, help="optimiser steps of the fit")
     parser.add_argument("--toy", action="store_true", help="a few frames and methods, for tests")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
