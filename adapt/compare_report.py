@@ -3,7 +3,6 @@
 In: a `ScoreTable` and the files of the drawn frames. Out: one HTML file that needs no network and no other file.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +68,7 @@ def write_report(
         if pairs and len(header) > 1:
             report.text("Nearer to the best than (paired over people; positive: ahead):")
             report.table(header, pairs)
-        report.image(plots(table, lane, ours), "a dot a person; mean and interval over people", "image/png")
+        report.figure(plots(table, lane, ours), "a dot a person; mean and interval over people")
         for clip in clips:
             if clip.lane == lane:
                 videos = {name: file.read_bytes() for name, file in clip.videos.items()}
@@ -78,8 +77,8 @@ def write_report(
     report.write(path)
 
 
-def plots(table: ScoreTable, lane: int, ours: str) -> bytes:
-    """One plot a metric of a lane, as a PNG."""
+def plots(table: ScoreTable, lane: int, ours: str) -> Figure:
+    """One plot a metric of a lane."""
     metrics, methods = table.metrics(lane), table.methods(lane)
     columns = min(PLOTS_A_ROW, max(len(metrics), 1))
     rows = -(-max(len(metrics), 1) // columns)
@@ -90,9 +89,7 @@ def plots(table: ScoreTable, lane: int, ours: str) -> bytes:
             _plot(axes, table, lane, metrics[place], ours)
         else:
             axes.set_visible(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return figure
 
 
 def _plot(axes: Axes, table: ScoreTable, lane: int, metric: Metric, ours: str) -> None:

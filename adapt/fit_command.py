@@ -1,6 +1,5 @@
 """`adapt fit` on the command line: settings → fits → bundles with contact sheet and report."""
 
-import io
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +24,6 @@ from render.errors import StoreError
 from render.video import Footage, timecode
 
 SHEET_ROWS = 6
-#: Held-out frames that are drawn for sheet, scores and report.
-MOST_SHOWN = 150
 HELD_OUT_TEXT = (
     f"Held out is the end of what was used of a file, from {HELD_OUT_GAP_SECONDS:g} s after the last learnt frame on. "
     "Frames that are further away from what was learnt are drawn less well."
@@ -118,7 +115,7 @@ def _extras(
 ) -> dict[str, Path]:
     """Draw the held-out frames of the longest clip, score them, and write sheet, report and settings."""
     clip = max(fitted.clips, key=lambda clip: len(clip.held_out))
-    rows = clip.held_out[:MOST_SHOWN]
+    rows = clip.held_out
     with progress.stage("report", 2 * len(rows)) as advance:
         before = draw_clip(prior, fitted.unadapted, {}, clip, rows, advance)
         after = draw_clip(prior, fitted.bundle.texture[None], fitted.bundle.delta, clip, rows, advance)
@@ -149,15 +146,15 @@ def _extras(
     report.image(encode_image(sheet), "worst frames first")
     report.section("Loss on held-out frames")
     report.text(HELD_OUT_TEXT)
-    report.image(loss_curve(fitted.state), "mean over held-out frames", "image/png")
+    report.figure(loss_curve(fitted.state), "mean over held-out frames")
     report.write(folder / "report.html")
     # A fit that was resumed is the same as one that was not.
     write_config(replace(config, resume=False), folder / "config.json")
     return {path.name: path for path in sorted(folder.iterdir())}
 
 
-def loss_curve(state: FitState) -> bytes:
-    """Loss on held-out frames by step, as a PNG: the unadapted prior's, while learning, and of what is kept."""
+def loss_curve(state: FitState) -> Figure:
+    """Loss on held-out frames by step: the unadapted prior's, while learning, and of what is kept."""
     figure = Figure((6.0, 3.0), 90, layout="constrained")
     axes = figure.subplots()
     steps, losses = ([entry[key] for entry in state.history] for key in ("step", "held_out_loss"))
@@ -168,9 +165,7 @@ def loss_curve(state: FitState) -> bytes:
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
     axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return figure
 
 
 def _bytes(images: torch.Tensor) -> list[np.ndarray]:

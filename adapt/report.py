@@ -14,6 +14,7 @@ from typing import Any
 
 import av
 import numpy as np
+from matplotlib.figure import Figure
 
 from render.store import write_atomic
 
@@ -159,6 +160,12 @@ class Report:
         self._parts.append(
             f'<figure><img src="{_data_uri(data, media_type)}" alt="{text}"><figcaption>{text}</figcaption></figure>'
         )
+
+    def figure(self, figure: Figure, caption: str) -> None:
+        """An embedded plot."""
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png")
+        self.image(buffer.getvalue(), caption, "image/png")
 
     def player(
         self,

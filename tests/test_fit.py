@@ -113,6 +113,8 @@ def test_the_command_writes_a_bundle_and_refuses_to_replace_it(talking_clip, tmp
     assert bundle.consent == "who: Ada; scope: tests"
     assert bundle.sources[0]["file"] == talking_clip[0].name
     assert {"sheet.jpg", "report.html", "config.json"} <= {path.name for path in out.iterdir()}
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,iVBORw0KGgo") == 1, "the curve of the loss"
     size = sum(path.stat().st_size for path in out.iterdir())
     assert (out / "actor.safetensors").stat().st_size < 6e6 and size < 8e6
     assert not list(tmp_path.glob(".*")), "no checkpoint or half-written folder is left"
