@@ -1,9 +1,9 @@
 """The optimisation of `adapt fit`: a texture and a small delta of the renderer learn one actor's frames.
 
 In: the unadapted texture, and clips with frames to learn from and held-out ones. Texture and delta are optimised
-together, a frame a step, by the loss that the prior was learnt with. The state that draws the held-out frames
-best is kept, or a point on the way to it from the prior that is hardly worse (Wortsman et al. 2022); where all are
-worse than the unadapted prior, that is kept. A checkpoint resumes to the same bytes.
+together, a frame a step, by the loss that the prior was learnt with. Kept is a point on the way from the prior to the
+state that draws the held-out frames best (Wortsman et al. 2022); where every state is worse than the unadapted prior,
+that is kept. A checkpoint resumes to the same bytes.
 """
 
 import copy
@@ -32,10 +32,11 @@ CHECKPOINT_VERSION = 3
 #: Inputs of so many frames are kept while learning; 2 MB each.
 KEPT_INPUTS = 160
 TEXTURE_RATE, DELTA_RATE, LAST_RATE = 1e-2, 3e-3, 0.02
-#: Parts of the way from the prior to the best state that are tried, in this order.
-BLENDS = (0.5, 0.7, 0.85)
+#: Parts of the way from the prior to the best state: the shorter one is tried, the longer one taken without question.
+BLENDS = (0.7, 0.85)
 #: Expression noise, in standard deviations: motion from sound differs from tracked motion.
 EXPRESSION_NOISE = 0.15
+GOLDEN_RATIO = (5**0.5 - 1) / 2
 JUDGE_EVERY = 100
 MOST_JUDGED = 16
 CHECKPOINT_EVERY = 50
@@ -189,9 +190,10 @@ def _keep_best(state: FitState, loss: float) -> None:
 
 
 def _keep_blend(reader: FrameReader, state: FitState, texture: torch.Tensor) -> None:
-    """Go back from the best state towards the unadapted `texture` and network as far as held-out frames hardly tell.
+    """Go back from the best state towards the unadapted `texture` and network.
 
-    They are near the frames that were learnt from; what is further away is drawn better by what moved less.
+    Held-out frames are near those that were learnt from; what is further away is drawn better by what moved less. So
+    some of the way is gone back always, and more where the held-out frames hardly tell.
     """
     best, bound = state.best, state.best_loss * (1 + LEVEL)
     for part in BLENDS if best else ():
@@ -200,18 +202,39 @@ def _keep_blend(reader: FrameReader, state: FitState, texture: torch.Tensor) -> 
         delta.pop("texture")
         between = FitState(torch.lerp(texture, best["texture"], part), delta)
         loss = _judge(reader, between)
-        if loss <= bound:
+        if loss <= bound or part == BLENDS[-1]:
             state.best_loss, state.best = loss, between.parameters
             return
+
+
+def frame_of_step(counts: Sequence[int], seed: int, step: int) -> tuple[int, int]:
+    """Which frame a step learns from: steps of the golden ratio through all frames, one clip after another.
+
+    Any run of steps spreads evenly over the frames, and so over the motion (Weyl 1916); frames drawn at random leave
+    some out, and two seeds differ more.
+
+    Args:
+        counts: frames to learn from, by clip.
+        seed: where the walk starts.
+        step: from 0.
+
+    Returns:
+        Number of the clip, and place among its frames to learn from.
+    """
+    start = float(torch.rand((), dtype=torch.float64, generator=torch.Generator().manual_seed(seed)))
+    place = int((start + step * GOLDEN_RATIO) % 1 * sum(counts))
+    for number, count in enumerate(counts):
+        if place < count:
+            return number, place
+        place -= count
+    raise ValueError("no frames to learn from")
 
 
 def _step(reader: FrameReader, state: FitState, steps: int, seed: int) -> None:
     """One Adam step on a frame chosen by (seed, step) alone, so that a resumed fit goes the same way."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
-    sizes = torch.tensor([float(len(clip.learn)) for clip in reader.clips])
-    number = int(torch.multinomial(sizes, 1, generator=generator))
-    learn = reader.clips[number].learn
-    inputs = reader.read(number, int(learn[torch.randint(len(learn), (), generator=generator)]))
+    number, place = frame_of_step([len(clip.learn) for clip in reader.clips], seed, state.step)
+    inputs = reader.read(number, int(reader.clips[number].learn[place]))
     noise = torch.randn(1, 1, inputs.window.shape[2], generator=generator)
     inputs = replace(inputs, window=inputs.window + EXPRESSION_NOISE * reader.renderer.expression_scale * noise)
     leaves = {name: value.requires_grad_() for name, value in state.parameters.items()}

@@ -7,7 +7,7 @@ import torch
 from adapt.bundle import ActorBundle
 from adapt.cli import main
 from adapt.fit import draw_clip, fit, without_occluders
-from adapt.optimise import FitState, optimise
+from adapt.optimise import FitState, frame_of_step, optimise
 from adapt.progress import Progress
 from adapt.report import encode_clip
 from prior.renderer_prior import load_renderer_prior
@@ -83,8 +83,28 @@ def test_a_fit_is_kept_unless_it_draws_held_out_frames_worse(fitted, judged, kep
     monkeypatch.setattr("adapt.optimise._judge", lambda *arguments: next(losses, 2.0))
     state = optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, 1)
     assert bool(state.best) == kept
-    if kept:
-        assert state.best_loss == judged and torch.equal(state.best["texture"], state.texture)
+
+
+@pytest.mark.parametrize(("between", "part"), [(0.905, 0.7), (0.95, 0.85)])
+def test_some_of_the_way_is_gone_back_and_more_where_it_costs_nothing(fitted, between, part, monkeypatch):
+    losses = iter([1.0, 0.9, between])
+    monkeypatch.setattr("adapt.optimise._judge", lambda *arguments: next(losses, 2.0))
+    state = optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, 1)
+    torch.testing.assert_close(state.best["texture"], torch.lerp(fitted.unadapted, state.texture, part))
+    for name, value in state.delta.items():
+        torch.testing.assert_close(state.best[name], value if name.endswith(".right") else part * value)
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_steps_spread_evenly_over_the_frames_of_all_clips(seed):
+    counts = [30, 7, 63]
+    visits = torch.zeros(sum(counts))
+    for step in range(400):
+        number, place = frame_of_step(counts, seed, step)
+        assert 0 <= place < counts[number]
+        visits[sum(counts[:number]) + place] += 1
+    assert visits.min() >= 3 and visits.max() <= 5
+    assert frame_of_step(counts, seed, 5) != frame_of_step(counts, seed + 1, 5)
 
 
 @pytest.mark.parametrize(
