@@ -9,8 +9,10 @@ that is kept. A checkpoint resumes to the same bytes.
 import copy
 import math
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,8 @@ CHECKPOINT_VERSION = 3
 #: Inputs of so many frames are kept while learning; 2 MB each.
 KEPT_INPUTS = 160
 TEXTURE_RATE, DELTA_RATE, LAST_RATE = 1e-2, 3e-3, 0.02
-#: Parts of the way from the prior to the best state: the shorter one is tried, the longer one taken without question.
+#: Parts of the way from the prior to the best state: the first is taken where it is level with the best state on
+#: held-out frames, otherwise the second where it is at least level with the prior.
 BLENDS = (0.7, 0.85)
 #: Expression noise, in standard deviations: motion from sound differs from tracked motion.
 EXPRESSION_NOISE = 0.15
@@ -193,16 +196,16 @@ def _keep_blend(reader: FrameReader, state: FitState, texture: torch.Tensor) -> 
     """Go back from the best state towards the unadapted `texture` and network.
 
     Held-out frames are near those that were learnt from; what is further away is drawn better by what moved less. So
-    some of the way is gone back always, and more where the held-out frames hardly tell.
+    some of the way is gone back even where they lose by it, and more where they hardly tell.
     """
-    best, bound = state.best, state.best_loss * (1 + LEVEL)
-    for part in BLENDS if best else ():
+    best, references = state.best, (state.best_loss, state.unadapted_loss)
+    for part, reference in zip(BLENDS, references, strict=True) if best else ():
         # Of a product of two factors only the left one is scaled.
         delta = {name: value if name.endswith(".right") else part * value for name, value in best.items()}
         delta.pop("texture")
         between = FitState(torch.lerp(texture, best["texture"], part), delta)
         loss = _judge(reader, between)
-        if loss <= bound or part == BLENDS[-1]:
+        if loss <= reference * (1 + LEVEL):
             state.best_loss, state.best = loss, between.parameters
             return
 
@@ -222,12 +225,10 @@ def frame_of_step(counts: Sequence[int], seed: int, step: int) -> tuple[int, int
         Number of the clip, and place among its frames to learn from.
     """
     start = float(torch.rand((), dtype=torch.float64, generator=torch.Generator().manual_seed(seed)))
-    place = int((start + step * GOLDEN_RATIO) % 1 * sum(counts))
-    for number, count in enumerate(counts):
-        if place < count:
-            return number, place
-        place -= count
-    raise ValueError("no frames to learn from")
+    ends = list(accumulate(counts))
+    place = min(int((start + step * GOLDEN_RATIO) % 1 * ends[-1]), ends[-1] - 1)
+    number = bisect_right(ends, place)
+    return number, place - ends[number] + counts[number]
 
 
 def _step(reader: FrameReader, state: FitState, steps: int, seed: int) -> None:
