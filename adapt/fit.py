@@ -8,7 +8,7 @@ and what its contact sheet and report are drawn from.
 import copy
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from prior.renderer_prior import RendererPrior, load_renderer_prior
 from prior.shipped import TERMS
 from render.errors import FitError
 from render.gbuffer import CROP_SIZE
-from render.renderer import Renderer, draw, fast_renderer
+from render.renderer import Renderer, RenderOutput, draw, fast_renderer
 from render.store import sources_sha256
 from render.track import Track
 from render.video import Footage
@@ -234,26 +234,6 @@ def _facts(enrollment: Enrollment, state: FitState, seed: int, consent: dict[str
     }
 
 
-@dataclass(frozen=True)
-class DrawnClip:
-    """Frames of one clip as a renderer drew them; N frames.
-
-    Attributes:
-        rgb: [N, 3, H, W] sRGB in [0, 1].
-        matte: [N, 1, H, W] in [0, 1].
-        inner, outer: [N, 1, H, W] masks of 0 and 1.
-    """
-
-    rgb: torch.Tensor
-    matte: torch.Tensor
-    inner: torch.Tensor
-    outer: torch.Tensor
-
-    def composed(self, real: torch.Tensor) -> torch.Tensor:
-        """The drawn mouths put onto real crops [N, 3, H, W]."""
-        return torch.lerp(real, self.rgb, self.matte)
-
-
 def draw_clip(
     prior: RendererPrior,
     texture: torch.Tensor,
@@ -261,7 +241,7 @@ def draw_clip(
     clip: FitClip,
     rows: torch.Tensor,
     advance: Callable[[int], None] = lambda count: None,
-) -> DrawnClip:
+) -> RenderOutput:
     """Re-render rows [N] of a clip from their own tracked motion.
 
     Args:
@@ -277,6 +257,5 @@ def draw_clip(
     for part in rows.split(DRAWN_AT_ONCE):
         parts.append(draw(renderer, texture, clip_inputs(prior, clip, part)))
         advance(len(part))
-    return DrawnClip(
-        *(torch.cat([getattr(part, name) for part in parts]) for name in ("rgb", "matte", "inner", "outer"))
-    )
+    names = [item.name for item in fields(RenderOutput)]
+    return RenderOutput(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})

@@ -17,6 +17,7 @@ from adapt.enrollment import HELD_OUT_GAP_SECONDS
 from adapt.fit import Fitted, draw_clip, fit
 from adapt.metrics import psnr
 from adapt.optimise import FitState
+from adapt.painter import put_back
 from adapt.progress import Progress
 from adapt.report import Report, encode_clip
 from prior.renderer_prior import RendererPrior, load_renderer_prior
@@ -125,7 +126,7 @@ def _extras(
         scores[f"{label}: PSNR over the erased area, dB"] = round(float(psnr(drawn.rgb, real, drawn.outer).mean()), 2)
     fitted.bundle.facts["scores"] = scores
     worst = psnr(after.rgb, real, after.outer).argsort()
-    pictures = [_bytes(images) for images in (real, before.composed(real), after.composed(real))]
+    pictures = [_bytes(images) for images in (real, put_back(before, real), put_back(after, real))]
     shown = worst[:: max(1, len(worst) // SHEET_ROWS)][:SHEET_ROWS].tolist()
     times = clip.track.timestamps[clip.frames[rows]].tolist()
     columns = ["real", "unadapted", "adapted"]

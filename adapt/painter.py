@@ -20,7 +20,7 @@ from adapt.region import DEFAULT, region_mask
 from prior.renderer_prior import RendererPrior
 from render.composite import Patch, match_tone
 from render.gbuffer import CROP_SIZE, GBuffer, dilate
-from render.renderer import Renderer, RenderInputs, draw, render_inputs
+from render.renderer import Renderer, RenderInputs, RenderOutput, draw, render_inputs
 from render.track import Track
 from render.video import Frame
 
@@ -151,6 +151,12 @@ def feathered(matte: np.ndarray, paste: np.ndarray, near_bare: np.ndarray | None
 def _smooth(ramp: np.ndarray) -> np.ndarray:
     ramp = np.clip(ramp, 0, 1)
     return np.asarray(ramp * ramp * (3 - 2 * ramp))
+
+
+def put_back(drawn: RenderOutput, crops: torch.Tensor) -> torch.Tensor:
+    """What was drawn, feathered into the real crops [N, 3, H, W]."""
+    mattes = [feathered(m[0].numpy(), p[0].numpy()) for m, p in zip(drawn.matte, drawn.paste, strict=True)]
+    return torch.lerp(crops, drawn.rgb, torch.from_numpy(np.stack(mattes))[:, None])
 
 
 def moved(inputs: RenderInputs, device: torch.device) -> RenderInputs:

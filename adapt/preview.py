@@ -13,14 +13,14 @@ import torch
 from adapt.bundle import ActorBundle
 from adapt.commands import PreviewConfig
 from adapt.contact_sheet import contact_sheet, encode_image
-from adapt.dub import feathered
 from adapt.fit import adapted_renderer
+from adapt.painter import put_back
 from adapt.people import read_crops, track_footage
 from adapt.progress import Progress
 from prior.renderer_prior import RendererPrior, load_renderer_prior
 from render.errors import FootageError, StoreError, TrackingError
 from render.gbuffer import CROP_SIZE
-from render.renderer import Renderer, RenderOutput, draw, render_inputs
+from render.renderer import Renderer, draw, render_inputs
 from render.store import write_atomic
 from render.track import Track
 from render.video import Footage, timecode
@@ -125,9 +125,3 @@ def preview(
         columns.append(f"jaw {jaw:g}")
     stacked = torch.stack(pictures, 1).permute(0, 1, 3, 4, 2)
     return columns, (stacked.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-
-
-def put_back(drawn: RenderOutput, crops: torch.Tensor) -> torch.Tensor:
-    """What was drawn, feathered into the real crops [N, 3, H, W]."""
-    mattes = [feathered(m[0].numpy(), p[0].numpy()) for m, p in zip(drawn.matte, drawn.paste, strict=True)]
-    return torch.lerp(crops, drawn.rgb, torch.from_numpy(np.stack(mattes))[:, None])
