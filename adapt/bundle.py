@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,10 @@ class ActorBundle:
     Attributes:
         name: for people.
         texture: [16, H, W] float16 neural texture.
-        delta: parameter name of the renderer → what is added to (or replaces) it; empty where the prior was kept.
+        delta: what is added to the renderer (`adapt.delta`); empty where the prior was kept.
         style: name → tensor, the actor's mouth style for audio-to-motion (closed mouth, range, tempo).
         prior_sha256: the renderer prior this bundle belongs to; any other is refused.
-        sources: one entry per enrollment clip: file name, sha256, person, seconds used.
+        sources: one entry per enrollment clip: file name, sha256, person, frames learnt from.
         pose_range: {"yaw": [low, high], "pitch": [low, high]} seen in enrollment, degrees.
         facts: JSON-able rest: seconds, steps, seed, adapted, scores, never_seen, consent, terms.
         appearance: name → tensor, what the actor looks like (`adapt.resemblance`); empty where it is not known.
@@ -72,12 +73,10 @@ class ActorBundle:
             StoreError: `path` exists.
         """
         path = Path(path)
-        if path.exists() and not (overwrite and (path / FACTS).is_file()):
-            raise StoreError(
-                f"{path}: exists already; choose another name or pass --overwrite to replace an actor bundle"
-            )
+        refuse_existing(path, overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        aside = temporary.with_suffix(".old")
         try:
             temporary.chmod(0o755)
             tensors = {"texture": self.texture.to(torch.float16)}
@@ -90,13 +89,18 @@ class ActorBundle:
             header = {"format": KIND, "format_version": KIND_VERSION, "code_version": code_version()}
             hashes = {file.name: file_sha256(file) for file in sorted(temporary.iterdir())}
             facts = {key: value for key, value in asdict(self).items() if key not in TENSOR_FIELDS}
-            write_json(temporary / FACTS, {**header, **facts, "files": hashes})
+            facts = {**header, **facts, "files": hashes}
+            write_json(temporary / FACTS, {**facts, "facts_sha256": _facts_sha256(facts)})
             if path.exists():
-                shutil.rmtree(path)
+                path.rename(aside)
             temporary.rename(path)
         except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
+            if aside.exists() and not path.exists():
+                aside.rename(path)
             raise
+        finally:
+            for folder in (temporary, aside):
+                shutil.rmtree(folder, ignore_errors=True)
 
     @staticmethod
     def load(path: Path, prior_sha256: str | None = None) -> "ActorBundle":
@@ -136,6 +140,20 @@ def _named(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Ten
     return {name.removeprefix(prefix): value.float() for name, value in tensors.items() if name.startswith(prefix)}
 
 
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise `StoreError` where `path` exists, unless it is a bundle and `overwrite` says to replace it."""
+    if not path.exists():
+        return
+    if not (path / FACTS).is_file():
+        raise StoreError(f"{path}: exists already and is no actor bundle; choose another name")
+    if not overwrite:
+        raise StoreError(f"{path}: exists already; choose another name or pass --overwrite to replace it")
+
+
+def _facts_sha256(facts: dict[str, Any]) -> str:
+    return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
 def read_facts(path: Path) -> dict[str, Any]:
     """The facts of `actor.json` without its header, its tensors unread.
 
@@ -148,6 +166,8 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise StoreError(f"{path}: not an actor bundle (no {FACTS}); make one with `adapt fit FOOTAGE -o NAME.actor`")
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
+        expected = facts.pop("facts_sha256", None)
+        damaged = expected not in (None, _facts_sha256(facts))
         kind, kind_version, written_by = (facts.pop(key) for key in ("format", "format_version", "code_version"))
     except (ValueError, KeyError, AttributeError, OSError) as error:
         raise StoreError(f"{file}: damaged ({error}); copy the bundle again or fit the actor again") from error
@@ -162,6 +182,8 @@ def read_facts(path: Path) -> dict[str, Any]:
     if set(facts) != stored:
         wrong = ", ".join(sorted(set(facts) ^ stored))
         raise StoreError(f"{file}: damaged (entries {wrong}); copy the bundle again or fit the actor again")
+    if damaged:
+        raise StoreError(f"{file}: damaged (sha256 differs); copy the bundle again or fit the actor again")
     return facts
 
 

@@ -20,7 +20,7 @@ from adapt.cast import analyse
 from adapt.compare_cache import Cache, content_key
 from adapt.compare_contract import Enrollment, length_seconds, rows_of, sound_of
 from adapt.enrollment import CONFIDENT, YAW_LIMIT_DEGREES
-from adapt.people import read_crops, track_person
+from adapt.people import TRACKING, read_crops, track_person
 from adapt.prepare import find_clips
 from prior.audio import read_waveform
 from prior.face_model import WEIGHTS as FACE_MODEL
@@ -43,7 +43,6 @@ FRAMES_PER_SECOND = 25.0
 START_STEP_SECONDS = 0.2
 WAYS = ("auto", "time", "take")
 #: What a track depends on besides the file.
-TRACKING = ("adapt.tracking", "adapt.head_fit", "adapt.crop", "adapt.faces", "adapt.mediapipe_faces", "adapt.cast")
 
 
 @dataclass(frozen=True)

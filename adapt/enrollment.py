@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from prior.face_model import LIPS_OUTER, eye_distance, lip_gap
+from prior.face_model import EYE_DISTANCE_CM, LIPS_OUTER, eye_distance, lip_gap
 from render.errors import FitError
 from render.face_model import FaceModel
 from render.track import Track
@@ -97,13 +97,16 @@ def choose_enrollment(
         mine = keep[(keep >= start) & (keep < start + len(rows))] - start
         chosen.append(rows[mine])
         start += len(rows)
-    return Enrollment(
-        chosen,
-        held_out,
-        sum(_seconds(track, len(rows)) for track, rows in zip(tracks, chosen, strict=True)),
-        _never_seen(shapes, tracks, chosen),
-        _pose_range(tracks, chosen),
-    )
+    return describe_enrollment(model, tracks, chosen, held_out)
+
+
+def describe_enrollment(
+    model: FaceModel, tracks: Sequence[Track], learn: list[torch.Tensor], held_out: list[torch.Tensor]
+) -> Enrollment:
+    """What frames to learn from and held-out ones, by clip, make up; arguments as in `Enrollment`."""
+    shapes = [mouth_shape(model, track) for track in tracks]
+    seconds = sum(_seconds(track, len(rows)) for track, rows in zip(tracks, learn, strict=True))
+    return Enrollment(learn, held_out, seconds, _never_seen(shapes, tracks, learn), _pose_range(tracks, learn))
 
 
 def _seconds(track: Track, frames: int) -> float:
@@ -116,7 +119,7 @@ def _usable(track: Track, name: str) -> torch.Tensor:
     if not bool(seen.any()):
         raise FitError(f"{name}: no face in it; choose footage that shows the actor, or --person for another one")
     depth = track.translation[:, 2]
-    eye_px = float((track.focal_px * 6.3 / depth)[seen].median())
+    eye_px = float((track.focal_px * EYE_DISTANCE_CM / depth)[seen].median())
     if eye_px < SMALLEST_EYE_DISTANCE_PX:
         raise FitError(
             f"{name}: the face is too small ({eye_px:.0f} px between the eyes, at least "

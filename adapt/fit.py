@@ -6,7 +6,6 @@ and what its contact sheet and report are drawn from.
 """
 
 import copy
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -18,23 +17,25 @@ from adapt.bundle import ActorBundle
 from adapt.clear_frames import LEAST_CLEAR, clear_frames
 from adapt.commands import FitConfig
 from adapt.delta import add_delta
-from adapt.enrollment import Enrollment, choose_enrollment
+from adapt.enrollment import Enrollment, choose_enrollment, describe_enrollment
 from adapt.optimise import FitClip, FitState, clip_inputs, optimise
-from adapt.people import read_crops, track_footage
+from adapt.people import TRACKING, read_crops, track_footage
 from adapt.progress import Progress
 from adapt.resemblance import describe
+from prior.face_model import WEIGHTS as FACE_MODEL
 from prior.motion_model import LEAST_STYLE_FRAMES, mouth_style
 from prior.renderer_prior import RendererPrior, load_renderer_prior
 from prior.shipped import TERMS
 from render.errors import FitError
 from render.gbuffer import CROP_SIZE
 from render.renderer import Renderer, RenderOutput, draw, fast_renderer
-from render.store import sources_sha256
+from render.store import file_sha256, sources_sha256
 from render.track import Track
 from render.video import Footage
 
 #: Sources that decide what a fit makes of footage and tracks.
 FITTING = (
+    *TRACKING,
     "adapt.fit",
     "adapt.optimise",
     "adapt.delta",
@@ -117,12 +118,19 @@ def fit(
     prior = prior or load_renderer_prior()
     files = [Footage(file) for file in footage]
     names = [file.path.name for file in files]
-    command = shlex.join(["adapt", "fit", *(str(file.path) for file in files), "-o", f"{name}.actor"])
-    tracks = tracks or [track_footage(file, person, command, progress) for file in files]
+    tracks = tracks or [track_footage(file, person, "the same command with", progress) for file in files]
     tracks = [limit(track.with_crop_size(CROP_SIZE), part) for track in tracks]
     enrollment = choose_enrollment(prior.model, tracks, names, seconds)
     chosen = zip(files, tracks, enrollment.learn, enrollment.held_out, strict=True)
-    clips = [without_occluders(prior, _clip(*item, progress), progress) for item in chosen if len(item[2])]
+    used = {
+        number: without_occluders(prior, _clip(*item, progress), progress)
+        for number, item in enumerate(chosen)
+        if len(item[2])
+    }
+    for number, clip in used.items():
+        enrollment.learn[number], enrollment.held_out[number] = clip.frames[clip.learn], clip.frames[clip.held_out]
+    enrollment = describe_enrollment(prior.model, tracks, enrollment.learn, enrollment.held_out)
+    clips = list(used.values())
     texture = first_texture(prior, clips)
     sources = [{**track.source, "frames": len(rows)} for track, rows in zip(tracks, enrollment.learn, strict=True)]
     identity = {
@@ -131,6 +139,7 @@ def fit(
         "steps": steps,
         "seed": seed,
         "prior": prior.facts["sha256"],
+        "face_model": file_sha256(FACE_MODEL),
         "code": sources_sha256(*FITTING),
     }
     state = optimise(
@@ -167,7 +176,8 @@ def limit(track: Track, part: tuple[float, float] | None) -> Track:
     time = track.timestamps - track.timestamps[0]
     inside = (time >= part[0]) & (time < part[1])
     if not bool(inside.any()):
-        raise FitError(f"--range {part[0]}-{part[1]}: outside the footage, which is {float(time[-1]):.2f} s long")
+        name = track.source.get("file", "the footage")
+        raise FitError(f"--range {part[0]:g}-{part[1]:g}: outside {name}, which is {float(time[-1]):.2f} s long")
     return replace(track, confidence=track.confidence * inside)
 
 
@@ -187,11 +197,14 @@ def _clip(footage: Footage, track: Track, learn: torch.Tensor, held_out: torch.T
 def without_occluders(prior: RendererPrior, clip: FitClip, progress: Progress | None = None) -> FitClip:
     """The clip without the frames in which something lies in front of the lower face, if enough are left; says so."""
     progress = progress or Progress(silent=True)
-    clear = clear_frames(prior.model, clip.track, clip.frames[clip.learn], clip.crops[clip.learn])
+    rows = torch.cat([clip.learn, clip.held_out])
+    clear = clear_frames(prior.model, clip.track, clip.frames[rows], clip.crops[rows])
     covered, name = int((~clear).sum()), clip.track.source.get("file", "footage")
     if not covered:
         return clip
-    if int(clear.sum()) < LEAST_CLEAR * len(clear):
+    count = len(clip.learn)
+    learn, held_out = clip.learn[clear[:count]], clip.held_out[clear[count:]]
+    if len(learn) < LEAST_CLEAR * count:
         progress.note(
             f"{name}: in {covered} of {len(clear)} frames something seems to lie in front of the mouth (a hand, a "
             "microphone, changing light); too many to leave out, so they are learnt from: choose footage that shows "
@@ -199,7 +212,7 @@ def without_occluders(prior: RendererPrior, clip: FitClip, progress: Progress | 
         )
         return clip
     progress.note(f"{name}: {covered} of {len(clear)} frames left out, something lies in front of the mouth")
-    return replace(clip, learn=clip.learn[clear])
+    return replace(clip, learn=learn, held_out=held_out if len(held_out) else clip.held_out)
 
 
 def _style(prior: RendererPrior, tracks: Sequence[Track], enrollment: Enrollment) -> dict[str, torch.Tensor]:

@@ -13,8 +13,9 @@ from typing import Any
 
 from adapt.bundle import ActorBundle
 from adapt.fit import FITTING
+from prior.face_model import WEIGHTS as FACE_MODEL
 from render.errors import OutputError, StoreError
-from render.store import code_version, sources_sha256
+from render.store import code_version, file_sha256, sources_sha256
 
 
 def cache_folder() -> Path:
@@ -39,7 +40,8 @@ def cached_fit(
         note: told, in a sentence, where the bundle comes from or why it could not be kept.
         folder: of the cache; default `cache_folder()`.
     """
-    identity = {**key, "prior": prior_sha256, "version": code_version(), "code": sources_sha256(*FITTING)}
+    program = {"version": code_version(), "code": sources_sha256(*FITTING), "face_model": file_sha256(FACE_MODEL)}
+    identity = {**key, "prior": prior_sha256, **program}
     name = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
     path = (folder or cache_folder()) / f"{name}.actor"
     if path.is_dir():

@@ -151,7 +151,7 @@ def optimise(
         texture: [1, C, H, W] the unadapted texture.
         steps: optimiser steps; the same steps, inputs and seed give the same bytes.
         seed: of the choice of frames and of noise.
-        seconds_budget: stop early after so many seconds.
+        seconds_budget: stop after so many seconds; steps grow smaller towards their end, too. 0 takes no step.
         checkpoint: file to save to every `CHECKPOINT_EVERY` steps, and the facts that identify this fit.
         resume: go on from the checkpoint if it is there.
         progress: where the bar goes.
@@ -170,19 +170,22 @@ def optimise(
     started = time.monotonic()
     with progress.stage("fit", steps) as advance:
         advance(state.step)
-        while state.step < steps:
-            _step(reader, state, steps, seed)
+        while state.step < steps and (done := max(state.step / steps, _spent(started, seconds_budget))) < 1:
+            _step(reader, state, done, seed)
             advance(1)
-            if state.step % JUDGE_EVERY == 0 or state.step == steps:
+            if state.step % JUDGE_EVERY == 0:
                 _keep_best(state, _judge(reader, state))
             if checkpoint is not None and state.step % CHECKPOINT_EVERY == 0:
                 state.save(*checkpoint)
-            if seconds_budget is not None and time.monotonic() - started > seconds_budget:
-                break
     if not state.history or state.history[-1]["step"] < state.step:
         _keep_best(state, _judge(reader, state))
     _keep_blend(reader, state, texture)
     return state
+
+
+def _spent(started: float, seconds: float | None) -> float:
+    """Part of a budget that is gone; no budget is never gone."""
+    return 0.0 if seconds is None else (time.monotonic() - started) / max(seconds, 1e-9)
 
 
 def _keep_best(state: FitState, loss: float) -> None:
@@ -231,8 +234,11 @@ def frame_of_step(counts: Sequence[int], seed: int, step: int) -> tuple[int, int
     return number, place - ends[number] + counts[number]
 
 
-def _step(reader: FrameReader, state: FitState, steps: int, seed: int) -> None:
-    """One Adam step on a frame chosen by (seed, step) alone, so that a resumed fit goes the same way."""
+def _step(reader: FrameReader, state: FitState, done: float, seed: int) -> None:
+    """One Adam step on a frame chosen by (seed, step) alone, so that a resumed fit goes the same way.
+
+    `done` is the part of the fit that lies behind, in [0, 1).
+    """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
     number, place = frame_of_step([len(clip.learn) for clip in reader.clips], seed, state.step)
     inputs = reader.read(number, int(reader.clips[number].learn[place]))
@@ -241,7 +247,7 @@ def _step(reader: FrameReader, state: FitState, steps: int, seed: int) -> None:
     leaves = {name: value.requires_grad_() for name, value in state.parameters.items()}
     loss = _loss(reader.renderer, inputs, state)
     gradients = torch.autograd.grad(loss, list(leaves.values()))
-    decay = LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * state.step / steps))
+    decay = LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
     state.step += 1
     with torch.no_grad():
         for (name, value), gradient in zip(leaves.items(), gradients, strict=True):

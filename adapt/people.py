@@ -17,6 +17,20 @@ from render.errors import TrackingError
 from render.track import Track
 from render.video import Footage
 
+#: Sources that decide what tracking makes of footage.
+TRACKING = (
+    "adapt.tracking",
+    "adapt.head_fit",
+    "adapt.head_flow",
+    "adapt.jaw_leak",
+    "adapt.skin_flow",
+    "adapt.smoothing",
+    "adapt.crop",
+    "adapt.faces",
+    "adapt.mediapipe_faces",
+    "adapt.shots",
+    "adapt.cast",
+)
 #: A second person with less screen time than this part of the first's is not who is meant.
 BYSTANDER_PART = 0.2
 
@@ -34,9 +48,8 @@ def choose_person(analysis: Analysis, person: int | None, command: str) -> int:
     """
     if person is not None:
         return analysis.member(person).number
+    everyone(analysis)
     name = analysis.footage.path
-    if not analysis.cast:
-        raise TrackingError(f"{name}: no face was found; `adapt check` shows what is in the footage")
     counts = [member.frame_count for member in analysis.cast]
     if len(counts) > 1 and counts[1] > BYSTANDER_PART * counts[0]:
         seen = ", ".join(f"{member.number}: {member.frame_count} frames" for member in analysis.cast[:6])
@@ -44,6 +57,13 @@ def choose_person(analysis: Analysis, person: int | None, command: str) -> int:
             f"{name}: several people ({seen}); choose one: {command} --person 1 (`adapt check` shows them)"
         )
     return 1
+
+
+def everyone(analysis: Analysis) -> list[int]:
+    """All cast numbers, by screen time; raises `TrackingError` where there is no face."""
+    if not analysis.cast:
+        raise TrackingError(f"{analysis.footage.path}: no face was found; `adapt check` shows what is in the footage")
+    return [member.number for member in analysis.cast]
 
 
 def track_person(analysis: Analysis, person: int) -> Track:

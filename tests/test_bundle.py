@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -47,6 +48,26 @@ def test_refuses_to_replace_anything_that_is_no_bundle(tmp_path):
     assert (tmp_path / "mine" / "keep.txt").read_text() == "dear"
 
 
+def test_a_replacement_that_fails_leaves_the_old_bundle(tmp_path, monkeypatch):
+    path = tmp_path / "ada.actor"
+    bundle().save(path)
+    before = (path / FACTS).read_bytes()
+    rename = Path.rename
+
+    def interrupted(self, target):
+        if self.suffix == ".part":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        replace(bundle(), name="Bea").save(path, overwrite=True)
+    assert (path / FACTS).read_bytes() == before and [entry.name for entry in tmp_path.iterdir()] == ["ada.actor"]
+    monkeypatch.undo()
+    replace(bundle(), name="Bea").save(path, overwrite=True)
+    assert ActorBundle.load(path).name == "Bea" and [entry.name for entry in tmp_path.iterdir()] == ["ada.actor"]
+
+
 def test_damaged_newer_or_foreign_bundles_are_refused_by_name(tmp_path):
     path = tmp_path / "ada.actor"
     with pytest.raises(StoreError, match="not an actor bundle"):
@@ -65,6 +86,9 @@ def test_damaged_newer_or_foreign_bundles_are_refused_by_name(tmp_path):
         ActorBundle.load(path)
     (path / FACTS).write_text(json.dumps({"fikes" if key == "files" else key: value for key, value in facts.items()}))
     with pytest.raises(StoreError, match="damaged .entries fikes, files"):
+        ActorBundle.load(path)
+    (path / FACTS).write_text(json.dumps({**facts, "pose_range": {"yaw": [-9.0, 5.0], "pitch": [-3.0, 2.0]}}))
+    with pytest.raises(StoreError, match="damaged .sha256 differs"):
         ActorBundle.load(path)
     (path / FACTS).write_text("{")
     with pytest.raises(StoreError, match="damaged"):

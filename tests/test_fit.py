@@ -1,9 +1,11 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
+from adapt import fit_command
 from adapt.bundle import ActorBundle
 from adapt.cli import main
 from adapt.fit import draw_clip, fit, without_occluders
@@ -12,7 +14,8 @@ from adapt.painter import put_back
 from adapt.progress import Progress
 from adapt.report import encode_clip
 from prior.renderer_prior import load_renderer_prior
-from render.errors import StoreError
+from render.errors import FitError, StoreError
+from render.video import Footage
 
 
 def command(*words):
@@ -72,6 +75,20 @@ def test_same_steps_same_state_and_a_resumed_fit_too(fitted, tmp_path, monkeypat
         FitState.load(checkpoint[0], {"fit": 2})
 
 
+def test_a_budget_of_time_ends_a_fit_and_its_steps_grow_smaller(fitted, monkeypatch):
+    done, now = [], iter(range(100))
+    monkeypatch.setattr("adapt.optimise.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("adapt.optimise._judge", lambda *arguments: 1.0)
+
+    def step(reader, state, part, seed):
+        done.append(part)
+        state.step += 1
+
+    monkeypatch.setattr("adapt.optimise._step", step)
+    state = optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, 100, seconds_budget=4)
+    assert done == [0.25, 0.5, 0.75] and state.history[-1]["step"] == state.step == 3
+
+
 def test_the_first_step_moves_the_texture_and_the_delta(fitted):
     state = optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, 1)
     assert not torch.equal(state.texture, fitted.unadapted)
@@ -116,12 +133,38 @@ def test_steps_spread_evenly_over_the_frames_of_all_clips(seed):
 )
 def test_frames_with_a_covered_mouth_are_left_out_and_it_is_said(fitted, covered, kept, said, monkeypatch, capsys):
     clip = fitted.clips[0]
-    count = len(clip.learn)
-    monkeypatch.setattr("adapt.fit.clear_frames", lambda *arguments: torch.arange(count) >= round(covered * count))
+    count, judged = len(clip.learn), len(clip.held_out)
+    clear = torch.cat([torch.arange(count) >= round(covered * count), torch.arange(judged) != 0])
+    monkeypatch.setattr("adapt.fit.clear_frames", lambda *arguments: clear | (covered == 0))
     left = without_occluders(load_renderer_prior(), clip, Progress())
     assert len(left.learn) == count - round((1 - kept) * count)
+    assert len(left.held_out) == judged - (0 < covered and kept < 1)
     message = capsys.readouterr().out
     assert said in message and (clip.track.source["file"] in message if said else not message)
+
+
+def test_what_was_left_out_does_not_count_as_seen(talking_clip, monkeypatch):
+    path, take = talking_clip
+    whole = fit([path], "Ada", steps=0, tracks=[take])
+    yaw = take.rotation[:, 1]
+    covered = yaw < yaw.quantile(0.2)
+    monkeypatch.setattr("adapt.fit.clear_frames", lambda model, track, frames, crops: ~covered[frames])
+    bundle = fit([path], "Ada", steps=0, tracks=[take]).bundle
+    learn = whole.clips[0].frames[whole.clips[0].learn]
+    left = len(learn) - int(covered[learn].sum())
+    assert bundle.sources[0]["frames"] == left < len(learn)
+    assert bundle.facts["seconds"] == pytest.approx(left / 25, abs=1e-3)
+    assert bundle.pose_range["yaw"][0] > whole.bundle.pose_range["yaw"][0]
+
+
+def test_several_files_are_learnt_from_or_the_frames_of_one_that_show_most(talking_clip):
+    path, take = talking_clip
+    fitted = fit([path, path], "Ada", steps=0, tracks=[take, take])
+    assert [source["frames"] for source in fitted.bundle.sources] == [len(clip.learn) for clip in fitted.clips]
+    assert len(fitted.clips) == 2 and all(len(clip.held_out) for clip in fitted.clips)
+    best = fit([path], "Ada", seconds=1.0, steps=0, tracks=[take])
+    assert best.bundle.facts["seconds"] == pytest.approx(0.9, abs=0.1)
+    assert len(best.clips[0].learn) < len(fitted.clips[0].learn)
 
 
 def test_the_command_writes_a_bundle_and_refuses_to_replace_it(talking_clip, tmp_path, capsys):
@@ -168,6 +211,7 @@ def test_an_interrupted_fit_says_how_to_go_on_and_ends_in_the_same_bundle(talkin
     assert "--resume goes on" in capsys.readouterr().out
     assert [path.name for path in tmp_path.joinpath("resumed").iterdir()] == [".ada.actor.checkpoint"]
     monkeypatch.setattr(module, "_step", step)
+    shutil.copytree(tmp_path / "resumed", tmp_path / "early")
     assert command(*words[:2], "--range", "0.2-1.6", *words[2:], "--resume") == 1
     assert "of another fit" in capsys.readouterr().err
     assert command(*words, "--resume") == 0
@@ -175,6 +219,64 @@ def test_an_interrupted_fit_says_how_to_go_on_and_ends_in_the_same_bundle(talkin
     assert sorted(path.name for path in one.iterdir()) == sorted(path.name for path in other.iterdir())
     for path in one.iterdir():
         assert path.read_bytes() == (other / path.name).read_bytes(), path.name
+    monkeypatch.chdir(tmp_path / "early")
+    assert command(*words, "--resume", "--minutes", 0) == 0
+    assert ActorBundle.load(tmp_path / "early" / "ada.actor").facts["steps"] == 2
+    assert [path.name for path in (tmp_path / "early").iterdir()] == ["ada.actor"]
+
+
+def test_everyone_in_a_shot_is_fitted_and_who_cannot_be_is_said(talking_clip, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pictures = [frame.rgb for frame in Footage(talking_clip[0]).frames()]
+    two = np.stack([np.concatenate([picture, picture[:, ::-1]], 1) for picture in pictures])
+    (tmp_path / "two.mp4").write_bytes(encode_clip(two, [index / 25 for index in range(len(two))]))
+    words = ["fit", "two.mp4", "-o", "crowd.actor", "--steps", 1]
+    assert command(*words) == 1
+    assert "choose one: the same command with --person 1" in capsys.readouterr().err
+    learn = fit_command.fit
+
+    def first_cannot(footage, name, person, *rest):
+        if person == 1:
+            raise FitError("too small")
+        return learn(footage, name, person, *rest)
+
+    monkeypatch.setattr(fit_command, "fit", first_cannot)
+    assert command(*words, "--all") == 1
+    told = capsys.readouterr()
+    assert "person 1: not fitted: too small" in told.out and "for the reasons above: 1" in told.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["crowd.2.actor", "two.mp4"]
+    monkeypatch.setattr(fit_command, "fit", learn)
+    assert command(*words, "--all") == 1
+    assert "crowd.2.actor: exists already" in capsys.readouterr().err and not (tmp_path / "crowd.1.actor").exists()
+    second = (tmp_path / "crowd.2.actor" / "actor.json").stat().st_mtime_ns
+    assert command(*words, "--all", "--resume") == 0
+    assert "crowd.2.actor: fitted already" in capsys.readouterr().out
+    assert (tmp_path / "crowd.2.actor" / "actor.json").stat().st_mtime_ns == second
+    people = [ActorBundle.load(tmp_path / f"crowd.{person}.actor").sources[0]["person"] for person in (1, 2)]
+    assert people == [1, 2]
+    assert command(*words[:-1], 2, "--all", "--resume") == 1
+    assert "crowd.1.actor: exists already" in capsys.readouterr().err, "made with other settings"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--steps", 0], "at least 1"),
+        (["--seconds", 0.5], "at least 0.9 s"),
+        (["--minutes", 0], "more than 0"),
+        (["--all", "--person", 1], "leave out --person"),
+        (["--all", "--consent", "ada.json"], "one person's"),
+        (["--all", "again.mp4"], "takes one file"),
+        (["-o", "actor.mp4/ada.actor"], "cannot be written"),
+    ],
+)
+def test_settings_that_mean_nothing_are_one_line(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "actor.mp4").write_text("never read")
+    assert command("fit", "actor.mp4", *(["-o", "ada.actor"] if "-o" not in words else []), *words) == 1
+    error = capsys.readouterr().err.strip()
+    assert message in error and len(error.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["actor.mp4"]
 
 
 @pytest.mark.parametrize(("what", "message"), [("noise", "no face was found"), ("text", "not a video")])

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from adapt.people import choose_person
+from adapt.people import choose_person, everyone
 from render.errors import TrackingError
 
 
@@ -14,9 +14,10 @@ def analysis(*counts):
 
 def test_several_people_are_one_line_that_says_how_to_choose():
     with pytest.raises(
-        TrackingError, match="two.mp4: several people .1: 90 frames, 2: 60 frames.; choose one: adapt fit"
+        TrackingError,
+        match="two.mp4: several people .1: 90 frames, 2: 60 frames.; choose one: the same command with --person 1",
     ):
-        choose_person(analysis(90, 60), None, "adapt fit two.mp4 -o ada.actor")
+        choose_person(analysis(90, 60), None, "the same command with")
 
 
 def test_who_is_seen_for_a_moment_is_not_meant():
@@ -25,4 +26,10 @@ def test_who_is_seen_for_a_moment_is_not_meant():
 
 def test_nobody_is_one_line():
     with pytest.raises(TrackingError, match="two.mp4: no face was found"):
-        choose_person(analysis(), None, "adapt fit")
+        choose_person(analysis(), None, "the same command with")
+
+
+def test_everyone_is_at_least_one():
+    assert everyone(analysis(90, 10)) == [1, 2]
+    with pytest.raises(TrackingError, match="two.mp4: no face was found"):
+        everyone(analysis())
