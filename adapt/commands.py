@@ -56,6 +56,7 @@ class FitConfig:
     steps: int = option(400, "optimiser steps")
     minutes: float | None = option(None, "stop optimising after this many minutes")
     consent: str | None = option(None, "JSON file with who, scope, date, expiry, reference")
+    device: str = option("cpu", "where the network learns: cpu or cuda")
     seed: int = option(0, "seed of the choice of frames and of noise")
     resume: bool = option(False, "go on from an interrupted fit of the same bundle")
     overwrite: bool = option(False, "replace an existing actor bundle")

@@ -18,6 +18,7 @@ from adapt.bundle import ActorBundle
 from adapt.cast import Analysis, analyse
 from adapt.commands import DubConfig
 from adapt.config import ConfigError
+from adapt.device import usable_device
 from adapt.drive import MISMATCH, SILENCE, TOLERANCE_SECONDS, motion_at, retarget, scale_mouth
 from adapt.dub import CONFIDENT, DubOptions, Part
 from adapt.dub_folder import write_folder
@@ -81,7 +82,7 @@ def requests_of(config: DubConfig) -> list[Request]:
             words = ", ".join(word for word in allowed if word)
             raise ConfigError(f"--{name.replace('_', '-')} {getattr(config, name)}: choose one of {words}")
     scale_mouth(torch.zeros(1), torch.zeros(1), config.mouth)
-    _device(config)
+    usable_device(config.device)
     if not config.face:
         actor = Path(config.actor) if config.actor else None
         return [Request(actor, config.person, *_driver(config.audio, config.drive))]
@@ -107,16 +108,6 @@ def _driver(sound: str | None, drive: str | None = None) -> tuple[Path | None, s
     if sound is None or sound == SILENCE:
         return None, sound or drive
     return Path(sound), None
-
-
-def _device(config: DubConfig) -> str:
-    try:
-        kind = torch.device(config.device).type
-    except RuntimeError as error:
-        raise ConfigError(f"--device {config.device}: give cpu or cuda") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"--device {config.device}: torch finds no GPU here (see `adapt doctor`); leave out --device")
-    return config.device
 
 
 def command_line(config: DubConfig, **changed: object) -> str:
@@ -259,7 +250,7 @@ class Casting:
             name = f"person {person} of {path.name}"
             return fit(
                 [path], name, person, steps=steps, minutes=minutes, seed=seed, prior=self.prior,
-                progress=self.progress, tracks=[track],
+                progress=self.progress, tracks=[track], device=config.device,
             ).bundle  # fmt: skip
 
         def note(text: str) -> None:

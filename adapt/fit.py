@@ -92,6 +92,7 @@ def fit(
     prior: RendererPrior | None = None,
     progress: Progress | None = None,
     tracks: Sequence[Track] | None = None,
+    device: str = "cpu",
 ) -> Fitted:
     """Fit one actor.
 
@@ -110,6 +111,7 @@ def fit(
         prior: renderer prior; default the shipped one.
         progress: where the bar goes.
         tracks: of the person in each file, where they are known already.
+        device: where the network learns, such as cpu or cuda.
 
     Raises:
         FootageError, TrackingError, FitError: the footage cannot be used; says what is missing.
@@ -152,6 +154,7 @@ def fit(
         (checkpoint, identity) if checkpoint else None,
         resume,
         progress,
+        device,
     )
     facts = _facts(enrollment, state, seed, consent)
     best = {key: value for key, value in state.best.items() if key != "texture"}

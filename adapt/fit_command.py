@@ -14,6 +14,7 @@ from adapt.cast import analyse
 from adapt.commands import FitConfig
 from adapt.config import ConfigError, write_config
 from adapt.contact_sheet import contact_sheet, encode_image
+from adapt.device import usable_device
 from adapt.enrollment import HELD_OUT_GAP_SECONDS, SHORTEST_SECONDS
 from adapt.fit import Fitted, draw_clip, fit
 from adapt.metrics import psnr
@@ -58,6 +59,7 @@ def _check(config: FitConfig) -> None:
         raise ConfigError(f"--seconds {config.seconds:g}: at least {SHORTEST_SECONDS:g} s are needed")
     if config.minutes is not None and not (config.minutes > 0 or (config.minutes == 0 and config.resume)):
         raise ConfigError(f"--minutes {config.minutes:g}: more than 0 (0 with --resume writes what is learnt so far)")
+    usable_device(config.device)
     if not config.all:
         return
     if config.person is not None:
@@ -145,6 +147,7 @@ def _fit_one(
             prior,
             progress,
             None if track is None else [track],
+            usable_device(config.device),
         )
         with tempfile.TemporaryDirectory() as folder:
             extras = _extras(fitted, prior, Path(folder), config, progress)

@@ -73,19 +73,21 @@ class FrameReader:
     Attributes:
         prior: renderer prior; not changed.
         clips: where the frames are from.
-        renderer: the prior's, laid out for speed.
+        device: where they are put.
+        renderer: the prior's, laid out for speed, on `device`.
     """
 
-    def __init__(self, prior: RendererPrior, clips: Sequence[FitClip]) -> None:
-        self.prior, self.clips = prior, clips
-        self.renderer = copy.deepcopy(prior.renderer).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def __init__(self, prior: RendererPrior, clips: Sequence[FitClip], device: str = "cpu") -> None:
+        self.prior, self.clips, self.device = prior, clips, torch.device(device)
+        renderer = copy.deepcopy(prior.renderer).to(self.device)
+        self.renderer = renderer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._kept: dict[tuple[int, int], RenderInputs] = {}
 
     def read(self, number: int, row: int) -> RenderInputs:
         """Inputs of one frame: a row of `FitClip.frames` of the clip of that number."""
         inputs = self._kept.get((number, row))
         if inputs is None:
-            inputs = clip_inputs(self.prior, self.clips[number], torch.tensor([row])).narrowed()
+            inputs = clip_inputs(self.prior, self.clips[number], torch.tensor([row])).narrowed().to(self.device)
             if len(self._kept) < KEPT_INPUTS:
                 self._kept[number, row] = inputs
         return inputs
@@ -108,6 +110,13 @@ class FitState:
     def parameters(self) -> dict[str, torch.Tensor]:
         """Texture and delta by name."""
         return {"texture": self.texture, **self.delta}
+
+    def to(self, device: torch.device) -> "FitState":
+        """The same on another device."""
+        delta, moments, best = (
+            {name: value.to(device) for name, value in named.items()} for named in (self.delta, self.moments, self.best)
+        )
+        return replace(self, texture=self.texture.to(device), delta=delta, moments=moments, best=best)
 
     def save(self, path: Path, facts: dict[str, Any]) -> None:
         """Write a checkpoint; `facts` say which fit it belongs to."""
@@ -142,6 +151,7 @@ def optimise(
     checkpoint: tuple[Path, dict[str, Any]] | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    device: str = "cpu",
 ) -> FitState:
     """Fit a texture and a renderer delta to clips.
 
@@ -155,16 +165,18 @@ def optimise(
         checkpoint: file to save to every `CHECKPOINT_EVERY` steps, and the facts that identify this fit.
         resume: go on from the checkpoint if it is there.
         progress: where the bar goes.
+        device: where the network runs, such as cpu or cuda; a GPU does not give the same bytes.
 
     Returns:
-        The last state; `best` holds the parameters to draw with (empty: the unadapted prior drew held-out frames best).
+        The last state, on the CPU; `best` holds the parameters to draw with (empty: the unadapted prior drew held-out
+        frames best).
     """
     progress = progress or Progress(silent=True)
-    reader = FrameReader(prior, clips)
+    reader = FrameReader(prior, clips, device)
     if resume and checkpoint is not None and checkpoint[0].is_file():
-        state = FitState.load(*checkpoint)
+        state = FitState.load(*checkpoint).to(reader.device)
     else:
-        state = FitState(texture.clone(), new_delta(prior.renderer, seed))
+        state = FitState(texture.clone(), new_delta(prior.renderer, seed)).to(reader.device)
         state.unadapted_loss = _judge(reader, state)
         state.best_loss = state.unadapted_loss * (1 + LEVEL)
     started = time.monotonic()
@@ -179,8 +191,8 @@ def optimise(
                 state.save(*checkpoint)
     if not state.history or state.history[-1]["step"] < state.step:
         _keep_best(state, _judge(reader, state))
-    _keep_blend(reader, state, texture)
-    return state
+    _keep_blend(reader, state, texture.to(reader.device))
+    return state.to(torch.device("cpu"))
 
 
 def _spent(started: float, seconds: float | None) -> float:
@@ -242,7 +254,7 @@ def _step(reader: FrameReader, state: FitState, done: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
     number, place = frame_of_step([len(clip.learn) for clip in reader.clips], seed, state.step)
     inputs = reader.read(number, int(reader.clips[number].learn[place]))
-    noise = torch.randn(1, 1, inputs.window.shape[2], generator=generator)
+    noise = torch.randn(1, 1, inputs.window.shape[2], generator=generator).to(reader.device)
     inputs = replace(inputs, window=inputs.window + EXPRESSION_NOISE * reader.renderer.expression_scale * noise)
     leaves = {name: value.requires_grad_() for name, value in state.parameters.items()}
     loss = _loss(reader.renderer, inputs, state)

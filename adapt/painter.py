@@ -19,8 +19,8 @@ from adapt.outline import Outline, carried_skin
 from adapt.region import DEFAULT, region_mask
 from prior.renderer_prior import RendererPrior
 from render.composite import Patch, match_tone
-from render.gbuffer import CROP_SIZE, GBuffer, dilate
-from render.renderer import Renderer, RenderInputs, RenderOutput, draw, render_inputs
+from render.gbuffer import CROP_SIZE, dilate
+from render.renderer import Renderer, RenderOutput, draw, render_inputs
 from render.track import Track
 from render.video import Frame
 
@@ -107,7 +107,7 @@ class Painter:
         ]
         outlines = [Outline.of(model, *vertices) for vertices in places]
         inputs = replace(inputs, paste=torch.maximum(inputs.paste, _stacked(outlines, "bare") * inputs.outer))
-        drawn = draw(self.renderer, self.texture, moved(inputs, self.device))
+        drawn = draw(self.renderer, self.texture, inputs.to(self.device))
         rgb, matte = drawn.rgb.permute(0, 2, 3, 1).cpu().numpy(), drawn.matte[:, 0].cpu().numpy()
         mouth = torch.maximum(inputs.buffer.mouth, _stacked(outlines, "mouth"))
         put_back = region_mask(mouth, inputs.paste, self.region)[:, 0].numpy()
@@ -157,12 +157,3 @@ def put_back(drawn: RenderOutput, crops: torch.Tensor) -> torch.Tensor:
     """What was drawn, feathered into the real crops [N, 3, H, W]."""
     mattes = [feathered(m[0].numpy(), p[0].numpy()) for m, p in zip(drawn.matte, drawn.paste, strict=True)]
     return torch.lerp(crops, drawn.rgb, torch.from_numpy(np.stack(mattes))[:, None])
-
-
-def moved(inputs: RenderInputs, device: torch.device) -> RenderInputs:
-    """The same inputs on another device."""
-    if device.type == "cpu":
-        return inputs
-    buffer = GBuffer(**{name: value.to(device) for name, value in vars(inputs.buffer).items()})
-    rest = {name: value.to(device) for name, value in vars(inputs).items() if name != "buffer"}
-    return RenderInputs(buffer, **rest)

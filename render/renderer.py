@@ -90,6 +90,14 @@ class RenderInputs:
         rest = {item.name: getattr(self, item.name)[chosen] for item in fields(self) if item.name != "buffer"}
         return RenderInputs(buffer, **rest)
 
+    def to(self, device: torch.device) -> "RenderInputs":
+        """The same on another device."""
+        if self.crop.device == device:
+            return self
+        buffer = GBuffer(**{name: value.to(device) for name, value in vars(self.buffer).items()})
+        rest = {name: value.to(device) for name, value in vars(self).items() if name != "buffer"}
+        return RenderInputs(buffer, **rest)
+
 
 @dataclass(frozen=True)
 class RenderOutput:

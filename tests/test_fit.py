@@ -17,6 +17,8 @@ from prior.renderer_prior import load_renderer_prior
 from render.errors import FitError, StoreError
 from render.video import Footage
 
+DEVICES = ("cpu", "cuda")
+
 
 def command(*words):
     with pytest.raises(SystemExit) as stopped:
@@ -87,6 +89,16 @@ def test_a_budget_of_time_ends_a_fit_and_its_steps_grow_smaller(fitted, monkeypa
     monkeypatch.setattr("adapt.optimise._step", step)
     state = optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, 100, seconds_budget=4)
     assert done == [0.25, 0.5, 0.75] and state.history[-1]["step"] == state.step == 3
+
+
+@pytest.mark.cuda
+def test_a_gpu_learns_the_same_but_for_rounding(fitted):
+    on = {
+        device: optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, 3, device=device) for device in DEVICES
+    }
+    assert all(value.device.type == "cpu" for value in on["cuda"].parameters.values())
+    assert on["cuda"].unadapted_loss == pytest.approx(on["cpu"].unadapted_loss, rel=0.02)
+    torch.testing.assert_close(on["cuda"].texture, on["cpu"].texture, atol=0.02, rtol=0)
 
 
 def test_the_first_step_moves_the_texture_and_the_delta(fitted):
@@ -264,6 +276,7 @@ def test_everyone_in_a_shot_is_fitted_and_who_cannot_be_is_said(talking_clip, tm
         (["--steps", 0], "at least 1"),
         (["--seconds", 0.5], "at least 0.9 s"),
         (["--minutes", 0], "more than 0"),
+        (["--device", "gpu"], "give cpu or cuda"),
         (["--all", "--person", 1], "leave out --person"),
         (["--all", "--consent", "ada.json"], "one person's"),
         (["--all", "again.mp4"], "takes one file"),
