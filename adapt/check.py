@@ -359,6 +359,8 @@ def main(config: CheckConfig, progress: Progress) -> None:
         if analysis.cast:
             data = encode_image(cast_sheet(analysis))
             write_atomic(out / "cast.jpg", lambda path: _write_bytes(path, data))
+        else:
+            (out / "cast.jpg").unlink(missing_ok=True)  # of another video
         progress.note(f"written: {out}")
     progress.result(value)
 

@@ -127,12 +127,19 @@ def main(arguments: list[str] | None = None) -> None:
     overrides, rest = split_overrides(words)
     try:
         build_app(overrides)(args=rest, standalone_mode=True)
-    except AdaptError as error:
-        line = " ".join(str(error).split())
+    except (AdaptError, OSError) as error:
+        line = " ".join(_line(error).split())
         if "--json" in rest:
             print(json.dumps({"event": "error", "kind": type(error).__name__, "text": line}, ensure_ascii=False))
         print(f"adapt: {line}", file=sys.stderr)
         sys.exit(1)
+
+
+def _line(error: AdaptError | OSError) -> str:
+    """What is said; of a file that the system refuses, its name and the system's reason."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 if __name__ == "__main__":

@@ -67,8 +67,9 @@ def resolve(
         known = ", ".join(get_type_hints(config_type))
         first = str(error).splitlines()[0]
         raise ConfigError(f"{first} (settings are: {known})") from error
-    except (OSError, YAMLError) as error:
-        raise ConfigError(f"--config {file}: cannot be read as YAML ({str(error).splitlines()[0]})") from error
+    except (OSError, UnicodeError, YAMLError) as error:
+        where = f"--config {file}" if file is not None else " ".join(overrides)
+        raise ConfigError(f"{where}: cannot be read as YAML ({str(error).splitlines()[0]})") from error
 
 
 def write_config(config: Any, path: Path) -> None:

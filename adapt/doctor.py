@@ -94,7 +94,7 @@ def _imported(subject: str, module: str, fix: str) -> Finding:
 def _codec(name: str, encoder: str) -> Finding:
     try:
         av.codec.Codec(encoder, "w")
-    except av.error.FFmpegError:
+    except (av.error.FFmpegError, ValueError):
         return Finding(f"codec {name}", "optional", f"no {encoder} in this FFmpeg; --codec {name} will not work")
     return Finding(f"codec {name}", "ok", encoder)
 

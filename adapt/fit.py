@@ -120,7 +120,7 @@ def fit(
     prior = prior or load_renderer_prior()
     files = [Footage(file) for file in footage]
     names = [file.path.name for file in files]
-    tracks = tracks or [track_footage(file, person, "the same command with", progress) for file in files]
+    tracks = tracks or [track_footage(file, person, "the same command with --person 1", progress) for file in files]
     tracks = [limit(track.with_crop_size(CROP_SIZE), part) for track in tracks]
     enrollment = choose_enrollment(prior.model, tracks, names, seconds)
     chosen = zip(files, tracks, enrollment.learn, enrollment.held_out, strict=True)

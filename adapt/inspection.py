@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import av
-
 from adapt.bundle import FACTS, NO_CONSENT, read_facts
 from adapt.commands import InspectConfig
 from adapt.progress import Progress
-from render.errors import FootageError, StoreError
+from render.errors import StoreError
+from render.media import open_media
 from render.store import file_sha256
 
 RUN = "run.json"
@@ -37,16 +36,23 @@ def inspect_path(path: Path) -> dict[str, Any]:
 def _read_run(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise StoreError(f"{path}: damaged ({error})") from error
 
 
-def _inspect_video(path: Path) -> dict[str, Any]:
+def _run_of(sidecar: Path, video: Path) -> dict[str, Any]:
+    """The sidecar's facts, where it is one of ours and about this video."""
     try:
-        with av.open(f"file:{path}") as container:
-            tags = dict(container.metadata)
-    except (av.error.FFmpegError, OSError) as error:
-        raise FootageError(f"{path}: not a video, an actor bundle or a dub's folder") from error
+        run = _read_run(sidecar)
+    except StoreError:
+        return {}
+    output = run.get("output")
+    return run if isinstance(output, dict) and output.get("file") == video.name else {}
+
+
+def _inspect_video(path: Path) -> dict[str, Any]:
+    with open_media(path) as container:
+        tags = dict(container.metadata)
     altered = next((value for value in tags.values() if value.startswith(ALTERED)), None)
     facts: dict[str, Any] = {
         "kind": "video",
@@ -55,8 +61,8 @@ def _inspect_video(path: Path) -> dict[str, Any]:
     }
     sidecar = path.parent / RUN
     if sidecar.is_file():
-        run = _read_run(sidecar)
-        if run.get("output", {}).get("file") == path.name:
+        run = _run_of(sidecar, path)
+        if run:
             same = run["output"].get("sha256") == file_sha256(path)
             facts["run"] = run if same else "run.json beside it is of this file's name, but the file was changed since"
     return facts

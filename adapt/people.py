@@ -35,13 +35,13 @@ TRACKING = (
 BYSTANDER_PART = 0.2
 
 
-def choose_person(analysis: Analysis, person: int | None, command: str) -> int:
+def choose_person(analysis: Analysis, person: int | None, advice: str) -> int:
     """The cast number that is meant.
 
     Args:
         analysis: of the footage.
         person: as given by the user.
-        command: what to run with `--person`, for the message.
+        advice: how to choose person 1 of several, for the message.
 
     Raises:
         TrackingError: no face, no such person, or several who could be meant.
@@ -53,9 +53,7 @@ def choose_person(analysis: Analysis, person: int | None, command: str) -> int:
     counts = [member.frame_count for member in analysis.cast]
     if len(counts) > 1 and counts[1] > BYSTANDER_PART * counts[0]:
         seen = ", ".join(f"{member.number}: {member.frame_count} frames" for member in analysis.cast[:6])
-        raise TrackingError(
-            f"{name}: several people ({seen}); choose one: {command} --person 1 (`adapt check` shows them)"
-        )
+        raise TrackingError(f"{name}: several people ({seen}); choose one: {advice} (`adapt check` shows them)")
     return 1
 
 
@@ -85,21 +83,23 @@ def track_person(analysis: Analysis, person: int) -> Track:
     )
 
 
-def track_footage(footage: Footage, person: int | None, command: str, progress: Progress | None = None) -> Track:
+def track_footage(footage: Footage, person: int | None, advice: str, progress: Progress | None = None) -> Track:
     """Analyse footage and track the one person that is meant; see `choose_person`."""
     analysis = analyse(footage, progress=progress)
-    return track_person(analysis, choose_person(analysis, person, command))
+    return track_person(analysis, choose_person(analysis, person, advice))
 
 
 def read_crops(footage: Footage, track: Track, frames: Iterable[int], progress: Progress | None = None) -> torch.Tensor:
     """Crops of some frames, uint8 [N, 3, crop_size, crop_size] sRGB, in the order given."""
     wanted = [int(frame) for frame in frames]
-    place = {frame: row for row, frame in enumerate(wanted)}
+    places: dict[int, list[int]] = {}
+    for row, index in enumerate(wanted):
+        places.setdefault(index, []).append(row)
     crops = np.zeros((len(wanted), track.crop_size, track.crop_size, 3), np.uint8)
     first, last = min(wanted), max(wanted)
     progress = progress or Progress(silent=True)
     for frame in progress.over("crops", footage.frames(first, last + 1), last + 1 - first):
-        if frame.index in place:
+        if frame.index in places:
             affine = track.crop_from_image[frame.index].numpy()
-            crops[place[frame.index]] = cut_crop(frame.rgb, affine, track.crop_size)
+            crops[places[frame.index]] = cut_crop(frame.rgb, affine, track.crop_size)
     return torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous()

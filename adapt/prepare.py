@@ -36,7 +36,7 @@ from prior.audio import SAMPLE_RATE, frame_level_db, read_waveform
 from prior.face_model import WEIGHTS, lip_gap, load_face_model
 from prior.landmarks import FILE_NAME, Landmarks
 from prior.prepared import CROPS_NAME, FACTS_NAME, TRACK_NAME
-from render.errors import AdaptError, FootageError
+from render.errors import AdaptError, FootageError, StoreError
 from render.store import file_sha256, write_atomic, write_json
 from render.track import Track
 from render.video import Footage
@@ -104,8 +104,16 @@ def index_row(path: Path) -> dict[str, str]:
     index = path.parent / "index.csv"
     if not index.is_file():
         return {}
-    with index.open(encoding="utf-8", newline="") as file:
-        return next((row for row in csv.DictReader(file) if row.get("file") == path.name), {})
+    try:
+        with index.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            if "file" not in (rows.fieldnames or ()):
+                raise ConfigError(
+                    f"{index}: has no column `file`; its first line names the columns, with commas between"
+                )
+            return next(({k: v for k, v in row.items() if v} for row in rows if row["file"] == path.name), {})
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{index}: is not UTF-8 text; save it as CSV in UTF-8") from error
 
 
 def main(config: PrepareConfig, progress: Progress) -> None:
@@ -125,16 +133,17 @@ def main(config: PrepareConfig, progress: Progress) -> None:
             progress.note(f"passed over: {error}")
     progress.note(f"{config.out}: {len(clips) - len(failed)} clips, {done} of them new")
     progress.result({"clips": len(clips) - len(failed), "new": done, "failed": failed})
+    if len(failed) == len(clips):
+        raise FootageError(f"{config.out}: no clip could be prepared, for the reasons given above")
 
 
 def prepare_clip(clip: Clip, folder: Path, stage: str) -> bool:
     """Prepare one clip unless that is done already; says whether it was done now."""
-    if not clip.path.is_file():
-        raise FootageError(f"{clip.path}: no such file")
+    footage = Footage(clip.path)
     facts: dict[str, Any] = {
         "person": clip.person,
         "file": clip.path.name,
-        "sha256": file_sha256(clip.path),
+        "sha256": footage.sha256,
         "settings": {
             "version": CACHE_VERSION,
             "stage": stage,
@@ -145,9 +154,9 @@ def prepare_clip(clip: Clip, folder: Path, stage: str) -> bool:
     }
     if is_done(folder, facts):
         return False
+    (folder / FACTS_NAME).unlink(missing_ok=True)  # half of a new one with old facts would pass for done
     for left in folder.glob(".*.part"):  # by a run that was killed; a cache is made by one run at a time
         left.unlink()
-    footage = Footage(clip.path)
     analysis = analyse(footage)
     analysis.member(1)  # raises where there is nobody
     if stage == "landmarks":
@@ -169,11 +178,18 @@ def prepare_clip(clip: Clip, folder: Path, stage: str) -> bool:
 
 
 def is_done(folder: Path, facts: dict[str, Any]) -> bool:
-    """Whether a clip's folder holds what these facts ask for."""
+    """Whether a clip's folder holds what these facts ask for; raises `StoreError` where it holds something else."""
     path = folder / FACTS_NAME
     if not path.is_file():
         return False
-    held = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        held = dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError:
+        return False
+    if held.get("sha256") != facts["sha256"]:
+        raise StoreError(f"{folder}: holds another clip of this name; rename {facts['file']}, or choose another cache")
+    if held.get("settings", {}).get("stage") != facts["settings"]["stage"]:
+        raise StoreError(f"{folder}: holds the clip at another stage; choose another cache, or remove that folder")
     return all(held.get(name) == value for name, value in facts.items())
 
 
@@ -204,7 +220,7 @@ def choose_crops(track: Track, count: int) -> list[int]:
     """About `count` frames to keep crops of: runs of neighbours in one shot, evenly spread over the sure ones."""
     sure = track.confidence >= LEAST_CONFIDENCE
     apart = RUN_FRAMES - 1
-    starts = torch.arange(len(track) - apart)
+    starts = torch.arange(max(0, len(track) - apart))
     usable = track.shot[starts] == track.shot[starts + apart] if len(starts) > 0 else starts.bool()
     for step in range(RUN_FRAMES):
         usable &= sure[starts + step]

@@ -42,8 +42,8 @@ def main(config: PreviewConfig, progress: Progress) -> None:
     prior = load_renderer_prior()
     bundle = None if config.actor == PRIOR else ActorBundle.load(Path(config.actor), prior.facts["sha256"])
     footage = Footage(Path(config.video))
-    command = f"adapt preview {config.actor} {config.video}"
-    track = track_footage(footage, config.person, command, progress).with_crop_size(CROP_SIZE)
+    advice = "the same command with --person 1"
+    track = track_footage(footage, config.person, advice, progress).with_crop_size(CROP_SIZE)
     frames = choose_frames(track, config.at)
     if bundle is None:
         texture, renderer = encoded(prior, footage, track, progress), adapted_renderer(prior, {})

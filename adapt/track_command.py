@@ -6,7 +6,7 @@ from adapt.cast import analyse
 from adapt.commands import TrackConfig
 from adapt.config import write_config
 from adapt.overlay import write_overlay
-from adapt.people import track_person
+from adapt.people import everyone, track_person
 from adapt.progress import Progress
 from prior.face_model import load_face_model
 from render.errors import StoreError, TrackingError
@@ -17,20 +17,29 @@ def main(config: TrackConfig, progress: Progress) -> None:
     """Track everyone in a video, or one person.
 
     Raises:
-        StoreError: the output folder holds tracks already.
-        TrackingError: no face, or no such person.
+        StoreError: the output folder holds tracks already, or is a file.
+        TrackingError: no face, or no such person; or, after the others were tracked, who could not be.
     """
     out = Path(config.out)
-    if not config.overwrite and any(out.glob("*.track.safetensors")):
+    if out.exists() and not out.is_dir():
+        raise StoreError(f"{out}: is a file, not a folder")
+    if not config.overwrite and _made(out):
         raise StoreError(f"{out}: holds tracks already; choose another folder or pass --overwrite")
     footage = Footage(config.video)
     analysis = analyse(footage, progress=progress)
-    if not analysis.cast:
-        raise TrackingError(f"{config.video}: no face was found; `adapt check` shows what is in the footage")
-    numbers = [member.number for member in analysis.cast] if config.person is None else [config.person]
-    write_config(config, out / "track.json")
+    numbers = everyone(analysis)
+    if config.person is not None:
+        numbers = [analysis.member(config.person).number]
+    for path in _made(out):  # of another video, perhaps, whose people these are not
+        path.unlink()
+    left_out = []
     for number in progress.over("tracking", numbers, len(numbers)):
-        track = track_person(analysis, number)
+        try:
+            track = track_person(analysis, number)
+        except TrackingError as error:
+            progress.note(f"person {number}: not tracked: {error}")
+            left_out.append(number)
+            continue
         path = out / f"{number}.track.safetensors"
         track.save(path)
         seen = int((track.confidence > 0).sum())
@@ -41,3 +50,11 @@ def main(config: TrackConfig, progress: Progress) -> None:
         progress.result({"person": number, "track": str(path), "frames": len(track), "frames_seen": seen})
         if config.overlay:
             write_overlay(footage, load_face_model(), track, out / f"{number}.overlay.mp4", progress)
+    write_config(config, out / "track.json")
+    if left_out:
+        raise TrackingError(f"{config.video}: not tracked, for the reasons above: {', '.join(map(str, left_out))}")
+
+
+def _made(out: Path) -> list[Path]:
+    """Tracks and overlays in a folder."""
+    return [path for pattern in ("*.track.safetensors", "*.overlay.mp4") for path in sorted(out.glob(pattern))]

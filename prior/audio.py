@@ -85,23 +85,18 @@ def audio_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
 
     Yields:
         (samples float32 [n, channels] in [-1, 1], sample_rate in Hz). Blocks follow each other without gaps, the
-        first sample at time 0 of the container's clock; holes in the stream are filled with zeros.
+        first sample at the beginning of the file; holes in the stream are filled with zeros.
 
     Raises:
         FootageError: the file cannot be opened, has no audio stream, or holds no samples.
     """
     import av  # at use: training machines that only read caches have no PyAV
 
+    from render.media import open_media
+
     path = Path(path)
-    if not path.exists():
-        raise FootageError(f"{path}: no such file. Give a wav, flac, mp3, m4a or video file.")
-    try:
-        container = av.open(str(path))
-    except (OSError, av.FFmpegError) as error:
-        raise FootageError(
-            f"{path}: cannot be read as audio ({error}). Give a wav, flac, mp3, m4a or video file."
-        ) from error
-    with container:
+    with open_media(path) as container:
+        begin = max(0, container.start_time or 0) / av.time_base
         if not container.streams.audio:
             raise FootageError(f"{path}: has no audio stream. Give a file with sound.")
         stream = container.streams.audio[0]
@@ -116,7 +111,7 @@ def audio_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
                 break
             except av.FFmpegError:
                 continue  # a damaged packet leaves a hole, which the next frame's time stamp fills
-            start = position if frame.time is None else round(frame.time * rate)
+            start = position if frame.time is None else round((frame.time - begin) * rate)
             for part in resampler.resample(frame):
                 samples = part.to_ndarray().T
                 if start > position + rate // 50:  # 20 ms: smaller steps are rounding of the container's clock

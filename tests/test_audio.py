@@ -1,12 +1,15 @@
 """Audio front end: reading, levels, features, facts."""
 
+import av
 import numpy as np
 import pytest
 import soundfile as sf
 import torch
 
+from adapt.inspection import inspect_path
 from prior import audio
 from render.errors import FootageError
+from tests.media import Sound, make_sound
 
 
 def tone(hz: float, seconds: float, rate: int = audio.SAMPLE_RATE, amplitude: float = 0.5) -> np.ndarray:
@@ -108,3 +111,23 @@ def test_facts_tell_syllables_from_a_chord_and_accept_silence(tmp_path):
 def test_a_missing_file_is_one_clear_line(tmp_path):
     with pytest.raises(FootageError, match="voice.wav: no such file"):
         audio.read_waveform(tmp_path / "voice.wav")
+
+
+def test_sound_begins_where_its_file_does(tmp_path):
+    """The clock of a transport stream starts anywhere."""
+    path = make_sound(tmp_path / "voice.ts", Sound(start=1.4, seconds=1.0))
+    with av.open(str(path)) as container:
+        assert container.start_time > 0.5 * av.time_base
+    waveform = audio.read_waveform(path)
+    assert len(waveform) / audio.SAMPLE_RATE == pytest.approx(1.0, abs=0.06)
+    assert np.abs(waveform[: audio.SAMPLE_RATE // 10]).max() > 0.05
+
+
+def test_tags_that_are_not_utf8_do_not_matter(tmp_path):
+    path = make_sound(tmp_path / "voice.wav", Sound(codec="pcm_s16le"))
+    data = path.read_bytes()
+    tag = b"LIST" + (16).to_bytes(4, "little") + b"INFOIART" + (4).to_bytes(4, "little") + b"Zo\xe9\0"
+    whole = data + tag
+    path.write_bytes(whole[:4] + (len(whole) - 8).to_bytes(4, "little") + whole[8:])
+    assert len(audio.read_waveform(path)) == pytest.approx(audio.SAMPLE_RATE, abs=10)
+    assert inspect_path(path)["tags"]

@@ -8,7 +8,8 @@ from adapt.cli import main
 from adapt.doctor import diagnose
 from adapt.inspection import inspect_path
 from prior import shipped
-from render.errors import StoreError
+from render.errors import FootageError, StoreError
+from tests.media import make_clip
 
 
 def test_doctor_says_ok_or_how_to_fix():
@@ -60,3 +61,20 @@ def test_inspect_an_actor(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["facts"]["steps"] == 7
     with pytest.raises(StoreError, match="neither an actor bundle"):
         inspect_path(tmp_path)
+
+
+def test_inspect_a_video_beside_a_run_that_is_not_ours(tmp_path):
+    path = make_clip(tmp_path / "shot.mp4", frames=3)
+    for text in ('{"output": "somewhere"}', "[1, 2]", "{"):
+        (tmp_path / "run.json").write_text(text)
+        assert "run" not in inspect_path(path)
+    with pytest.raises(FootageError, match="gone.mp4: no such file"):
+        inspect_path(tmp_path / "gone.mp4")
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SystemExit) as stopped:
+        main(["check", str(make_clip(tmp_path / "shot.mp4", frames=3)), "-o", str(tmp_path / "file" / "checked")])
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.splitlines()[-1].endswith("/file/checked: Not a directory")

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,14 +9,14 @@ import adapt.prepare
 from adapt.commands import PrepareConfig, TrackConfig
 from adapt.config import ConfigError
 from adapt.crop import cut_crop
-from adapt.people import track_footage
+from adapt.people import track_footage, track_person
 from adapt.prepare import choose_crops, find_clips, write_audio
 from adapt.progress import Progress
 from adapt.track_command import main as track_main
 from prior.audio import read_waveform
 from prior.landmarks import load_all
 from prior.prepared import FACTS_NAME, prepared_clips
-from render.errors import StoreError, TrackingError
+from render.errors import FootageError, StoreError, TrackingError
 from render.track import Track
 from render.video import Footage
 from tests.media import make_clip
@@ -84,6 +85,20 @@ def test_landmarks_stage_and_footage_without_a_face(talking_clip, tmp_path):
     (landmarks,) = load_all(tmp_path / "c")
     assert landmarks.points.shape == (40, 468, 3) and landmarks.confidence.min() > 0.5
     assert any("empty.mp4" in note for note in notes)
+    with pytest.raises(FootageError, match="no clip could be prepared"):
+        adapt.prepare.main(replace(config, footage=[str(tmp_path / "empty.mp4"), str(tmp_path / "gone.mp4")]), progress)
+    assert any("gone.mp4: no such file" in note for note in notes)
+    held = (tmp_path / "c" / talking_clip[0].stem / "facts.json").read_bytes()
+    (tmp_path / "other").mkdir()
+    other = make_clip(tmp_path / "other" / talking_clip[0].name, frames=6)
+    for footage, stage, message in (
+        (other, "landmarks", "another clip of this name"),
+        (talking_clip[0], "full", "stage"),
+    ):
+        with pytest.raises(FootageError):
+            adapt.prepare.main(replace(config, footage=[str(footage)], stage=stage), progress)
+        assert message in notes[-2]
+    assert (tmp_path / "c" / talking_clip[0].stem / "facts.json").read_bytes() == held
 
 
 def test_people_and_speech_come_from_the_index(tmp_path):
@@ -96,6 +111,14 @@ def test_people_and_speech_come_from_the_index(tmp_path):
     assert clips["a_1.mp4"].crops == 50 and clips["b.mp4"].crops == 100
     with pytest.raises(ConfigError, match="several clips"):
         find_clips([str(tmp_path), str(tmp_path / "b.mp4")], 100)
+    (tmp_path / "index.csv").write_text("file,person\na_1.mp4,Zoé\na_2.mp4,\n", encoding="utf-8-sig")
+    assert [clip.person for clip in find_clips([str(tmp_path)], 100)] == ["Zoé", "a_2", "b"]
+    (tmp_path / "index.csv").write_text("file,person\na_1.mp4,Zoé\n", encoding="latin-1")
+    with pytest.raises(ConfigError, match="index.csv: is not UTF-8"):
+        find_clips([str(tmp_path)], 100)
+    (tmp_path / "index.csv").write_text("file;person\na_1.mp4;A\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="index.csv: has no column `file`"):
+        find_clips([str(tmp_path)], 100)
 
 
 def test_crops_are_runs_of_sure_neighbours_in_one_shot(talking_clip):
@@ -111,7 +134,7 @@ def test_crops_are_runs_of_sure_neighbours_in_one_shot(talking_clip):
         assert len(run) >= 5
 
 
-def test_track_command_writes_a_track_a_person_and_an_overlay(talking_clip, tmp_path):
+def test_track_command_writes_a_track_a_person_and_an_overlay(talking_clip, tmp_path, monkeypatch):
     path, _ = talking_clip
     config = TrackConfig(video=str(path), out=str(tmp_path / "tracks"), overlay=True)
     track_main(config, SILENT)
@@ -124,5 +147,17 @@ def test_track_command_writes_a_track_a_person_and_an_overlay(talking_clip, tmp_
     assert json.loads((tmp_path / "tracks" / "track.json").read_text(encoding="utf-8"))["overlay"] is True
     with pytest.raises(StoreError, match="--overwrite"):
         track_main(config, SILENT)
+    found = track_person
+
+    def first_cannot(analysis, number):
+        if number == 1:
+            raise TrackingError("too few")
+        return found(analysis, number)
+
+    monkeypatch.setattr("adapt.track_command.track_person", first_cannot)
+    monkeypatch.setattr("adapt.track_command.everyone", lambda analysis: [1])
+    with pytest.raises(TrackingError, match="not tracked, for the reasons above: 1"):
+        track_main(TrackConfig(video=str(path), out=str(tmp_path / "tracks"), overwrite=True), SILENT)
+    assert [entry.name for entry in (tmp_path / "tracks").iterdir()] == ["track.json"], "no track of before is left"
     with pytest.raises(TrackingError, match="no person 7"):
         track_main(TrackConfig(video=str(path), out=str(tmp_path / "other"), person=7), SILENT)
