@@ -47,6 +47,7 @@ class DubOptions:
         quality: draft, standard or final.
         audio: sound files to deliver; None keeps the source's own.
         audio_offset: seconds from the first frame to the start of those files.
+        audio_end: seconds from the first frame at which they end at the latest; None for their own end.
         grain: put the source's own grain onto drawn pixels.
         seed: of the grain.
         region: which part of the new mouth is put back, of `adapt.region.REGIONS`.
@@ -59,6 +60,7 @@ class DubOptions:
     quality: str = "standard"
     audio: Sequence[Path] | None = None
     audio_offset: float = 0.0
+    audio_end: float | None = None
     grain: bool = False
     seed: int = 0
     region: str = DEFAULT
@@ -180,9 +182,11 @@ def dub(
         Painter.of(part, prior, weight, one, options.region, options.device)
         for (part, one), weight in zip(pairs, weights, strict=True)
     ]
-    sound, tags = (options.audio, options.audio_offset), {"comment": ALTERED}
+    own = footage.metadata.get("comment", ALTERED)
+    tags = {"comment": own if own.startswith(ALTERED) else f"{ALTERED}; {own}"}
+    sound = (options.audio, options.audio_offset)
     with (
-        VideoWriter(footage, output, options.codec, options.quality, *sound, tags) as writer,
+        VideoWriter(footage, output, options.codec, options.quality, *sound, tags, options.audio_end) as writer,
         progress.stage("dub", footage.frame_count) as advance,
     ):
         for frames in _batches(footage.frames(), options.batch):

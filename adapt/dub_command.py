@@ -34,8 +34,9 @@ from prior.audio import SAMPLE_RATE, read_waveform
 from prior.motion_model import LEAST_STYLE_FRAMES, MouthStyle, load_motion_model, mouth_style, shipped_motion_model
 from prior.phonemes import LABEL_RATE
 from prior.renderer_prior import RendererPrior, load_renderer_prior
-from render.errors import DubError, OutputError
+from render.errors import DubError, FootageError, OutputError
 from render.gbuffer import CROP_SIZE
+from render.media import open_media
 from render.motion import Motion
 from render.store import DISK_FULL
 from render.track import Track
@@ -83,10 +84,12 @@ def requests_of(config: DubConfig) -> list[Request]:
             raise ConfigError(f"--{name.replace('_', '-')} {getattr(config, name)}: choose one of {words}")
     scale_mouth(torch.zeros(1), torch.zeros(1), config.mouth)
     usable_device(config.device)
+    if config.face and (config.person is not None or config.actor is not None):
+        raise ConfigError("with --face, name bundle and person in it: --face ACTOR@PERSON=AUDIO or --face PERSON=AUDIO")
+    requests = []
     if not config.face:
         actor = Path(config.actor) if config.actor else None
-        return [Request(actor, config.person, *_driver(config.audio, config.drive))]
-    requests = []
+        requests = [Request(actor, config.person, *_driver(config.audio, config.drive))]
     for entry in config.face:
         who, found, sound = entry.partition("=")
         name, _, person = who.partition("@")
@@ -96,7 +99,10 @@ def requests_of(config: DubConfig) -> list[Request]:
             requests.append(Request(None, int(name), *_driver(sound)))
         else:
             requests.append(Request(Path(name), int(person) if person else None, *_driver(sound)))
-    if sum(request.sound is not None for request in requests) > 1 and config.deliver is None:
+    speaking = sum(request.sound is not None for request in requests)
+    if config.deliver == "mix" and not speaking:
+        raise ConfigError("--deliver mix: no sound drives, so there is nothing to mix; leave it out")
+    if speaking > 1 and config.deliver is None:
         raise ConfigError(
             "several people speak: say with --deliver which sound the result has (mix, source, or an audio file)"
         )
@@ -213,7 +219,8 @@ class Casting:
         self.notes.append(text)
 
     def _person(self, analysis: Analysis, person: int | None) -> int:
-        return choose_person(analysis, person, command_line(self.config))
+        chosen = "--face ACTOR@1=AUDIO" if self.config.face else f"{command_line(self.config)} --person 1"
+        return choose_person(analysis, person, chosen)
 
     def _part(
         self, request: Request, analysis: Analysis, person: int, bundle: ActorBundle | None, sound: np.ndarray | None
@@ -294,8 +301,7 @@ class Casting:
         inside = self._in_range()
         if sound is None or self.config.on_mismatch != "error":
             return
-        times = self.footage.timestamps[inside]
-        shot = float(times[-1] - times[0]) + float(np.median(np.diff(times)) if len(times) > 1 else 0.0)
+        shot = length_seconds(self.footage.timestamps[inside])
         seconds = len(sound) / SAMPLE_RATE + self.config.audio_offset
         if abs(seconds - shot) > 2 * TOLERANCE_SECONDS:
             raise DubError(
@@ -306,17 +312,21 @@ class Casting:
     def _placed(self, motion: Motion, track: Track, style: MouthStyle) -> tuple[torch.Tensor, torch.Tensor]:
         """The motion on the frames of the range (of the whole shot if none is given); others keep the track's own."""
         rows = torch.from_numpy(np.flatnonzero(self._in_range()))
+        begin = parse_range(self.config.range)
+        # The sound starts with the range, the first frame in it a part of a frame later.
+        late = float(track.timestamps[rows[0]] - track.timestamps[0]) - begin[0] if begin else 0.0
         expression, driven = track.lower_expression.clone(), torch.zeros(len(track), dtype=torch.bool)
         expression[rows], driven[rows] = motion_at(
-            motion, track.timestamps[rows], style.closed, self.config.on_mismatch, self.config.audio_offset
+            motion, track.timestamps[rows], style.closed, self.config.on_mismatch, self.config.audio_offset - late
         )
         return expression, driven
 
 
-def options_of(config: DubConfig, requests: list[Request], folder: Path) -> DubOptions:
+def options_of(config: DubConfig, requests: list[Request], footage: Footage, folder: Path) -> DubOptions:
     """How the dub is made and written; a mix is made in `folder`."""
     sounds = [request.sound for request in requests if request.sound]
-    part = parse_range(config.range)
+    sounds += [video for video in driving_videos(requests) if Footage(video).audio]
+    start, end = parse_range(config.range) or (0.0, length_seconds(footage.timestamps))
     options = DubOptions(
         codec=config.codec,
         quality=DRAFT_QUALITY if config.draft else config.quality,
@@ -325,17 +335,40 @@ def options_of(config: DubConfig, requests: list[Request], folder: Path) -> DubO
         region=config.region,
         occluders=config.occluders == "keep",
         device=config.device,
-        audio_offset=config.audio_offset + (part[0] if part else 0.0),
     )
+    trimmed = end if config.on_mismatch == "trim" else None
+    driven = replace(options, audio=sounds, audio_offset=config.audio_offset + start, audio_end=trimmed)
     if config.deliver == "source" or not sounds and config.deliver is None:
-        return replace(options, audio=None, audio_offset=0.0)
+        return options
     if config.deliver == "mix":
         mixed = folder / MIX
         mix_sounds(sounds, mixed)
-        return replace(options, audio=[mixed])
+        return replace(driven, audio=[mixed])
     if config.deliver is not None:
-        return replace(options, audio=[Path(config.deliver)], audio_offset=0.0)
-    return replace(options, audio=sounds)
+        return replace(options, audio=[Path(config.deliver)])
+    return driven
+
+
+def driving_videos(requests: list[Request]) -> list[Path]:
+    """Videos whose motion drives."""
+    drives = [request.drive for request in requests if request.drive not in (None, "source", SILENCE)]
+    return [path for path in map(Path, filter(None, drives)) if path.suffix != TRACK_SUFFIX]
+
+
+def length_seconds(times: np.ndarray) -> float:
+    """From the first frame to the end of the last one; float64 [T] seconds."""
+    return float(times[-1] - times[0]) + float(np.median(np.diff(times)) if len(times) > 1 else 0.0)
+
+
+def refuse_unreadable(config: DubConfig, requests: list[Request]) -> None:
+    """Raise `FootageError` for a missing driving video or a sound that could not be delivered, before anything long."""
+    for video in driving_videos(requests):
+        Footage(video)
+    if config.deliver in (None, "source", "mix"):
+        return
+    with open_media(Path(config.deliver)) as container:
+        if not container.streams.audio:
+            raise FootageError(f"{config.deliver}: there is no sound in it to deliver")
 
 
 def main(config: DubConfig, progress: Progress) -> None:
@@ -345,9 +378,10 @@ def main(config: DubConfig, progress: Progress) -> None:
     if out.exists():
         raise OutputError(f"{out}: exists already; choose another folder")
     footage = Footage(config.video)
+    refuse_unreadable(config, requests)
     with _new_folder(out) as folder:
         prior = load_renderer_prior()
-        options = options_of(config, requests, folder)
+        options = options_of(config, requests, footage, folder)
         casting = Casting(config, footage, prior, progress)
         parts = casting.parts(requests)
         if config.range and options.audio and config.deliver is None:

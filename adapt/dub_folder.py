@@ -20,11 +20,13 @@ from prior.renderer_prior import RendererPrior
 from render.composite import Patch
 from render.store import code_version, file_sha256, write_json
 from render.video import Footage, Frame, timecode
-from render.video_writer import FORMATS
+from render.video_writer import FORMATS, codec_like
 
 #: Side of the report's player, px, and how many frames it shows at most.
 PLAYER_PX = 384
 MOST_SHOWN = 1500
+#: Where the dub begins later than that, the player begins so many frames before it.
+LEAD_FRAMES = 25
 SHEET_ROWS = 6
 
 
@@ -33,13 +35,18 @@ class Recorder:
 
     def __init__(self, part: Part) -> None:
         self.track = part.track.with_crop_size(PLAYER_PX)
+        driven = part.driven.nonzero()[:, 0].tolist()
+        late = bool(driven) and driven[0] > MOST_SHOWN - LEAD_FRAMES
+        self.first = driven[0] - LEAD_FRAMES if late else 0
         self.before, self.after = ClipEncoder(), ClipEncoder()
+        self.frames: list[int] = []
         self.times: list[float] = []
         self.rows: list[tuple[float, int, np.ndarray, np.ndarray]] = []
 
     def __call__(self, frame: Frame, patches: list[Patch]) -> None:
         """Record one frame."""
-        if len(self.times) >= MOST_SHOWN:
+        shown = frame.index >= self.first and len(self.frames) < MOST_SHOWN
+        if not shown and not patches:
             return
         affine = self.track.crop_from_image[frame.index].numpy()
         real = cut_crop(frame.rgb, affine, PLAYER_PX)
@@ -47,9 +54,11 @@ class Recorder:
         for patch in patches:
             to_player = _square(affine) @ np.linalg.inv(_square(patch.crop_from_image))
             new = _overlaid(new, patch, to_player)
-        self.before.add(real, frame.timestamp)
-        self.after.add(new, frame.timestamp)
-        self.times.append(frame.timestamp)
+        if shown:
+            self.before.add(real, frame.timestamp)
+            self.after.add(new, frame.timestamp)
+            self.frames.append(frame.index)
+            self.times.append(frame.timestamp)
         difference = float(np.abs(new.astype(np.float32) - real).mean())
         self.rows.append((difference, frame.index, real, new))
         if len(self.rows) > 4 * SHEET_ROWS:
@@ -95,6 +104,8 @@ def write_folder(
         notes: what happened before, for report and `qc.json`.
     """
     suffix = footage.path.suffix.lower() if footage.path.suffix.lower() in FORMATS else ".mp4"
+    if suffix == ".mp4" and (options.codec or codec_like(footage)) == "prores":
+        suffix = ".mov"  # an MP4 cannot hold it
     video = folder / f"{footage.path.stem}.dubbed{suffix}"
     recorder = Recorder(parts[0])
     result = dub(footage, parts, video, options, prior, recorder, progress)
@@ -186,13 +197,16 @@ def _report(
                 "terms of the prior": part.bundle.facts.get("terms"),
             }
         )
-    shown = len(recorder.times)
+    shown = {frame: place for place, frame in enumerate(recorder.frames)}
     moments = [
-        (index, f"{timecode(float(footage.timestamps[index]))}: changed most") for _, index, _, _ in recorder.worst()
+        (shown[index], f"{timecode(float(footage.timestamps[index]))}: changed most")
+        for _, index, _, _ in recorder.worst()
+        if index in shown
     ]
-    report.section("Source and dub" + ("" if shown == footage.frame_count else f" (the first {shown} frames)"))
+    span = f" (frames {recorder.frames[0]} to {recorder.frames[-1]})" if len(shown) < footage.frame_count else ""
+    report.section(f"Source and dub{span}")
     clips = {"source": recorder.before.finish(), "dubbed": recorder.after.finish()}
-    report.player(clips, recorder.times, result.status[:shown], moments)
+    report.player(clips, recorder.times, [result.status[frame] for frame in shown], moments)
     report.section("Frames that were not dubbed, and what was left in front of the mouth")
     rows = [(entry["from"], entry["to"], entry["status"]) for entry in quality["not_dubbed"]]
     rows += [(entry["from"], entry["to"], "dubbed; something in front was kept") for entry in quality["in_front"]]

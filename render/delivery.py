@@ -102,8 +102,9 @@ class EncodedStream:
 class StreamFeed:
     """The streams taken from one file, muxed in step with the frames."""
 
-    def __init__(self, path: Path, output: Any) -> None:
+    def __init__(self, path: Path, output: Any, end: Fraction | None = None) -> None:
         self.path = path
+        self.end = end
         self.output = output
         self.container = open_media(path)
         # Matroska has no times below 0 (but for the delay that Opus declares): it would move the frames to make room.
@@ -182,7 +183,10 @@ class StreamFeed:
             stream = self.streams[packet.stream.index]
             stamp = packet.dts if packet.dts is not None else packet.pts
             shift = stream.shift * stream.source.time_base if isinstance(stream, CopiedStream) else stream.shift
-            yield (stamp or 0) * packet.time_base + shift, packet
+            due = (stamp or 0) * packet.time_base + shift
+            if self.end is not None and due >= self.end:
+                return
+            yield due, packet
 
     def compare(self, written: Path) -> None:
         """Read the copied sound back from `written`.
@@ -235,7 +239,12 @@ def _holds(container_name: str, source: Any) -> bool:
 
 
 def open_feeds(
-    footage: Footage, output: Any, audio: Sequence[str | Path] | None, audio_offset: float, notes: list[str]
+    footage: Footage,
+    output: Any,
+    audio: Sequence[str | Path] | None,
+    audio_offset: float,
+    notes: list[str],
+    audio_end: float | None = None,
 ) -> list[StreamFeed]:
     """Add every stream beside the pictures to `output`.
 
@@ -245,6 +254,7 @@ def open_feeds(
         audio: sound files, or None for the source's own sound.
         audio_offset: seconds from the first frame to the start of those files.
         notes: gets a sentence for everything that could not be passed on as it is.
+        audio_end: seconds from the first frame at which those files end at the latest.
 
     Raises:
         FootageError: a sound file cannot be read or holds no sound.
@@ -262,14 +272,17 @@ def open_feeds(
                 notes.append(f"stream {source.index} of {footage.path.name}: its sound cannot be read; left out")
                 continue
             own.take(source, Fraction(0), notes, f"stream {source.index} of {footage.path.name}")
+        if audio is not None and len(footage.audio) > 1:
+            notes.append(f"{footage.path.name}: none of its {len(footage.audio)} sound tracks is in the result")
+        first = int(footage.pts[0]) * footage.time_base
         for path in audio or ():
-            feed = StreamFeed(Path(path), output)
+            feed = StreamFeed(Path(path), output, None if audio_end is None else first + Fraction(audio_end))
             feeds.append(feed)
             sounds = [s for s in feed.container.streams.audio if s.codec_context is not None]
             if not sounds:
                 raise FootageError(f"{path}: there is no sound in it to deliver")
             start = Fraction(feed.container.start_time or 0, av.time_base)
-            shift = int(footage.pts[0]) * footage.time_base + Fraction(audio_offset) - start
+            shift = first + Fraction(audio_offset) - start
             feed.take(sounds[0], shift, notes, Path(path).name)
         for feed in list(feeds):
             if not feed.streams:

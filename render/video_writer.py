@@ -117,6 +117,7 @@ class VideoWriter:
         audio: sound files to deliver, one stream each; default the source's own streams.
         audio_offset: seconds by which delivered files start after the first frame.
         tags: container metadata added to the source's.
+        audio_end: seconds after the first frame at which delivered files end at the latest.
         overwrite: replace a file that exists.
 
     Attributes:
@@ -136,6 +137,7 @@ class VideoWriter:
         audio: Sequence[str | Path] | None = None,
         audio_offset: float = 0.0,
         tags: dict[str, str] | None = None,
+        audio_end: float | None = None,
         overwrite: bool = False,
     ) -> None:
         self.footage = footage
@@ -156,7 +158,7 @@ class VideoWriter:
         self._refuse_bad_path()
         try:
             self._open(quality, tags or {})
-            self._feeds = open_feeds(footage, self._output, audio, audio_offset, self.notes)
+            self._feeds = open_feeds(footage, self._output, audio, audio_offset, self.notes, audio_end)
         except BaseException as error:
             self.abandon()
             self._explain(error)

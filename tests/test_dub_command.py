@@ -2,6 +2,7 @@ import json
 import shutil
 import wave
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,15 +12,17 @@ from adapt.bundle import TENSORS, ActorBundle
 from adapt.cli import main
 from adapt.commands import DubConfig
 from adapt.dub_command import DRAFT_FIT_STEPS, command_line, options_of, requests_of
+from adapt.dub_folder import Recorder
 from adapt.mix import mix_sounds
 from adapt.mouth_opening import MouthMeter
 from adapt.people import read_crops
 from adapt.resemblance import log_odds
 from prior.audio import read_waveform
+from render.composite import Patch
 from render.gbuffer import CROP_SIZE
 from render.track import Track
 from render.video import Footage
-from tests.media import Sound, make_sound
+from tests.media import Sound, make_clip, make_sound
 
 
 def command(*words):
@@ -76,6 +79,10 @@ def inputs(talking_clip, ada, tmp_path_factory):
         (["--face", "ada.actor=silent.wav"], "or write silence in its place"),
         (["--face", "ada.actor=short.wav"], "--on-mismatch trim, pad or hold"),
         (["--face", "ada.actor=voice.wav", "--face", "2=voice.wav"], "say with --deliver"),
+        (["--face", "ada.actor=voice.wav", "--person", "1"], "--face ACTOR@PERSON=AUDIO"),
+        (["--actor", "ada.actor", "--drive", "source", "--deliver", "mix"], "nothing to mix"),
+        (["--actor", "ada.actor", "--drive", "source", "--deliver", "gone.wav"], "gone.wav: no such file"),
+        (["--actor", "ada.actor", "--drive", "source", "--deliver", "CLIP"], "no sound in it to deliver"),
     ],
 )
 def test_wrong_input_is_one_line(inputs, tmp_path, capsys, words, message):
@@ -139,13 +146,58 @@ def test_the_command_that_chooses_is_printed_whole():
     assert line == "adapt dub 'my shot.mp4' voice.wav -o out --range 1-2 --grain"
 
 
-def test_draft_and_offsets_reach_the_dub(tmp_path):
-    config = DubConfig("shot.mp4", "voice.wav", out="out", draft=True, grain=True, range="2-4", audio_offset=0.5)
-    options = options_of(config, requests_of(config), tmp_path)
-    assert options.quality == "draft" and not options.grain and options.audio_offset == 2.5
+def test_draft_and_offsets_reach_the_dub(talking_clip, tmp_path):
+    footage = Footage(talking_clip[0])
+    config = DubConfig("shot.mp4", "voice.wav", out="out", draft=True, grain=True, range="0.5-1.2", audio_offset=0.5)
+    options = options_of(config, requests_of(config), footage, tmp_path)
+    assert options.quality == "draft" and not options.grain
+    assert options.audio_offset == 1.0 and options.audio_end is None
     assert DRAFT_FIT_STEPS < DubConfig.fit_steps
     own = replace(config, deliver="source")
-    assert options_of(own, requests_of(own), tmp_path).audio is None
+    assert options_of(own, requests_of(own), footage, tmp_path).audio is None
+    trimmed = replace(config, on_mismatch="trim")
+    assert options_of(trimmed, requests_of(trimmed), footage, tmp_path).audio_end == 1.2
+    whole = replace(trimmed, range=None)
+    assert options_of(whole, requests_of(whole), footage, tmp_path).audio_end == pytest.approx(1.6)
+
+
+def test_a_video_that_drives_is_heard_unless_told_otherwise(talking_clip, tmp_path):
+    footage = Footage(talking_clip[0])
+    reading = make_clip(tmp_path / "reading.mp4", sounds=[Sound()])
+    for drive, deliver, heard in (
+        (str(reading), None, [reading]),
+        (str(reading), "source", None),
+        (str(talking_clip[0]), None, None),
+        ("source", None, None),
+        (str(tmp_path / "1.track.safetensors"), None, None),
+    ):
+        config = DubConfig("shot.mp4", actor="ada.actor", drive=drive, deliver=deliver, out="out")
+        assert options_of(config, requests_of(config), footage, tmp_path).audio == heard
+
+
+def test_a_late_range_is_what_report_and_sheet_show(inputs):
+    track = Track.load(inputs["TRACK"])
+    part = SimpleNamespace(track=track, driven=torch.zeros(len(track), dtype=torch.bool))
+    part.driven[30:] = True
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("adapt.dub_folder.MOST_SHOWN", 20)
+        patch.setattr("adapt.dub_folder.LEAD_FRAMES", 5)
+        recorder = Recorder(part)
+        patched = Patch(np.ones((8, 8, 3), np.float32), np.ones((8, 8), np.float32), track.crop_from_image[0].numpy())
+        for frame in Footage(inputs["CLIP"]).frames():
+            recorder(frame, [patched] if frame.index >= 30 else [])
+    assert recorder.frames == list(range(25, 40))
+    assert all(index >= 30 for _, index, _, _ in recorder.worst())
+
+
+def test_trimmed_sound_ends_with_the_picture(inputs, tmp_path):
+    long = make_sound(tmp_path / "long.wav", Sound("pcm_s16le", layout="mono", seconds=4.0))
+    words = ["--face", f"{inputs['ada.actor']}={long}", "--on-mismatch", "trim", "--occluders", "ignore"]
+    assert command("dub", inputs["CLIP"], *words, "--range", "0.4-1.1", "-o", tmp_path / "out") == 0
+    dubbed = Footage(next((tmp_path / "out").glob("*.dubbed.mp4")))
+    (sound,) = dubbed.audio
+    assert sound.start == pytest.approx(0.4, abs=0.05)
+    assert sound.start + sound.duration == pytest.approx(1.1, abs=0.12), "to the packet"
 
 
 def test_a_mix_is_the_sum(tmp_path):

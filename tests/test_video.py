@@ -217,7 +217,10 @@ def test_source_sound_and_several_files(tmp_path: Path) -> None:
     new = Footage(tmp_path / "new.mp4")
     assert [a.codec for a in new.audio] == ["aac", "aac"] and new.audio[0].start == pytest.approx(0.25, abs=0.03)
     assert packets(tmp_path / "new.mp4") == packets(voices[0])
-    assert writer.notes == ["b.wav: mp4 cannot hold pcm_u8; encoded anew as aac"]
+    assert writer.notes == [
+        "two.mp4: none of its 2 sound tracks is in the result",
+        "b.wav: mp4 cannot hold pcm_u8; encoded anew as aac",
+    ]
 
 
 def test_tags_are_carried(tmp_path: Path) -> None:
