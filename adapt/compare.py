@@ -76,12 +76,12 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
     prior = load_renderer_prior(None if config.prior is None else Path(config.prior))
     found.methods = chosen_methods(config, RendererMethods(cache, config.fit_steps, prior), found.problems)
     runner = Runner(cache, found, prior, config.sound)
+    write_config(config, out / CONFIG)  # from here on it is a comparison's folder, which a second run goes on with
     without: list[Problem] = []
     found.splits = find_splits(config, cache, without, progress)
     if not found.splits:
         raise CompareError(f"nothing to compare: {'; '.join(map(str, without))}")
     found.problems += without
-    write_config(config, out / CONFIG)
     with progress.stage("compare", len(found.splits) * len(lanes) * len(found.methods)) as advance:
         for split in found.splits:
             for _ in runner.run(split, lanes):

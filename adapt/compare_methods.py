@@ -195,5 +195,5 @@ def wav2lip_method() -> CompareMethod:
             raise ValueError("wav2lip: the query has no sound")
         return draw_wav2lip(model, enrollment.crops, query.crops, query.outer, query.waveform, query.seconds)
 
-    facts = {"weights": file_sha256(path), "code": sources_sha256("prior.wav2lip")}
+    facts = {"weights": file_sha256(path), "code": sources_sha256("prior.wav2lip", "prior.audio")}
     return CompareMethod(WAV2LIP, draw, facts, needs_sound=True)

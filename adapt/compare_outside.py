@@ -55,7 +55,8 @@ def outside_method(entry: str, limit_minutes: float) -> CompareMethod:
         raise ConfigError(f"--method {entry}: give NAME='COMMAND … {{output}}'")
     if named - set(PLACES):
         raise ConfigError(f"--method {entry}: {', '.join(sorted(named - set(PLACES)))}: known are {', '.join(PLACES)}")
-    files = [file_sha256(Path(word)) for word in words if Path(word).is_file()]
+    named_files = [Path(word.rpartition("=")[2]) for word in words]
+    files = [file_sha256(file) for file in named_files if file.is_file()]
     return CompareMethod(
         name.strip(), partial(_run, words, limit_minutes), {"words": words, "files": files}, "audio" in named
     )

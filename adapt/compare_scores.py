@@ -60,8 +60,12 @@ SCORING = (
     "adapt.mouth_opening",
     "adapt.mediapipe_faces",
     "adapt.seen_motion",
+    "adapt.compare_contract",
+    "adapt.compare_cells",
     "prior.losses",
     "prior.sync_model",
+    "prior.phonetics",
+    "prior.audio",
 )
 
 
@@ -262,7 +266,10 @@ class Scorer:
         if self.sync is None or waveform is None or float(seconds[-1]) < SHORTEST_SECONDS:
             return None
         motion = replace(seen_motion(load_face_model(), truth.track, landmarks), timestamps=seconds)
-        return self.sync.offset(motion, waveform)
+        try:
+            return self.sync.offset(motion, waveform)
+        except ValueError:  # holes leave too little of it
+            return None
 
     def sync_scores(self, landmarks: torch.Tensor, truth: Truth, heard: Heard) -> dict[str, float]:
         """Lag and confidence of the sound of a lane."""

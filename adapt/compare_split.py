@@ -231,6 +231,8 @@ def make_split(takes: Sequence[Take], enrollment: float, held_out: float, way: s
     Raises:
         FootageError: too short.
     """
+    if way == "auto":
+        takes = [take for take in takes if not _too_short(take, take.rows)] or takes[:1]
     if way == "take" or len(takes) > 1:
         return _split_takes(takes, enrollment, held_out)
     return _split_time(takes[0], enrollment, held_out)
@@ -245,7 +247,9 @@ def _split_takes(takes: Sequence[Take], enrollment: float, held_out: float) -> S
     known, other = order[0], max(order[1:], key=lambda take: (take.speech, len(take.rows)))
     first, last = _enrollment_rows(known, enrollment), _held_out_rows(other, other.rows, held_out)
     if _too_short(known, first) or _too_short(other, last):
-        raise _refusal(other)
+        raise FootageError(
+            f"{other.footage.path.name}: too short; two takes with {LEAST_SECONDS:g} s of usable frames are needed"
+        )
     return Split(other.footage.path.stem, Part(known, first), Part(other, last), "take", None, False)
 
 

@@ -139,7 +139,7 @@ def read_sound(path: Path) -> np.ndarray:
         FootageError: unreadable, or no sound in it.
         DubError: silent from end to end.
     """
-    waveform = read_waveform(path)
+    waveform = read_waveform(path, from_beginning=True)
     if float(np.abs(waveform).max(initial=0.0)) < SILENT_LEVEL:
         raise DubError(
             f"{path}: silent from end to end; choose the file that holds the speech, or write {SILENCE} in its place "

@@ -278,7 +278,7 @@ def sound_facts(footage: Footage, track: Track) -> dict[str, Any]:
     opening = lip_gap(model.vertices(track.shape, track.lower_expression[rows]))
     level = frame_level_db(torch.from_numpy(waveform)).numpy()
     seconds = np.arange(len(level)) * (len(waveform) / SAMPLE_RATE / max(1, len(level) - 1))
-    times = (track.timestamps[rows] - footage.start).numpy()
+    times = track.timestamps[rows].numpy()
     lags = np.arange(-LONGEST_LAG_SECONDS, LONGEST_LAG_SECONDS + 1e-6, 0.02)
     scores = [moving_correlation(np.interp(times + lag, seconds, level), opening.numpy()) for lag in lags]
     best = int(np.argmax(scores))

@@ -77,15 +77,16 @@ class AudioFacts:
     music_or_noise: float
 
 
-def audio_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
+def audio_blocks(path: str | Path, from_beginning: bool = False) -> Iterator[tuple[np.ndarray, int]]:
     """Decode a file's first audio stream block by block.
 
     Args:
         path: any container that FFmpeg reads, sound file or video.
+        from_beginning: time 0 is where the file begins, as a player has it, not 0 of the container's clock.
 
     Yields:
         (samples float32 [n, channels] in [-1, 1], sample_rate in Hz). Blocks follow each other without gaps, the
-        first sample at the beginning of the file; holes in the stream are filled with zeros.
+        first sample at time 0; holes in the stream are filled with zeros.
 
     Raises:
         FootageError: the file cannot be opened, has no audio stream, or holds no samples.
@@ -96,7 +97,7 @@ def audio_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
 
     path = Path(path)
     with open_media(path) as container:
-        begin = max(0, container.start_time or 0) / av.time_base
+        begin = max(0, container.start_time or 0) / av.time_base if from_beginning else 0.0
         if not container.streams.audio:
             raise FootageError(f"{path}: has no audio stream. Give a file with sound.")
         stream = container.streams.audio[0]
@@ -125,15 +126,15 @@ def audio_blocks(path: str | Path) -> Iterator[tuple[np.ndarray, int]]:
         raise FootageError(f"{path}: its audio stream holds no samples. Give a file with sound.")
 
 
-def read_waveform(path: str | Path) -> np.ndarray:
-    """Read any file's sound as a mono waveform at `SAMPLE_RATE`.
+def read_waveform(path: str | Path, from_beginning: bool = False) -> np.ndarray:
+    """Read any file's sound as a mono waveform at `SAMPLE_RATE`; arguments as of `audio_blocks`.
 
     Returns:
         float32 [N], mean of the channels, resampled by soxr (high quality, linear phase).
     """
     parts: list[np.ndarray] = []
     resampler: soxr.ResampleStream | None = None
-    for samples, rate in audio_blocks(path):
+    for samples, rate in audio_blocks(path, from_beginning):
         if resampler is None:
             resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
         parts.append(resampler.resample_chunk(samples.mean(axis=1)))

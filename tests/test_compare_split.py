@@ -100,6 +100,15 @@ def test_by_take_where_a_person_has_several() -> None:
         make_split(groups[1], 4.0, 3.0, "take")
 
 
+def test_a_take_that_is_too_short_does_not_cost_the_person() -> None:
+    long, second, scrap = take("a.mp4", "ada", 12), take("b.mp4", "ada", 6, speech=False), take("c.mp4", "ada", 0.3)
+    by_take = make_split([long, second, scrap], 4.0, 3.0)
+    assert by_take.way == "take" and by_take.held_out.take is second
+    assert make_split([scrap, long], 4.0, 3.0).way == "time"
+    with pytest.raises(FootageError, match="c.mp4: too short; two takes with"):
+        make_split([long, scrap], 4.0, 3.0, "take")
+
+
 def test_fast_clips_are_thinned() -> None:
     split = make_split([take("a.mp4", "ada", 10, fps=60)], 4.0, 3.0)
     assert 88 <= len(split.held_out.rows) <= 92 and set(split.held_out.rows.diff().tolist()) == {2}
