@@ -99,8 +99,9 @@ class ActorBundle:
                 aside.rename(path)
             raise
         finally:
-            for folder in (temporary, aside):
-                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
+            if path.exists():
+                shutil.rmtree(aside, ignore_errors=True)
 
     @staticmethod
     def load(path: Path, prior_sha256: str | None = None) -> "ActorBundle":

@@ -147,7 +147,7 @@ def _fit_one(
             prior,
             progress,
             None if track is None else [track],
-            usable_device(config.device),
+            config.device,
         )
         with tempfile.TemporaryDirectory() as folder:
             extras = _extras(fitted, prior, Path(folder), config, progress)
