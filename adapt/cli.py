@@ -16,7 +16,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from adapt.commands import COMMANDS
+from adapt.commands.flags import COMMANDS
 from adapt.config import resolve
 from adapt.progress import Progress
 from render.errors import AdaptError

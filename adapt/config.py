@@ -5,6 +5,7 @@ command line a flag that is not given leaves the value to `key=value`, then to `
 """
 
 import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_type_hints
@@ -13,14 +14,10 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from render.errors import AdaptError
+from render.errors import ConfigError
 from render.store import write_json
 
 Config = TypeVar("Config")
-
-
-class ConfigError(AdaptError):
-    """A setting is unknown, missing or of the wrong type."""
 
 
 def _field(default: Any, metadata: dict[str, Any]) -> Any:
@@ -75,3 +72,32 @@ def resolve(
 def write_config(config: Any, path: Path) -> None:
     """Write the resolved config as JSON beside a command's output."""
     write_json(path, dataclasses.asdict(config))
+
+
+def parse_range(text: str | None) -> tuple[float, float] | None:
+    """`START-END` in seconds; raises `ConfigError`."""
+    if text is None:
+        return None
+    try:
+        start, end = (float(part) for part in text.split("-"))
+    except ValueError as error:
+        raise ConfigError(f"--range {text}: give START-END in seconds, such as 2.5-6") from error
+    if end <= start:
+        raise ConfigError(f"--range {text}: the end must be after the start")
+    return start, end
+
+
+def command_line(command: str, config: Any, **changed: object) -> str:
+    """The command that a config stands for, for a message that tells what to run."""
+    words = ["adapt", command]
+    for item in dataclasses.fields(config):
+        value = changed.get(item.name, getattr(config, item.name))
+        if item.metadata["positional"]:
+            words += [] if value is None else [str(value)]
+            continue
+        flag = (item.metadata["flags"] or (f"--{item.name.replace('_', '-')}",))[-1]
+        if value == item.default or value == []:
+            continue
+        for entry in value if isinstance(value, list) else [value]:
+            words += [flag] if entry is True else [flag, str(entry)]
+    return shlex.join(words)

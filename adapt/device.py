@@ -2,7 +2,7 @@
 
 import torch
 
-from adapt.config import ConfigError
+from render.errors import ConfigError
 
 
 def usable_device(name: str) -> str:

@@ -7,6 +7,7 @@ and with the backward pass its gradients), measured in the same run. Features ha
 
 import argparse
 import json
+import math
 import statistics
 import sys
 import time
@@ -17,14 +18,13 @@ import torch
 from torch import Tensor
 
 from cuda_ext import ops, reference
-from cuda_ext.scenes import ellipsoid
 
 GRIDS = {1000: (20, 25), 10_000: (70, 72), 76_000: (190, 200)}  # faces: rings and segments of the mesh
 CHANNELS = 16
 MAP_SIZE = 256
 
 
-class Scene:
+class BenchScene:
     """Inputs of every op for one size, and leaves that collect their gradients."""
 
     def __init__(self, faces: int, size: int, batch: int, device: str) -> None:
@@ -87,7 +87,7 @@ def floor_ms(byte_count: int, repeats: int, device: str) -> float:
     return median_ms(lambda: target.copy_(source), repeats, device)
 
 
-def measure(scene: Scene, op: str, module: Any, repeats: int, device: str) -> Iterator[tuple[str, float, float]]:
+def measure(scene: BenchScene, op: str, module: Any, repeats: int, device: str) -> Iterator[tuple[str, float, float]]:
     """Time one op; yields pass, ms and floor_ms of the whole batch, forward and then with backward."""
     call = scene.calls()[op]
     with torch.no_grad():
@@ -110,7 +110,7 @@ def measure(scene: Scene, op: str, module: Any, repeats: int, device: str) -> It
     yield "forward+backward", median_ms(both, repeats, device), floor_ms(written, repeats, device)
 
 
-def nvdiffrast_rasterize(scene: Scene) -> Callable[[], object]:
+def nvdiffrast_rasterize(scene: BenchScene) -> Callable[[], object]:
     """Forward call of nvdiffrast's rasterizer on the scene."""
     import nvdiffrast.torch as peer
 
@@ -118,7 +118,7 @@ def nvdiffrast_rasterize(scene: Scene) -> Callable[[], object]:
     return lambda: peer.rasterize(context, scene.clip, scene.faces, scene.resolution, grad_db=False)
 
 
-def pytorch3d_rasterize(scene: Scene) -> Callable[[], object]:
+def pytorch3d_rasterize(scene: BenchScene) -> Callable[[], object]:
     """Forward call of PyTorch3D's rasterizer on the scene."""
     from pytorch3d.renderer.mesh.rasterize_meshes import rasterize_meshes
     from pytorch3d.structures import Meshes
@@ -138,7 +138,7 @@ def rows(arguments: argparse.Namespace) -> Iterator[dict[str, object]]:
     for faces in arguments.faces:
         for size in arguments.size:
             for batch in arguments.batch:
-                scene = Scene(faces, size, batch, arguments.device)
+                scene = BenchScene(faces, size, batch, arguments.device)
                 same = {"device": arguments.device, "faces": len(scene.faces), "size": size, "batch": batch}
 
                 def row(op: str, direction: str, ms: float, floor: float, same: dict = same) -> dict[str, object]:
@@ -191,3 +191,29 @@ def main(words: list[str] | None = None) -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def ellipsoid(rings: int, segments: int, batch: int = 1, radius: float = 0.85) -> tuple[Tensor, Tensor, Tensor]:
+    """Make a closed mesh in perspective that fills `radius` of the image, wider than a face but as tall.
+
+    Args:
+        rings: rows of quads from pole to pole.
+        segments: quads around; 2 x rings x segments faces.
+        batch: images; each turned a little further.
+        radius: share of the half image that it reaches.
+
+    Returns:
+        clip_positions float32 [B, V, 4], faces int32 [F, 3], uv float32 [V, 2].
+    """
+    down, around = torch.meshgrid(torch.linspace(0, 1, rings + 1), torch.linspace(0, 1, segments + 1), indexing="ij")
+    images = []
+    for index in range(batch):
+        turn = 2 * math.pi * around + 0.1 * index
+        x, y, z = (math.pi * down).sin() * turn.cos(), (math.pi * down).cos(), (math.pi * down).sin() * turn.sin()
+        w = 2 + 0.2 * z
+        images.append(torch.stack([radius * x * w, radius * y * w, 0.5 * z * w, w], dim=-1).flatten(0, 1))
+    first = (torch.arange(rings)[:, None] * (segments + 1) + torch.arange(segments)).flatten()
+    upper = torch.stack([first, first + 1, first + segments + 1], dim=1)
+    lower = torch.stack([first + 1, first + segments + 2, first + segments + 1], dim=1)
+    uv = torch.stack([around, down], dim=-1).flatten(0, 1)
+    return torch.stack(images), torch.cat([upper, lower]).int(), uv.contiguous()

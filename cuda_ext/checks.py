@@ -11,7 +11,8 @@ from torch import Tensor
 from cuda_ext.library import operators
 
 if TYPE_CHECKING:
-    from cuda_ext.ops import Raster
+    from cuda_ext.types import Raster
+
 
 BOUNDARIES = {"wrap": 0, "clamp": 1}
 MAX_SIZE = 16384  # px, keeps snapped edges exact in 64-bit integers

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from cuda_ext.ops import MipStack, Raster, Shading
+from cuda_ext.types import MipStack, Raster, Shading
 
 _WALK_FACES = 16  # faces walked through, at most, between two pixel centres, by antialias
 

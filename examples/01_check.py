@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from skimage.data import astronaut
 
-from adapt.check import main as check
-from adapt.commands import CheckConfig
+from adapt.commands.check import main as check
+from adapt.commands.flags import CheckConfig
 from adapt.progress import Progress
 
 SIZE = 480

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from cuda_ext import ops
-from cuda_ext.scenes import ellipsoid
+from cuda_ext.bench import ellipsoid
 
 
 def draw(clip: torch.Tensor, faces: torch.Tensor, uv: torch.Tensor, colours: torch.Tensor, size: int) -> torch.Tensor:

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adapt.overlay import write_overlay
-from adapt.people import track_footage
 from adapt.progress import Progress
-from adapt.synthetic_actor import babble, make_actor
-from prior.face_model import eye_distance, lip_gap, load_face_model
-from render.video import Footage
+from adapt.synthetic.actor import babble, make_actor
+from adapt.tracking.overlay import write_overlay
+from adapt.tracking.track import track_footage
+from prior.face.model import load_face_model
+from prior.face.points import eye_distance, lip_gap
+from render.video.footage import Footage
 
 
 def main() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from adapt.commands import PreviewConfig
-from adapt.preview import main as preview
+from adapt.commands.flags import PreviewConfig
+from adapt.commands.preview import main as preview
 from adapt.progress import Progress
-from adapt.synthetic_actor import babble, make_actor
+from adapt.synthetic.actor import babble, make_actor
 
 FPS = 25
 

@@ -11,11 +11,14 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from prior import audio
-from prior.face_model import load_face_model
-from prior.motion_model import MEASURES, load_motion_model, mouth_measures
-from prior.phonemes import CLASSES, LABEL_RATE
-from prior.phonetics import load_phonetics, posteriors
+from prior.face.model import load_face_model
+from prior.motion.model import load_motion_model
+from prior.motion.style import MEASURES, mouth_measures
+from prior.speech.features import features
+from prior.speech.loudness import describe_audio
+from prior.speech.phonemes import CLASSES, LABEL_RATE
+from prior.speech.phonetics import load_phonetics, posteriors
+from prior.speech.sound import SAMPLE_RATE, read_waveform
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402  (after the backend is chosen)
@@ -28,16 +31,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("audio_to_motion"))
     arguments = parser.parse_args()
 
-    facts = audio.describe_audio(arguments.sound)
+    facts = describe_audio(arguments.sound)
     print(f"{arguments.sound.name}: {facts.duration_seconds:.2f} s, {facts.loudness_lufs:.1f} LUFS")
 
-    waveform = audio.read_waveform(arguments.sound)
+    waveform = read_waveform(arguments.sound)
     if arguments.toy:
-        waveform = waveform[: 2 * audio.SAMPLE_RATE]
-    heard = posteriors(load_phonetics(), audio.features(waveform).mel).argmax(1)
+        waveform = waveform[: 2 * SAMPLE_RATE]
+    heard = posteriors(load_phonetics(), features(waveform).mel).argmax(1)
     print(" ".join(CLASSES[label] for label, _ in groupby(heard.tolist())))
 
-    frames = np.arange(0, len(waveform) / audio.SAMPLE_RATE, 1 / 25)
+    frames = np.arange(0, len(waveform) / SAMPLE_RATE, 1 / 25)
     motion = load_motion_model().predict(waveform, frames)
     arguments.out.mkdir(parents=True, exist_ok=True)
     motion.save(arguments.out / "motion.safetensors")

@@ -13,17 +13,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adapt.commands import DubConfig, FitConfig
-from adapt.dub_command import main as dub
-from adapt.fit_command import main as fit
-from adapt.metrics import mouth_box_mask, psnr
-from adapt.people import read_crops, track_footage
+from adapt.commands.dub import main as dub
+from adapt.commands.fit import main as fit
+from adapt.commands.flags import DubConfig, FitConfig
+from adapt.metrics.picture import mouth_box_mask, psnr
 from adapt.progress import Progress
-from adapt.synthetic_actor import SyntheticActor, babble, make_actor
-from prior.face_model import eye_distance, lip_gap
-from prior.phonemes import CLASSES, classes_of_arpabet
-from render.track import Track
-from render.video import Footage
+from adapt.synthetic.actor import SyntheticActor, babble, make_actor
+from adapt.tracking.crop import read_crops
+from adapt.tracking.track import track_footage
+from prior.face.points import eye_distance, lip_gap
+from prior.speech.phonemes import CLASSES, classes_of_arpabet
+from render.head.track import Track
+from render.video.footage import Footage
 
 FPS = 25
 SENTENCE = Path(__file__).parent / "sentence.flac"

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 
-from adapt.commands import CompareConfig
-from adapt.compare import compare
+from adapt.commands.flags import CompareConfig
+from adapt.comparison.compare import compare
 from adapt.progress import Progress
-from adapt.synthetic_actor import babble, make_actor
-from prior.phonemes import CLASSES, classes_of_arpabet
-from render.video import Footage
-from render.video_writer import VideoWriter
+from adapt.synthetic.actor import babble, make_actor
+from prior.speech.phonemes import CLASSES, classes_of_arpabet
+from render.video.footage import Footage
+from render.video.writer import VideoWriter
 
 FPS = 25
 SENTENCE = Path(__file__).parent / "sentence.flac"

@@ -31,3 +31,7 @@ class StoreError(AdaptError):
 
 class StoreVersionError(StoreError):
     """A stored file was written by another version of its format."""
+
+
+class ConfigError(AdaptError):
+    """A setting is unknown, missing or of the wrong type."""

@@ -9,10 +9,8 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from functools import cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +32,6 @@ def code_version() -> str:
         return version("adapt-dub")
     except PackageNotFoundError:
         return "unknown"
-
-
-@cache
-def sources_sha256(*modules: str) -> str:
-    """Hash of the source files of modules, by name such as "adapt.metrics"; read once a process, as the modules are."""
-    digest = sha256()
-    for name in modules:
-        spec = find_spec(name)
-        if spec is None or spec.origin is None:
-            raise ValueError(f"sources_sha256(): no module {name}")
-        digest.update(file_sha256(Path(spec.origin)).encode())
-    return digest.hexdigest()
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
@@ -138,3 +124,39 @@ def load_tensors(path: Path, kind: str, kind_version: int) -> tuple[dict[str, to
             f"({header.get('code_version', 'unknown')})"
         )
     return tensors, header["facts"]
+
+
+#: Matrices and convolutions of at least so many weights are stored in 8 bits; what their scales are called.
+QUANTISED_NUMEL = 4096
+SCALE = "/scale"
+
+
+def packed(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights as they are stored: large ones in 8 bits with a scale a row, the rest in half precision."""
+    stored = {}
+    for name, value in tensors.items():
+        if "expression" in name or not value.is_floating_point():
+            stored[name] = value
+        elif value.ndim < 2 or value.numel() < QUANTISED_NUMEL:
+            stored[name] = value.half()
+        else:
+            scale = value.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
+            stored[name] = (value / _column(scale, value)).round().to(torch.int8)
+            stored[name + SCALE] = scale
+    return stored
+
+
+def unpacked(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Float32 weights from `packed` ones."""
+    tensors = {}
+    for name, value in stored.items():
+        if name + SCALE in stored:
+            tensors[name] = value.float() * _column(stored[name + SCALE], value)
+        elif not name.endswith(SCALE):
+            tensors[name] = value.float()
+    return tensors
+
+
+def _column(scale: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """One factor [N] a row of value [N, ...], ready to multiply."""
+    return scale.float().view(-1, *[1] * (value.ndim - 1))

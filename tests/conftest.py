@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from adapt.bundle import ActorBundle
-from adapt.fit import fit
-from adapt.synthetic_actor import babble, make_actor
-from render.track import Track
+from adapt.actor.bundle import ActorBundle
+from adapt.fitting.fit import fit
+from adapt.synthetic.actor import babble, make_actor
+from render.head.track import Track
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,1 @@
+"""What a fitted actor is: bundle, consent, delta of the renderer."""

@@ -1,0 +1,188 @@
+"""The actor bundle: everything fitted for one actor, in one directory that can be copied, checked and refused.
+
+`actor.json` holds the facts (name, sources and their hashes, seconds and steps, scores, consent, the prior it needs,
+hashes of its other files); `actor.safetensors` the neural texture, the renderer delta and the mouth style.
+"""
+
+import json
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adapt.actor.consent import NO_CONSENT
+from render.errors import StoreError, StoreVersionError
+from render.store import code_version, file_sha256, load_tensors, save_tensors, write_json
+
+KIND = "adapt-actor"
+KIND_VERSION = 1
+FACTS = "actor.json"
+TENSORS = "actor.safetensors"
+DELTA = "delta."
+STYLE = "style."
+APPEARANCE = "appearance."
+#: What of a bundle is not in `actor.json`.
+TENSOR_FIELDS = {"texture", "delta", "style", "appearance"}
+
+
+@dataclass(frozen=True)
+class ActorBundle:
+    """One fitted actor.
+
+    Attributes:
+        name: for people.
+        texture: [16, H, W] float16 neural texture.
+        delta: what is added to the renderer (`adapt.actor.delta`); empty where the prior was kept.
+        style: name → tensor, the actor's mouth style for audio-to-motion (closed mouth, range, tempo).
+        prior_sha256: the renderer prior this bundle belongs to; any other is refused.
+        sources: one entry per enrollment clip: file name, sha256, person, frames learnt from.
+        pose_range: {"yaw": [low, high], "pitch": [low, high]} seen in enrollment, degrees.
+        facts: JSON-able rest: seconds, steps, seed, adapted, scores, never_seen, consent, terms.
+        appearance: name → tensor, what the actor looks like (`adapt.cast.resemblance`); empty where it is not known.
+    """
+
+    name: str
+    texture: torch.Tensor
+    delta: dict[str, torch.Tensor]
+    style: dict[str, torch.Tensor]
+    prior_sha256: str
+    sources: list[dict[str, Any]]
+    pose_range: dict[str, list[float]]
+    facts: dict[str, Any] = field(default_factory=dict)
+    appearance: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def consent(self) -> str:
+        """The consent record in one line, or that there is none."""
+        record = self.facts.get("consent")
+        return "; ".join(f"{key}: {value}" for key, value in record.items()) if record else NO_CONSENT
+
+    def save(self, path: Path, extras: dict[str, Path] | None = None, overwrite: bool = False) -> None:
+        """Write the directory under a temporary name, then rename it.
+
+        Args:
+            path: the bundle's directory.
+            extras: name in the bundle → file to move there (contact sheet, report).
+            overwrite: replace an existing bundle; any other existing path is refused all the same.
+
+        Raises:
+            StoreError: `path` exists.
+        """
+        path = Path(path)
+        refuse_existing(path, overwrite)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        aside = temporary.with_suffix(".old")
+        try:
+            temporary.chmod(0o755)
+            tensors = {"texture": self.texture.to(torch.float16)}
+            tensors |= {DELTA + name: value.to(torch.float16) for name, value in self.delta.items()}
+            tensors |= {STYLE + name: value for name, value in self.style.items()}
+            tensors |= {APPEARANCE + name: value.to(torch.float16) for name, value in self.appearance.items()}
+            save_tensors(temporary / TENSORS, KIND, KIND_VERSION, tensors, {})
+            for name, file in (extras or {}).items():
+                shutil.move(file, temporary / name)
+            header = {"format": KIND, "format_version": KIND_VERSION, "code_version": code_version()}
+            hashes = {file.name: file_sha256(file) for file in sorted(temporary.iterdir())}
+            facts = {key: value for key, value in asdict(self).items() if key not in TENSOR_FIELDS}
+            facts = {**header, **facts, "files": hashes}
+            write_json(temporary / FACTS, {**facts, "facts_sha256": _facts_sha256(facts)})
+            if path.exists():
+                path.rename(aside)
+            temporary.rename(path)
+        except BaseException:
+            if aside.exists() and not path.exists():
+                aside.rename(path)
+            raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if path.exists():
+                shutil.rmtree(aside, ignore_errors=True)
+
+    @staticmethod
+    def load(path: Path, prior_sha256: str | None = None) -> "ActorBundle":
+        """Read and verify a bundle.
+
+        Args:
+            path: the bundle's directory.
+            prior_sha256: of the renderer prior at hand; a bundle fitted on another is refused.
+
+        Raises:
+            StoreError: not a bundle, damaged, or fitted on another prior.
+            StoreVersionError: written by another version of the format.
+        """
+        path = Path(path)
+        facts = read_facts(path)
+        for name, expected in facts.pop("files").items():
+            if not (path / name).is_file():
+                raise StoreError(f"{path}: {name} is missing; copy the bundle again or fit the actor again")
+            if name == TENSORS and file_sha256(path / name) != expected:
+                raise StoreError(f"{path}: {name} is damaged (sha256 differs); copy the bundle again or fit again")
+        if prior_sha256 is not None and facts["prior_sha256"] != prior_sha256:
+            raise StoreError(
+                f"{path}: fitted on renderer prior {facts['prior_sha256'][:12]}, the one at hand is "
+                f"{prior_sha256[:12]}; fit the actor again, or install the version that shipped that prior"
+            )
+        tensors, _ = load_tensors(path / TENSORS, KIND, KIND_VERSION)
+        return ActorBundle(
+            texture=tensors["texture"].float(),
+            delta=_named(tensors, DELTA),
+            style=_named(tensors, STYLE),
+            appearance=_named(tensors, APPEARANCE),
+            **facts,
+        )
+
+
+def _named(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value.float() for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise `StoreError` where `path` exists, unless it is a bundle and `overwrite` says to replace it."""
+    if not path.exists():
+        return
+    if not (path / FACTS).is_file():
+        raise StoreError(f"{path}: exists already and is no actor bundle; choose another name")
+    if not overwrite:
+        raise StoreError(f"{path}: exists already; choose another name or pass --overwrite to replace it")
+
+
+def _facts_sha256(facts: dict[str, Any]) -> str:
+    return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The facts of `actor.json` without its header, its tensors unread.
+
+    Raises:
+        StoreError: not a bundle.
+        StoreVersionError: written by another version of the format.
+    """
+    file = Path(path) / FACTS
+    if not file.is_file():
+        raise StoreError(f"{path}: not an actor bundle (no {FACTS}); make one with `adapt fit FOOTAGE -o NAME.actor`")
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        expected = facts.pop("facts_sha256", None)
+        damaged = expected not in (None, _facts_sha256(facts))
+        kind, kind_version, written_by = (facts.pop(key) for key in ("format", "format_version", "code_version"))
+    except (ValueError, KeyError, AttributeError, OSError) as error:
+        raise StoreError(f"{file}: damaged ({error}); copy the bundle again or fit the actor again") from error
+    if kind != KIND:
+        raise StoreError(f"{path}: is a {kind}, expected {KIND}")
+    if kind_version != KIND_VERSION:
+        raise StoreVersionError(
+            f"{path}: actor bundle version {kind_version} (written by {written_by}), this program reads version "
+            f"{KIND_VERSION}; install that version or fit the actor again"
+        )
+    stored = {entry.name for entry in fields(ActorBundle)} - TENSOR_FIELDS | {"files"}
+    if set(facts) != stored:
+        wrong = ", ".join(sorted(set(facts) ^ stored))
+        raise StoreError(f"{file}: damaged (entries {wrong}); copy the bundle again or fit the actor again")
+    if damaged:
+        raise StoreError(f"{file}: damaged (sha256 differs); copy the bundle again or fit the actor again")
+    return facts

@@ -1,0 +1,1 @@
+"""A way to draw a mouth, a file each; add yours here."""

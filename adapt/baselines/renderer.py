@@ -1,0 +1,149 @@
+"""The methods that a comparison knows by name; each is `(enrollment, query) -> frames`, see `adapt.baselines.contract`.
+
+`real` is the control that sees what is withheld, so the comparison itself puts it in. All others get no more than the
+contract gives. What a method learns from an enrollment is kept and serves every lane.
+"""
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+
+from adapt.actor.renderer import adapted_renderer
+from adapt.baselines.contract import ADAPT, FROZEN, NEAREST, PRIOR, SCRATCH, CompareMethod, Enrollment, Query, motion_of
+from adapt.baselines.scratch import blank_renderer, from_scratch
+from adapt.baselines.transplant import frames_of, frozen_mouth, nearest_mouth
+from adapt.cache import Cache, code_sha256, content_key
+from adapt.fitting.clip import FitClip
+from adapt.fitting.enrollment import choose_enrollment
+from adapt.fitting.fit import first_texture, without_occluders
+from adapt.fitting.optimiser import optimise
+from prior.motion.model import WEIGHTS as MOTION
+from prior.motion.model import MotionModel, load_motion_model
+from prior.renderer.prior import RendererPrior, load_renderer_prior
+from prior.speech.phonetics import WEIGHTS as PHONETICS
+from render.drawing.renderer import Renderer, RenderInputs, draw, fast_renderer, render_inputs
+from render.store import file_sha256, load_tensors, save_tensors
+
+SPEECH = "speech"
+FITTED, FITTED_VERSION = "adapt-compare-fit", 1
+
+
+@dataclass(frozen=True)
+class LearntActor:
+    """What was learnt from one enrollment: a renderer, ready to draw, a texture [1, C, H, W], facts of the learning."""
+
+    renderer: Renderer
+    texture: torch.Tensor
+    facts: dict[str, Any]
+
+
+class RendererMethods:
+    """The methods that draw with the renderer, and the cheap ones that copy; all follow the same motion.
+
+    Args:
+        cache: where fits are kept.
+        steps: optimiser steps of the fit.
+        prior: renderer prior; default the shipped one.
+        speech: audio-to-motion model; default the shipped one.
+    """
+
+    def __init__(
+        self, cache: Cache, steps: int, prior: RendererPrior | None = None, speech: MotionModel | None = None
+    ) -> None:
+        self.cache = cache
+        self.steps = steps
+        self.prior = prior or load_renderer_prior()
+        self.speech = speech or load_motion_model()
+        learning = {PRIOR: self._unadapted, ADAPT: self._fitted, SCRATCH: self._from_scratch}
+        # Methods and lanes ask for the same things one after the other.
+        self._clip = lru_cache(maxsize=1)(self._make_clip)
+        self._inputs = lru_cache(maxsize=1)(self._make_inputs)
+        self._learnt = lru_cache(maxsize=len(learning))(lambda name, enrollment: learning[name](enrollment))
+
+    def methods(self) -> dict[str, CompareMethod]:
+        """All of them, by name."""
+        speech = [file_sha256(MOTION), file_sha256(PHONETICS), code_sha256("adapt.baselines.contract")]
+        copied = {SPEECH: speech, "code": code_sha256("adapt.baselines.transplant")}
+        drawn = {SPEECH: speech, "code": code_sha256("adapt.baselines.renderer"), "prior": self.prior.facts["sha256"]}
+        learnt = {**drawn, "steps": self.steps}
+        named = [CompareMethod(FROZEN, self.frozen, copied), CompareMethod(NEAREST, self.nearest, copied)]
+        for name, facts in ((PRIOR, drawn), (ADAPT, learnt), (SCRATCH, learnt)):
+            said = partial(self._facts, name)
+            named.append(CompareMethod(name, partial(self.drawn, name), facts, learnt=said))
+        return {method.name: method for method in named}
+
+    def frozen(self, enrollment: Enrollment, query: Query) -> torch.Tensor:
+        """The enrollment's most closed mouth throughout."""
+        rows = torch.arange(len(query))
+        return frozen_mouth(self.prior.model, frames_of(enrollment), query.track, rows, query.crops, query.outer)
+
+    def nearest(self, enrollment: Enrollment, query: Query) -> torch.Tensor:
+        """The enrollment's mouth that is nearest to the motion, at the query's head pose."""
+        moved = query.track.with_motion(motion_of(self.prior.model, self.speech, enrollment, query))
+        rows = torch.arange(len(query))
+        return nearest_mouth(self.prior.model, frames_of(enrollment), moved, rows, query.crops, query.outer)
+
+    def drawn(self, name: str, enrollment: Enrollment, query: Query) -> torch.Tensor:
+        """What the renderer draws after one of the ways of learning."""
+        learnt, inputs = self._learnt(name, enrollment), self._inputs(enrollment, query)
+        return torch.where(query.outer > 0, draw(learnt.renderer, learnt.texture, inputs).rgb, query.crops)
+
+    def _facts(self, name: str, enrollment: Enrollment) -> dict[str, Any]:
+        return self._learnt(name, enrollment).facts
+
+    def _make_inputs(self, enrollment: Enrollment, query: Query) -> RenderInputs:
+        motion = motion_of(self.prior.model, self.speech, enrollment, query)
+        moved, rows = query.track.with_motion(motion), torch.arange(len(query))
+        return render_inputs(self.prior.model, moved, rows, query.crops, self.prior.outer_expressions)
+
+    def _make_clip(self, enrollment: Enrollment) -> FitClip:
+        """The enrollment as `adapt fit` reads footage; raises `FitError` where it would."""
+        chosen = choose_enrollment(self.prior.model, [enrollment.track], ["the enrollment"])
+        rows = torch.arange(len(enrollment))
+        clip = FitClip(enrollment.track, rows, enrollment.crops, chosen.learn[0], chosen.held_out[0])
+        return without_occluders(self.prior, clip)
+
+    def _unadapted(self, enrollment: Enrollment) -> LearntActor:
+        texture = first_texture(self.prior, [self._clip(enrollment)])
+        return LearntActor(fast_renderer(self.prior.renderer), texture, {})
+
+    def _fitted(self, enrollment: Enrollment) -> LearntActor:
+        key = content_key(
+            [enrollment.key, ADAPT, self.steps, self.prior.facts["sha256"], code_sha256("adapt.baselines.renderer")]
+        )
+        file = self.cache.path("fits", key, ".safetensors")
+        if not file.is_file():
+            clip = self._clip(enrollment)
+            texture = first_texture(self.prior, [clip])
+            started = time.process_time()
+            state = optimise(self.prior, [clip], texture, self.steps)
+            facts = {
+                "steps": state.step,
+                "processor_seconds": round(time.process_time() - started, 2),
+                "adapted": bool(state.best),
+            }
+            save_tensors(file, FITTED, FITTED_VERSION, {"texture": texture, **state.best}, facts)
+        tensors, facts = load_tensors(file, FITTED, FITTED_VERSION)
+        texture = tensors.pop("texture")
+        return LearntActor(adapted_renderer(self.prior, tensors), texture, facts)
+
+    def _from_scratch(self, enrollment: Enrollment) -> LearntActor:
+        """For as long (processor time) as the fit took."""
+        budget = self._learnt(ADAPT, enrollment).facts["processor_seconds"]
+        key = content_key(
+            [enrollment.key, SCRATCH, budget, self.prior.facts["sha256"], code_sha256("adapt.baselines.renderer")]
+        )
+        file = self.cache.path("fits", key, ".safetensors")
+        renderer = blank_renderer(self.prior)
+        if not file.is_file():
+            texture, steps = from_scratch(self.prior, renderer, self._clip(enrollment), budget)
+            facts = {"steps": steps, "processor_seconds": budget}
+            tensors = {name: value.half() for name, value in renderer.state_dict().items()}
+            save_tensors(file, FITTED, FITTED_VERSION, {"texture": texture, **tensors}, facts)
+        tensors, facts = load_tensors(file, FITTED, FITTED_VERSION)
+        texture = tensors.pop("texture")
+        renderer.load_state_dict(tensors)
+        return LearntActor(fast_renderer(renderer), texture, facts)

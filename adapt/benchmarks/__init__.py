@@ -1,0 +1,1 @@
+"""Scores of the product: `python -m adapt.benchmarks.NAME`; nothing imports them."""

@@ -1,0 +1,236 @@
+"""Score `adapt fit` on people that the prior never saw: `python -m adapt.benchmarks.fit CACHE -o FOLDER`.
+
+In: a prepared cache of held-out people, with crops of every frame (`adapt prepare … --crops-per-person 100000`). Out:
+`scores.jsonl`, `table.md` and `sheets/`. Held out is the end of each person's longest clip; the enrollment is the
+stretch that ends `GAP_SECONDS` before it, so that the same frames judge every length of enrollment. Beside the fit
+stand the unadapted prior and the same network learnt from scratch on the same frames, for the fit's processor time and
+multiples of it. Finished rows of an earlier run with the same settings are kept.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from adapt.actor.renderer import adapted_renderer
+from adapt.baselines.scratch import blank_renderer, from_scratch
+from adapt.benchmarks.leak import complete, read_crops, sheet
+from adapt.cache import code_sha256
+from adapt.commands.flags import FitConfig
+from adapt.fitting.clip import FitClip
+from adapt.fitting.enrollment import HELD_OUT_PART
+from adapt.fitting.fit import first_texture
+from adapt.fitting.optimiser import optimise
+from adapt.metrics.mouth_meter import MouthMeter
+from adapt.metrics.picture import concordance, score_frames
+from adapt.progress import Progress
+from adapt.reports.contact_sheet import encode_image
+from prior.cache.prepared import PreparedClip, prepared_clips
+from prior.renderer.perceptual import SqueezeNetTrunk, load_trunk
+from prior.renderer.prior import RendererPrior, load_renderer_prior
+from prior.training.renderer_items import good_frames
+from render.drawing.renderer import draw, fast_renderer, render_inputs
+from render.errors import StoreError
+
+GAP_SECONDS = 2.0
+#: Enrollments of so many seconds or fewer make do with this gap; they are rows of their own.
+SHORT_SECONDS, SHORT_GAP_SECONDS = 2.0, 1.0
+#: Held out at the end of a clip, at most and at least.
+HELD_OUT_SECONDS = (2.5, 1.0)
+#: About so many frames a second are learnt from and scored.
+FRAMES_PER_SECOND = 25.0
+#: "adapt" and "scratch" are followed by what makes them different from each other.
+PRIOR, FIT, SCRATCH = "prior", "prior + fit", "scratch"
+METRICS = ("psnr", "squeezenet", "texture", "flicker", "ssim", "ccc")
+
+
+@dataclass(frozen=True)
+class FitSplit:
+    """Rows [N] of a clip to learn from, and [M] held-out ones."""
+
+    clip: PreparedClip
+    known: torch.Tensor
+    held_out: torch.Tensor
+
+    def fit_clip(self) -> FitClip:
+        """The enrollment as `optimise` reads it; its end judges the fit."""
+        count = len(self.known)
+        judged = max(round(count * HELD_OUT_PART), 3)
+        rows = torch.arange(count)
+        crops = (read_crops(self.clip, self.known) * 255).round().to(torch.uint8)
+        return FitClip(self.clip.track, self.known, crops, rows[: count - judged], rows[count - judged :])
+
+
+def split_fit(clip: PreparedClip, lengths: Sequence[float]) -> dict[float, FitSplit]:
+    """The splits of a clip by seconds of enrollment, those of `lengths` for which it is long enough."""
+    frames = good_frames(clip)
+    times = clip.track.timestamps[frames]
+    if len(frames) < 2:
+        return {}
+    step = max(1, round(1 / float((times[1:] - times[:-1]).median()) / FRAMES_PER_SECOND))
+    whole = float(times[-1] - times[0])
+    splits = {}
+    needed = [length + _gap(length) for length in lengths if length + _gap(length) + HELD_OUT_SECONDS[1] <= whole]
+    if not needed:
+        return {}
+    # As much is held out as the longest enrollment leaves: the same for all of them.
+    start = float(times[-1]) - min(HELD_OUT_SECONDS[0], whole - max(needed))
+    for length in lengths:
+        end = start - _gap(length)
+        if end - length < float(times[0]) - 1e-6:
+            continue
+        known = frames[(times >= end - length) & (times < end)][::step]
+        splits[length] = FitSplit(clip, known, frames[times >= start][::step])
+    return splits
+
+
+def _gap(seconds: float) -> float:
+    return SHORT_GAP_SECONDS if seconds <= SHORT_SECONDS else GAP_SECONDS
+
+
+class FitScorer:
+    """Draws and scores every method on a split.
+
+    Args:
+        prior: renderer prior.
+        trunk: for the perceptual distance.
+        steps: of the fit.
+        times: multiples of the fit's processor time that scratch learns for.
+        seed: of the fit.
+    """
+
+    def __init__(
+        self, prior: RendererPrior, trunk: SqueezeNetTrunk | None, steps: int, times: Sequence[float], seed: int = 0
+    ) -> None:
+        self.prior, self.trunk, self.steps, self.times, self.seed = prior, trunk, steps, times, seed
+        self.meter = MouthMeter()
+
+    def score(self, split: FitSplit, seconds: float) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
+        """A line a method, and the pictures [T, 3, H, W] by method."""
+        track, prior = split.clip.track, self.prior
+        real = read_crops(split.clip, split.held_out)
+        inputs = render_inputs(prior.model, track, split.held_out, real, prior.outer_expressions)
+        clip = split.fit_clip()
+        texture = first_texture(prior, [clip])
+        pictures = {PRIOR: draw(fast_renderer(prior.renderer), texture, inputs).rgb}
+        started, cpu = time.monotonic(), time.process_time()
+        state = optimise(prior, [clip], texture, self.steps, self.seed)
+        cpu = time.process_time() - cpu
+        facts: dict[str, dict[str, Any]] = {
+            FIT: {"adapted": bool(state.best), "wall_seconds": time.monotonic() - started, "cpu_seconds": cpu}
+        }
+        delta = {name: value for name, value in state.best.items() if name != "texture"}
+        fitted = state.best.get("texture", texture)
+        pictures[FIT] = draw(adapted_renderer(prior, delta), fitted, inputs).rgb
+        for multiple in self.times:
+            renderer = blank_renderer(prior)
+            learnt, steps = from_scratch(prior, renderer, clip, multiple * cpu)
+            name = f"{SCRATCH} {multiple:g}×"
+            facts[name] = {"steps": steps}
+            pictures[name] = draw(fast_renderer(renderer), learnt, inputs).rgb
+        pictures = {"real": real} | {name: complete(rgb, real, inputs.outer) for name, rgb in pictures.items()}
+        wanted = self.meter.openings(real)
+        own = {"clip": split.clip.folder.name, "person": split.clip.person, "seconds": seconds}
+        lines = []
+        for method, picture in pictures.items():
+            scores = score_frames(picture, real, inputs.outer, track.timestamps[split.held_out], self.trunk)
+            measured = wanted if method == "real" else self.meter.openings(picture)
+            scores["mouth"]["ccc"] = concordance(measured, wanted)
+            lines.append({**own, "method": method, **facts.get(method, {}), "scores": scores})
+        return lines, pictures
+
+
+def table(lines: Sequence[dict[str, Any]]) -> str:
+    """Markdown: means over people by seconds of enrollment and method, and what the fit gains over each, in pairs."""
+    text = [f"| s | people | method | {' | '.join(f'mouth {m}' for m in METRICS)} | "]
+    text[0] += f"{' | '.join(f'erased {m}' for m in METRICS[:5])} |"
+    text.append("|---" * (3 + 2 * len(METRICS) - 1) + "|")
+    gains = []
+    for seconds in sorted({line["seconds"] for line in lines}):
+        rows = [line for line in lines if line["seconds"] == seconds]
+        fitted = {line["person"]: line["scores"] for line in rows if line["method"] == FIT}
+        for method in dict.fromkeys(line["method"] for line in rows):
+            found = {line["person"]: line["scores"] for line in rows if line["method"] == method}
+            cells = []
+            for region, names in (("mouth", METRICS), ("erased", METRICS[:5])):
+                for name in names:
+                    values = [scores[region][name] for scores in found.values() if name in scores[region]]
+                    cells.append(f"{np.nanmean(values):.3f}" if values else "—")
+            text.append(f"| {seconds:g} | {len(found)} | {method} | {' | '.join(cells)} |")
+            if method not in ("real", FIT):
+                gains.append(_gain(seconds, method, found, fitted))
+    return "\n".join([*text, "", *gains]) + "\n"
+
+
+def _gain(seconds: float, method: str, found: dict[str, Any], fitted: dict[str, Any]) -> str:
+    people = [person for person in found if person in fitted]
+    words = []
+    for region in ("mouth", "erased"):
+        for name, sign, unit in (("psnr", 1, " dB"), ("squeezenet", -1, "")):
+            if name in found[people[0]][region]:
+                gain = np.array([sign * (fitted[p][region][name] - found[p][region][name]) for p in people])
+                words.append(f"{region} {name} {gain.mean():+.3f}{unit} (better for {np.mean(gain > 0):.0%})")
+    return f"- {seconds:g} s, fit against {method}, {len(people)} people: " + ", ".join(words)
+
+
+def longest_clips(cache: Path, people: Sequence[str] | None = None) -> list[PreparedClip]:
+    """The longest clip of each person."""
+    longest: dict[str, PreparedClip] = {}
+    for clip in prepared_clips(cache):
+        known = longest.get(clip.person)
+        if (not people or clip.person in people) and (known is None or len(clip.frames()) > len(known.frames())):
+            longest[clip.person] = clip
+    return list(longest.values())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Score from the command line."""
+    parser = argparse.ArgumentParser(description="Score adapt fit on held-out people.")
+    parser.add_argument("cache", type=Path, help="prepared cache of people that the prior never saw, with every crop")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="folder for scores, table and sheets")
+    parser.add_argument("--steps", type=int, default=FitConfig.steps, help="optimiser steps of the fit")
+    parser.add_argument("--enrollment", type=float, nargs="+", default=[4.0], help="seconds learnt from")
+    parser.add_argument("--scratch", type=float, nargs="*", default=[], help="also from scratch, × the fit's time")
+    parser.add_argument("--seed", type=int, default=0, help="of the fit")
+    parser.add_argument("--people", type=str, nargs="*", help="only these people")
+    given = parser.parse_args(arguments)
+    prior = load_renderer_prior()
+    progress = Progress()
+    try:
+        trunk: SqueezeNetTrunk | None = load_trunk()
+    except StoreError as error:
+        trunk = None
+        progress.note(f"no perceptual distance: {error}")
+    (given.out / "sheets").mkdir(parents=True, exist_ok=True)
+    scorer = FitScorer(prior, trunk, given.steps, given.scratch, given.seed)
+    code = code_sha256("adapt.benchmarks.fit")
+    settings = {"steps": given.steps, "seed": given.seed, "scratch": given.scratch, "prior": prior.facts["sha256"]}
+    settings["code"] = code
+    log = given.out / "scores.jsonl"
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
+    lines = [line for line in lines if line["settings"] == settings]
+    done = {(line["clip"], line["seconds"]) for line in lines}
+    for clip in progress.over("people", longest_clips(given.cache, given.people)):
+        for seconds, split in split_fit(clip, given.enrollment).items():
+            if (clip.folder.name, seconds) in done:
+                continue
+            fresh, pictures = scorer.score(split, seconds)
+            picture = encode_image(sheet(pictures), ".png")
+            (given.out / "sheets" / f"{clip.folder.name}_{seconds:g}s.png").write_bytes(picture)
+            fresh = [{**line, "settings": settings} for line in fresh]
+            with log.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(line) + "\n" for line in fresh)
+            lines += fresh
+    text = table(lines)
+    (given.out / "table.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Cast: who is in the footage, numbered by screen time.
+
+In: a `Footage`. Out: an `Analysis`: shots, runs (one face followed through one shot) and cast members (runs that show
+the same person). One pass over the frames, in memory that hardly grows with their number: landmarks go to an unnamed
+temporary file, pictures are reduced to an `Appearance` per run.
+"""
+
+from array import array
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+
+from adapt.cast.appearance import Appearance, likeness
+from adapt.cast.faces import (
+    overlap,
+)
+
+# What is added to the likeness of two runs of one shot of which the second begins where the first was lost.
+RESUMED_BONUS = 4.0
+# Frames within which, and shared part of the boxes with which, a lost face counts as resumed.
+RESUMED_FRAMES = 50
+RESUMED_OVERLAP = 0.3
+# A run shorter than this, in frames, whose median confidence is below this, is not a face.
+DOUBTFUL_FRAMES = 25
+DOUBTFUL_CONFIDENCE = 0.95
+# A likeness no clustering can make up for: two faces in one frame are two people.
+TWO_PEOPLE = -1e4
+
+
+@dataclass
+class Run:
+    """One face followed through one shot. One entry per sighting, in order of time.
+
+    Attributes:
+        shot: index of the shot.
+        frames: index of the frame. `rows`: where its landmarks are kept.
+        confidence: in [0, 1]. `boxes`: px, four numbers a sighting.
+        eye_distance: px. `yaw`: radians. `opening`: of the mouth, in eye distances. `sharpness`: see `faces.sharpness`.
+        appearance: what the face looks like, over the run.
+    """
+
+    shot: int
+    frames: array = field(default_factory=lambda: array("i"))
+    rows: array = field(default_factory=lambda: array("i"))
+    confidence: array = field(default_factory=lambda: array("f"))
+    boxes: array = field(default_factory=lambda: array("f"))
+    eye_distance: array = field(default_factory=lambda: array("f"))
+    yaw: array = field(default_factory=lambda: array("f"))
+    opening: array = field(default_factory=lambda: array("f"))
+    sharpness: array = field(default_factory=lambda: array("f"))
+    appearance: Appearance = field(default_factory=Appearance)
+
+    def box(self, sighting: int) -> np.ndarray:
+        """Box of one sighting, float32 [4] px."""
+        sighting %= len(self.frames)
+        return np.array(self.boxes[4 * sighting : 4 * sighting + 4], np.float32)
+
+
+@dataclass(frozen=True)
+class CastMember:
+    """One person: `number` by screen time from 1, and the runs that show them, in order of time."""
+
+    number: int
+    runs: tuple[Run, ...]
+
+    @property
+    def frame_count(self) -> int:
+        """Frames in which this person's face is seen."""
+        return sum(len(run.frames) for run in self.runs)
+
+    def values(self, name: str) -> np.ndarray:
+        """One of a run's measures over all sightings, such as "frames" or "yaw"; [frame_count]."""
+        return np.concatenate([np.asarray(getattr(run, name)) for run in self.runs])
+
+
+def gather_cast(runs: list[Run]) -> tuple[CastMember, ...]:
+    """Cluster runs into people (average linkage on their likeness), most frames first; doubtful runs are left out."""
+    runs = [
+        run for run in runs if len(run.frames) >= DOUBTFUL_FRAMES or np.median(run.confidence) >= DOUBTFUL_CONFIDENCE
+    ]
+    if not runs:
+        return ()
+    labels = np.ones(1, int)
+    if len(runs) > 1:
+        alike = np.zeros((len(runs), len(runs)))
+        for a, b in combinations(range(len(runs)), 2):
+            alike[a, b] = alike[b, a] = _likeness(runs[a], runs[b])
+        # Clustering wants distances from 0 up; a likeness of 0 (even odds) is where people part.
+        distance = alike.max() - alike
+        np.fill_diagonal(distance, 0.0)
+        labels = fcluster(linkage(squareform(distance), "average"), alike.max(), "distance")
+    people = [[run for run, label in zip(runs, labels, strict=True) if label == person] for person in set(labels)]
+    people.sort(key=lambda person: (-sum(len(run.frames) for run in person), person[0].frames[0]))
+    return tuple(CastMember(number, tuple(person)) for number, person in enumerate(people, 1))
+
+
+def _likeness(first: Run, second: Run) -> float:
+    """Log-odds that two runs show one person."""
+    if first.shot != second.shot:
+        return likeness(first.appearance, second.appearance)
+    if first.frames[0] > second.frames[0]:
+        first, second = second, first
+    gap = second.frames[0] - first.frames[-1]
+    if gap <= 0:
+        return TWO_PEOPLE
+    resumed = gap <= RESUMED_FRAMES and overlap(first.box(-1), second.box(0)) > RESUMED_OVERLAP
+    return likeness(first.appearance, second.appearance) + (RESUMED_BONUS if resumed else 0.0)

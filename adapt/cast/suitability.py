@@ -1,0 +1,302 @@
+"""`adapt check`: what footage holds, who is in it, and whether it is good enough to fit an actor.
+
+In: a video, and optionally the sound that is to drive a dub. Out: `Findings`: plain JSON-able facts, and their text.
+Frames count from 0; ranges are [start, stop); timecodes are of the file's own clock.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adapt.cast.analyse import Analysis, analyse
+from adapt.cast.faces import LandmarkBackend
+from adapt.cast.fan_backend import FanBackend
+from adapt.cast.mediapipe_backend import MediaPipeBackend
+from adapt.cast.members import CastMember
+from adapt.progress import Progress
+from prior.speech.loudness import AudioFacts, describe_audio
+from render.video.footage import Footage
+from render.video.media import timecode
+
+BACKENDS: dict[str, type[LandmarkBackend]] = {"mediapipe": MediaPipeBackend, "fan": FanBackend}
+# A sighting that can be learnt from: eye distance in px, turn in degrees, sharpness, confidence.
+LEAST_EYE_DISTANCE_PX = 24.0
+MOST_YAW_DEGREES = 40.0
+LEAST_SHARPNESS = 0.1
+LEAST_CONFIDENCE = 0.8
+# Mouth opening in eye distances below which the lips are closed, and above which the mouth is open.
+CLOSED_OPENING = 0.03
+OPEN_OPENING = 0.12
+# What a good fit wants: seconds in all, of frontal view (within so many degrees), and of lips at rest in one stretch.
+GOOD_SECONDS = 4.0
+LEAST_SECONDS = 2.0
+FRONTAL_DEGREES = 15.0
+FRONTAL_SECONDS = 1.0
+REST_SECONDS = 0.3
+# Sound: the loudness range within which nothing needs doing, and what counts as music or noise under the speech.
+LOUDNESS_LUFS = (-35.0, -10.0)
+MUSIC_OR_NOISE = 0.5
+CLIPPED_PART = 1e-3
+
+
+@dataclass(frozen=True)
+class Range:
+    """Frames `start` ≤ index < `stop`, with the timecodes of the first one's start and the last one's end."""
+
+    start: int
+    stop: int
+    start_timecode: str
+    stop_timecode: str
+
+    def __str__(self) -> str:
+        count = self.stop - self.start
+        return f"{self.start_timecode} to {self.stop_timecode} ({count} frame{'s' * (count > 1)})"
+
+
+@dataclass(frozen=True)
+class MemberReport:
+    """One cast member.
+
+    Attributes:
+        number: what `--person` takes.
+        frames, seconds: in which the face is seen. `usable_seconds`: of these, good enough to fit from.
+        shots: indices of the shots the person is in.
+        face_height_px: smallest, median, largest. `eye_distance_px`: median.
+        yaw_degrees: 5th and 95th percentile of the head's turn, positive to the image's right.
+        sharpness: median, ~0.1 blurred to ~0.5 crisp.
+        faceless: frames of this person's shots in which the face is not found.
+        missing: what a good fit would want and this footage lacks, one phrase each.
+        verdict: "good", "usable" or "poor".
+    """
+
+    number: int
+    frames: int
+    seconds: float
+    usable_seconds: float
+    shots: list[int]
+    face_height_px: list[float]
+    eye_distance_px: float
+    yaw_degrees: list[float]
+    sharpness: float
+    faceless: list[Range]
+    missing: list[str]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What `adapt check` found. `faceless`: frames with no face at all; `notes`: what is odd, one sentence each."""
+
+    video: str
+    facts: dict[str, Any]
+    shots: list[Range]
+    cast: list[MemberReport]
+    faceless: list[Range]
+    undecodable: list[Range]
+    audio: dict[str, Any] | None
+    notes: list[str]
+
+    def lines(self) -> list[str]:
+        """The report as text."""
+        facts = self.facts
+        rate = "variable rate, about " if facts["variable_rate"] else ""
+        lines = [
+            f"{self.video}: {facts['width']}x{facts['height']} {facts['codec']} {facts['bit_depth']} bit, "
+            f"{rate}{facts['fps']:.3f} fps, {facts['frames']} frames, {timecode(facts['seconds'])}",
+            *(f"  stream {stream}" for stream in facts["streams"]),
+            f"shots: {len(self.shots)}",
+            *(f"  {index}: {shot}" for index, shot in enumerate(self.shots)),
+        ]
+        if not self.cast:
+            lines.append("cast: no face was found in this video")
+        for member in self.cast:
+            lines += _member_lines(member)
+        lines += [f"no face: {gap}" for gap in self.faceless if self.cast]
+        lines += [f"undecodable: {gap}" for gap in self.undecodable]
+        if self.audio:
+            lines += _audio_lines(self.audio)
+        return lines + [f"note: {note}" for note in self.notes]
+
+
+def _member_lines(member: MemberReport) -> list[str]:
+    low, middle, high = member.face_height_px
+    left, right = member.yaw_degrees
+    return [
+        f"person {member.number}: {member.verdict}; {member.usable_seconds:.1f} s usable of {member.seconds:.1f} s in "
+        f"shots {', '.join(map(str, member.shots))}",
+        f"  face {middle:.0f} px high ({low:.0f} to {high:.0f}), turned {left:+.0f} to {right:+.0f} degrees, "
+        f"sharpness {member.sharpness:.2f}",
+        *(f"  not seen: {gap}" for gap in member.faceless),
+        *([f"  missing: {'; '.join(member.missing)}"] if member.missing else []),
+    ]
+
+
+def _audio_lines(audio: dict[str, Any]) -> list[str]:
+    return [
+        f"audio {audio['file']}: {audio['sample_rate_hz']} Hz, {audio['channels']} channels, "
+        f"{timecode(audio['duration_seconds'])}, {audio['loudness_lufs']:.1f} LUFS, "
+        f"silent {100 * audio['silence_fraction']:.0f} % of the time",
+        *(f"  {remark}" for remark in audio["remarks"]),
+    ]
+
+
+def check(
+    video: str | Path,
+    audio: str | Path | None = None,
+    backend: LandmarkBackend | None = None,
+    progress: Progress | None = None,
+) -> Findings:
+    """Look at a video, and at the sound that is to drive its dub.
+
+    Raises:
+        FootageError: a file is missing, empty, not media, or has no such stream.
+    """
+    return check_footage(Footage(video), audio, backend, progress)[0]
+
+
+def check_footage(
+    footage: Footage,
+    audio: str | Path | None = None,
+    backend: LandmarkBackend | None = None,
+    progress: Progress | None = None,
+) -> tuple[Findings, Analysis]:
+    """`check` of opened footage, with the analysis that the report was drawn from."""
+    sound = describe_audio(audio) if audio is not None else None  # first: a wrong path should not cost a long wait
+    analysis = analyse(footage, backend, progress)
+    seen = np.zeros(footage.frame_count, bool)
+    for member in analysis.cast:
+        seen[member.values("frames")] = True
+    undecodable = np.zeros_like(seen)
+    undecodable[footage.missing] = True
+    report = Findings(
+        video=str(footage.path),
+        facts=_facts(footage),
+        shots=[_range(footage, shot.start, shot.stop) for shot in analysis.shots],
+        cast=[_member(analysis, member) for member in analysis.cast],
+        faceless=_ranges(footage, ~seen & ~undecodable),
+        undecodable=_ranges(footage, undecodable),
+        audio=_audio(Path(audio), sound, footage) if audio is not None and sound is not None else None,
+        notes=list(footage.notes),
+    )
+    return report, analysis
+
+
+def _facts(footage: Footage) -> dict[str, Any]:
+    return {
+        "container": footage.container,
+        "codec": footage.codec,
+        "width": footage.width,
+        "height": footage.height,
+        "rotation_degrees": footage.rotation,
+        "pix_fmt": footage.pix_fmt,
+        "bit_depth": footage.bit_depth,
+        "fps": footage.fps,
+        "variable_rate": footage.has_variable_rate,
+        "frames": footage.frame_count,
+        "start_seconds": footage.start,
+        "seconds": footage.duration,
+        "streams": list(footage.streams),
+        "audio_streams": [asdict(stream) for stream in footage.audio],
+    }
+
+
+def _range(footage: Footage, start: int, stop: int) -> Range:
+    end = float(int(footage.pts[stop - 1] + footage.durations[stop - 1]) * footage.time_base)
+    return Range(start, stop, timecode(float(footage.timestamps[start])), timecode(end))
+
+
+def _ranges(footage: Footage, marked: np.ndarray) -> list[Range]:
+    """Stretches of frames where bool [T] is True."""
+    return [_range(footage, start, stop) for start, stop in _stretches(marked)]
+
+
+def _stretches(marked: np.ndarray) -> list[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]]).astype(np.int8)))
+    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+
+
+def _member(analysis: Analysis, member: CastMember) -> MemberReport:
+    footage = analysis.footage
+    durations = footage.durations * float(footage.time_base)
+    frames = member.values("frames")
+    boxes = member.values("boxes").reshape(-1, 4)
+    heights = boxes[:, 3] - boxes[:, 1]
+    yaw = np.degrees(member.values("yaw"))
+    usable = _is_usable(member)
+    shots = sorted({run.shot for run in member.runs})
+    absent = np.zeros(footage.frame_count, bool)
+    for index in shots:
+        absent[analysis.shots[index].start : analysis.shots[index].stop] = True
+    absent[frames] = False
+    absent[footage.missing] = False
+    missing = _missing(member, usable, durations)
+    seconds = float(durations[frames[usable]].sum())
+    return MemberReport(
+        number=member.number,
+        frames=len(frames),
+        seconds=round(float(durations[frames].sum()), 3),
+        usable_seconds=round(seconds, 3),
+        shots=shots,
+        face_height_px=[round(float(value), 1) for value in np.quantile(heights, (0, 0.5, 1))],
+        eye_distance_px=round(float(np.median(member.values("eye_distance"))), 1),
+        yaw_degrees=[round(float(value), 1) for value in np.quantile(yaw, (0.05, 0.95))],
+        sharpness=round(float(np.median(member.values("sharpness"))), 3),
+        faceless=_ranges(footage, absent),
+        missing=missing,
+        verdict="poor" if seconds < LEAST_SECONDS else "usable" if missing else "good",
+    )
+
+
+def _is_usable(member: CastMember) -> np.ndarray:
+    """Bool per sighting: large, sharp, frontal and sure enough to fit from."""
+    return (
+        (member.values("eye_distance") >= LEAST_EYE_DISTANCE_PX)
+        & (np.abs(np.degrees(member.values("yaw"))) <= MOST_YAW_DEGREES)
+        & (member.values("sharpness") >= LEAST_SHARPNESS)
+        & (member.values("confidence") >= LEAST_CONFIDENCE)
+    )
+
+
+def _missing(member: CastMember, usable: np.ndarray, durations: np.ndarray) -> list[str]:
+    """What a good fit would want and this member's footage lacks."""
+    frames = member.values("frames")
+    seconds = durations[frames]
+    opening = member.values("opening")
+    frontal = usable & (np.abs(np.degrees(member.values("yaw"))) <= FRONTAL_DEGREES)
+    closed = usable & (opening <= CLOSED_OPENING)
+    at_rest = np.zeros(len(durations), bool)
+    at_rest[frames[closed]] = True
+    rest = max((float(durations[start:stop].sum()) for start, stop in _stretches(at_rest)), default=0.0)
+    total = float(seconds[usable].sum())
+    wanted = [
+        (total >= GOOD_SECONDS, f"{GOOD_SECONDS:.0f} s of usable footage ({total:.1f} s here)"),
+        (float(seconds[frontal].sum()) >= FRONTAL_SECONDS, f"{FRONTAL_SECONDS:.0f} s of frontal view"),
+        (bool((usable & (opening >= OPEN_OPENING)).any()), "an open mouth"),
+        (bool(closed.any()), "a closed mouth"),
+        (rest >= REST_SECONDS, f"silence: lips at rest for {REST_SECONDS} s"),
+    ]
+    reasons = [
+        (member.values("eye_distance") < LEAST_EYE_DISTANCE_PX, "a larger face"),
+        (member.values("sharpness") < LEAST_SHARPNESS, "a sharper picture"),
+    ]
+    lacking = [phrase for is_there, phrase in wanted if not is_there]
+    return lacking + [phrase for is_bad, phrase in reasons if is_bad.mean() > 0.5]
+
+
+def _audio(path: Path, sound: AudioFacts, footage: Footage) -> dict[str, Any]:
+    """Facts of the driving sound, and `remarks`: what should be known before it is used."""
+    longer = sound.duration_seconds - footage.duration
+    frame = footage.duration / footage.frame_count
+    low, high = LOUDNESS_LUFS
+    remarks = [
+        (abs(longer) > frame, f"{abs(longer):.2f} s {'longer' if longer > 0 else 'shorter'} than the video"),
+        (sound.loudness_lufs < low, f"very quiet ({sound.loudness_lufs:.0f} LUFS)"),
+        (sound.loudness_lufs > high, f"very loud ({sound.loudness_lufs:.0f} LUFS)"),
+        (sound.clipped_fraction > CLIPPED_PART, f"clipped ({100 * sound.clipped_fraction:.1f} % of samples)"),
+        (sound.music_or_noise > MUSIC_OR_NOISE, "music or noise under the speech: drive with the clean voice"),
+    ]
+    facts = {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(sound).items()}
+    spoken = [text for is_so, text in remarks if is_so]
+    return {"file": str(path), **facts, "longer_than_video_seconds": round(longer, 3), "remarks": spoken}

@@ -1,0 +1,1 @@
+"""The commands, thin and alike: settings, options, stage, result lines. The flags are in `flags`."""

@@ -1,0 +1,24 @@
+"""`adapt doctor`: the diagnosis of this installation, in lines."""
+
+from dataclasses import asdict
+
+from adapt.commands.flags import DoctorConfig
+from adapt.installation import diagnose
+from adapt.progress import Progress
+from render.errors import AdaptError
+
+
+class DoctorError(AdaptError):
+    """Something that adapt needs is missing."""
+
+
+def main(config: DoctorConfig, progress: Progress) -> None:
+    """Print the diagnosis; raises `DoctorError` where something needed is missing."""
+    findings = list(diagnose())
+    for finding in findings:
+        if not progress.json_lines:
+            progress.note(f"{finding.state:9} {finding.subject:20} {finding.detail}")
+    progress.result({"findings": [asdict(finding) for finding in findings]})
+    missing = [finding.subject for finding in findings if finding.state == "missing"]
+    if missing:
+        raise DoctorError(f"missing: {', '.join(missing)}; see the lines above for how to fix each")

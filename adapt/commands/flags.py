@@ -1,0 +1,154 @@
+"""The interface of every command: one frozen dataclass each. Light to import; the work is in the named modules.
+
+`COMMANDS` maps a command's name to its config and to `module:function`, called with the config and a `Progress`.
+"""
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from adapt.config import argument, option
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """Look at footage: streams, timing, shots, who is in it, and whether it is good enough to fit an actor."""
+
+    video: str = argument("video file")
+    audio: str | None = option(None, "audio file that is to drive the dub; checked beside the video")
+    out: str | None = option(None, "folder for cast.jpg and check.json (default: print only)", "--out", "-o")
+    backend: str = option("mediapipe", "what finds faces: mediapipe, or fan (extra `fan`; slow, for profiles)")
+    overwrite: bool = option(False, "replace an existing output folder's files")
+
+
+@dataclass(frozen=True)
+class TrackConfig:
+    """Recover the 3D head of each person in a video: shape, pose, expression, crop."""
+
+    video: str = argument("video file")
+    out: str = option(MISSING, "folder for PERSON.track.safetensors", "--out", "-o")
+    person: int | None = option(None, "cast number of the one person to track (default: everyone)")
+    overlay: bool = option(False, "also write PERSON.overlay.mp4: mesh, uv grid, crop, confidence")
+    overwrite: bool = option(False, "replace tracks in an existing folder")
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """Make footage of many people ready for training: tracks, crops, sound, facts. Goes on where it was stopped."""
+
+    footage: list[str] = argument("video files, or folders of them (with index.csv: file, person, speech)", [])
+    out: str = option(MISSING, "cache folder", "--out", "-o")
+    stage: str = option("full", "landmarks (to learn a face model from) or full")
+    crops_per_person: int = option(85, "frames of each person to keep crops of, shared out over the person's clips")
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Make an actor bundle from a few seconds of the actor's footage."""
+
+    footage: list[str] = argument("video files that show the actor", [])
+    out: str = option(MISSING, "actor bundle to write, such as ada.actor", "--out", "-o")
+    name: str | None = option(None, "the actor's name (default: from the bundle's file name)")
+    person: int | None = option(None, "cast number of the actor in the footage; see `adapt check`")
+    all: bool = option(False, "fit every cast member: NAME.1.actor, NAME.2.actor, …")
+    seconds: float | None = option(None, "footage to learn from, seconds; the best-covering frames are taken")
+    range: str | None = option(None, "part of each file to use, START-END in seconds")
+    steps: int = option(400, "optimiser steps")
+    minutes: float | None = option(None, "stop optimising after this many minutes")
+    consent: str | None = option(None, "JSON file with who, scope, date, expiry, reference")
+    device: str = option("cpu", "where the network learns: cpu or cuda")
+    seed: int = option(0, "seed of the choice of frames and of noise")
+    resume: bool = option(False, "go on from an interrupted fit of the same bundle")
+    overwrite: bool = option(False, "replace an existing actor bundle")
+
+
+@dataclass(frozen=True)
+class PreviewConfig:
+    """Re-render a few frames of a video and a grid over mouth opening, as one picture."""
+
+    actor: str = argument("actor bundle, or `prior` for the unadapted renderer")
+    video: str = argument("video file with the actor")
+    out: str = option("preview.png", "picture to write", "--out", "-o")
+    person: int | None = option(None, "cast number of the actor in the video; see `adapt check`")
+    at: list[float] = option([], "seconds into the video, repeatable (default: frames from closed to open)")
+    jaw: list[float] = option([0.0, 0.5, 1.0], "mouth openings to hold, 0 closed to 1 widest, repeatable")
+    overwrite: bool = option(False, "replace an existing picture")
+
+
+@dataclass(frozen=True)
+class DubConfig:
+    """Re-render one or several actors' mouths in a shot to new speech; everything else stays as it was."""
+
+    video: str = argument("video file")
+    audio: str | None = argument("sound that the one person in the video is to speak, or the word silence", None)
+    out: str = option(MISSING, "folder for the dubbed video, report and sidecar", "--out", "-o")
+    actor: str | None = option(None, "actor bundle for --drive or for AUDIO (default: fitted from the video itself)")
+    person: int | None = option(None, "cast number of that actor in the video; see `adapt check`")
+    drive: str | None = option(None, "what moves the mouth instead of sound: source, silence, another video, a track")
+    motion_model: str | None = option(None, "audio-to-motion weights of your own (default: the shipped ones)")
+    face: list[str] = option([], "ACTOR=AUDIO, ACTOR@PERSON=AUDIO or PERSON=AUDIO, repeatable; AUDIO may be silence")
+    deliver: str | None = option(
+        None, "sound of the result: source, mix (of all that drive), or a file that starts with the video "
+        "(default: the one that drives)",
+    )  # fmt: skip
+    range: str | None = option(None, "part of the video to dub, START-END in seconds; the driving sound starts with it")
+    mouth: float = option(1.0, "make mouth movements smaller or larger, 0.6 to 1.4")
+    audio_offset: float = option(0.0, "seconds by which the driving sound starts later than the video")
+    on_mismatch: str = option("error", "where lengths differ: error, trim, pad or hold")
+    region: str = option("lower-face", "what of the new mouth is put back: lips, mouth or lower-face")
+    occluders: str = option("keep", "what lies in front of the mouth: keep (looked for, left on top) or ignore")
+    codec: str | None = option(None, "h264, h265, ffv1 or prores (default: the source's own)")
+    quality: str = option("standard", "draft, standard or final")
+    grain: bool = option(False, "give the new mouth the source's grain")
+    draft: bool = option(False, "quick look: every frame, but at most 80 fit steps, draft quality, no grain")
+    fit_steps: int = option(FitConfig.steps, "optimiser steps for a cast member without a bundle")
+    fit_minutes: float | None = option(None, "stop such a fit after this many minutes")
+    fit_cache: str | None = option(None, "folder where such fits are kept (default: adapt/fits in the user's cache)")
+    anyway: bool = option(False, "dub even where the bundle does not look like the person in the video")
+    device: str = option("cpu", "where the network runs: cpu or cuda")
+    seed: int = option(0, "seed of grain and of fits")
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Score adapt beside baselines on footage: withheld frames, one canvas, intervals over people. Can be resumed."""
+
+    footage: list[str] = argument("video files, or folders of them (with index.csv: file, person, speech)", [])
+    out: str = option(MISSING, "folder for tables, report and cache; goes on where it was stopped", "--out", "-o")
+    methods: str = option("all", "names with commas between; all: every method whose weights are there")
+    method: list[str] = option([], "NAME='COMMAND {enrollment} {query} {mask} {audio} {output}', repeatable")
+    method_minutes: float = option(30.0, "a command of --method that takes longer for a clip is stopped, minutes")
+    lanes: str = option("1,2,3,4", "1 real motion, 2 own held-out sound, 3 another speaker's sound, 4 silence")
+    enrollment: float = option(4.0, "footage to learn from, seconds")
+    held_out: float = option(2.5, "footage to draw, at most, seconds")
+    split: str = option("auto", "time, take, or auto: by take where a person has several files")
+    sound: str | None = option(None, "sound file for lane 3 (default: each clip is given the next person's sound)")
+    fit_steps: int = option(220, "optimiser steps of the fit; the network from scratch gets as much processor time")
+    tracks: str | None = option(None, "cache folder of `adapt prepare`; its tracks of the same files are used")
+    prior: str | None = option(None, "renderer prior to use instead of the shipped one, a safetensors file")
+    strict: bool = option(False, "exit with an error where anything was left out")
+
+
+@dataclass(frozen=True)
+class InspectConfig:
+    """Say what is known about a file or an actor: who, from what, with what consent, altered or not."""
+
+    path: str = argument("dubbed video, dub folder, actor bundle or any video")
+
+
+@dataclass(frozen=True)
+class DoctorConfig:
+    """Look at this installation: each line is OK or says how to fix it."""
+
+
+COMMANDS: dict[str, tuple[type, str]] = {
+    "check": (CheckConfig, "adapt.commands.check:main"),
+    "track": (TrackConfig, "adapt.commands.track:main"),
+    "prepare": (PrepareConfig, "adapt.commands.prepare:main"),
+    "fit": (FitConfig, "adapt.commands.fit:main"),
+    "preview": (PreviewConfig, "adapt.commands.preview:main"),
+    "dub": (DubConfig, "adapt.commands.dub:main"),
+    "compare": (CompareConfig, "adapt.commands.compare:main"),
+    "inspect": (InspectConfig, "adapt.commands.inspect:main"),
+    "doctor": (DoctorConfig, "adapt.commands.doctor:main"),
+}

@@ -1,0 +1,1 @@
+"""Methods beside each other: enrollment, held-out frames, lanes, tables."""

@@ -1,0 +1,1 @@
+"""Put the mouth back, leave the rest."""

@@ -1,0 +1,112 @@
+"""Painter: draws one actor's mouth into the frames of a shot, batch by batch.
+
+In: frames, and a `Part`: actor, track, motion. Out: a `Patch` a frame, in crop space, whose matte is 0 wherever the
+source stays: beyond the region asked for, where something lies in front, and in frames that take nothing of the dub.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+
+from adapt.actor.renderer import adapted_renderer
+from adapt.dubbing.part import Part
+from prior.renderer.prior import RendererPrior
+from render.compositing.composite import Patch, match_tone
+from render.compositing.matte import DEFAULT, feathered, region_mask
+from render.compositing.occlusion import Occlusion
+from render.compositing.outline import Outline, carried_skin
+from render.drawing.crop import CROP_SIZE, cut_crop
+from render.drawing.masks import dilate
+from render.drawing.renderer import Renderer, draw, render_inputs
+from render.video.footage import Frame
+
+#: So near the mouth, and where the matte is less, nothing tells the tone of skin.
+LIPS_MARGIN_PX, SURE_MATTE = 8, 0.9
+
+
+@dataclass(frozen=True)
+class Painter:
+    """Draws one part's mouth.
+
+    Attributes:
+        part: whose track has crops of the renderer's size.
+        prior: renderer prior.
+        renderer: the prior's with the actor's delta, on `device`.
+        texture: [1, C, H, W] the actor's, on `device`.
+        weight: [T] how much of it each frame takes.
+        occlusion: what lies in front; None where it is not to be asked.
+        region: of `render.compositing.matte.REGIONS`.
+        device: where the network runs.
+    """
+
+    part: Part
+    prior: RendererPrior
+    renderer: Renderer
+    texture: torch.Tensor
+    weight: torch.Tensor
+    occlusion: Occlusion | None
+    region: str
+    device: torch.device
+
+    @staticmethod
+    def of(
+        part: Part,
+        prior: RendererPrior,
+        weight: torch.Tensor,
+        occlusion: Occlusion | None = None,
+        region: str = DEFAULT,
+        device: str = "cpu",
+    ) -> "Painter":
+        """A painter for a part."""
+        small = replace(part, track=part.track.with_crop_size(CROP_SIZE))
+        renderer = adapted_renderer(prior, part.bundle.delta).to(device)
+        texture = part.bundle.texture[None].to(device)
+        return Painter(small, prior, renderer, texture, weight, occlusion, region, torch.device(device))
+
+    def paint(self, frames: Sequence[Frame]) -> list[Patch | None]:
+        """What is put into each frame; None where nothing is."""
+        wanted = [frame for frame in frames if float(self.weight[frame.index]) > 0]
+        if not wanted:
+            return [None] * len(frames)
+        track, model = self.part.track, self.prior.model
+        index = torch.tensor([frame.index for frame in wanted])
+        affine = [track.crop_from_image[number].numpy() for number in index]
+        cut = [cut_crop(frame.rgb, matrix, CROP_SIZE) for frame, matrix in zip(wanted, affine, strict=True)]
+        crops = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).float() / 255
+        inputs = render_inputs(model, track, index, crops, self.prior.outer_expressions, self.part.expression)
+        # One frame at a time: products of another size round differently, and batches would show.
+        places = [
+            (track.clip_vertices(model, one, self.part.expression[one]), track.clip_vertices(model, one))
+            for one in index[:, None]
+        ]
+        outlines = [Outline.of(model, *vertices) for vertices in places]
+        inputs = replace(inputs, paste=torch.maximum(inputs.paste, _stacked(outlines, "bare") * inputs.outer))
+        drawn = draw(self.renderer, self.texture, inputs.to(self.device))
+        rgb, matte = drawn.rgb.permute(0, 2, 3, 1).cpu().numpy(), drawn.matte[:, 0].cpu().numpy()
+        mouth = torch.maximum(inputs.buffer.mouth, _stacked(outlines, "mouth"))
+        put_back = region_mask(mouth, inputs.paste, self.region)[:, 0].numpy()
+        skin = (inputs.buffer.inner > 0) & (dilate(inputs.buffer.mouth, LIPS_MARGIN_PX) == 0)
+        patches: dict[int, Patch] = {}
+        for row, frame in enumerate(wanted):
+            soft = feathered(matte[row], put_back[row], outlines[row].near_bare) * self._free(frame.index)
+            source = cut[row].astype(np.float32) / 255
+            carried = carried_skin(model, *places[row], source)
+            carried[~(skin[row, 0].numpy() & (soft > SURE_MATTE))] = np.nan
+            colour = match_tone(np.ascontiguousarray(rgb[row]), source, soft, carried)
+            patches[frame.index] = Patch(colour, soft * float(self.weight[frame.index]), affine[row])
+        return [patches.get(frame.index) for frame in frames]
+
+    def _free(self, frame: int) -> np.ndarray | float:
+        """1 where nothing lies in front, falling to 0 towards what does, float32 [CROP_SIZE, CROP_SIZE]; or 1."""
+        mask = self.occlusion.mask(frame) if self.occlusion else None
+        if mask is None:
+            return 1.0
+        wide = cv2.dilate(mask.astype(np.float32), np.ones((3, 3), np.uint8))
+        return 1 - cv2.resize(wide, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_LINEAR)
+
+
+def _stacked(outlines: Sequence[Outline], name: str) -> torch.Tensor:
+    return torch.from_numpy(np.stack([getattr(one, name) for one in outlines]))[:, None]

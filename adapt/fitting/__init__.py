@@ -1,0 +1,1 @@
+"""From an actor's footage to an actor."""

@@ -1,0 +1,201 @@
+"""Enrollment: which frames of an actor's footage a fit learns from, which it is judged on, and what they never show.
+
+In: tracks of the actor. Out: per clip, frame numbers to learn from and held-out frame numbers, with a gap between them.
+Mouth shapes count, not seconds: where there is more footage than wanted, frames are chosen to cover them.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from prior.face.points import EYE_DISTANCE_CM, LIPS_OUTER, eye_distance, lip_gap
+from render.errors import FitError
+from render.head.face_model import FaceModel
+from render.head.track import Track
+
+#: Frames below this confidence are not learnt from.
+CONFIDENT = 0.5
+#: Beyond this yaw the far side of the mouth is hidden.
+YAW_LIMIT_DEGREES = 40.0
+#: Eye distance in source px below which a face is too small to learn a mouth from.
+SMALLEST_EYE_DISTANCE_PX = 14.0
+#: Least footage that a fit accepts.
+SHORTEST_SECONDS = 0.9
+#: Part of the enrollment that judges the fit, and the gap around it.
+HELD_OUT_PART = 0.1
+HELD_OUT_GAP_SECONDS = 0.1
+MOST_HELD_OUT = 150
+#: No fit learns from more frames than this.
+MOST_FRAMES = 400
+
+
+@dataclass(frozen=True)
+class ChosenFrames:
+    """Frames chosen from one or several clips.
+
+    Attributes:
+        learn: per clip, int64 frame numbers, increasing.
+        held_out: per clip, int64 frame numbers, increasing; no fit sees them.
+        seconds: footage learnt from.
+        never_seen: what the chosen frames do not show, in words.
+        pose_range: {"yaw": [low, high], "pitch": [low, high]} of the chosen frames, degrees.
+    """
+
+    learn: list[torch.Tensor]
+    held_out: list[torch.Tensor]
+    seconds: float
+    never_seen: list[str]
+    pose_range: dict[str, list[float]]
+
+
+def mouth_shape(model: FaceModel, track: Track) -> torch.Tensor:
+    """Opening and width of the mouth, [T, 2], in eye distances of the actor."""
+    vertices = model.vertices(track.shape, track.lower_expression)
+    unit = eye_distance(vertices)
+    width = (vertices[:, LIPS_OUTER[10]] - vertices[:, LIPS_OUTER[0]]).norm(dim=-1)
+    return torch.stack([lip_gap(vertices) / unit, width / unit], -1)
+
+
+def choose_enrollment(
+    model: FaceModel, tracks: Sequence[Track], names: Sequence[str], seconds: float | None = None
+) -> ChosenFrames:
+    """Choose frames to learn from and to be judged on.
+
+    Args:
+        model: the face model of the tracks.
+        tracks: one a clip, of the same person.
+        names: the clips' names, for messages.
+        seconds: how much footage to learn from; the frames that cover mouth shapes and poses best are taken. None takes
+            all there is, up to `MOST_FRAMES` frames.
+
+    Raises:
+        FitError: the footage cannot be learnt from; says what is missing and how to choose other footage.
+    """
+    usable = [_usable(track, name) for track, name in zip(tracks, names, strict=True)]
+    available = sum(_seconds(track, len(rows)) for track, rows in zip(tracks, usable, strict=True))
+    if available < SHORTEST_SECONDS:
+        raise FitError(
+            f"{', '.join(names)}: {available:.1f} s of usable footage, at least {SHORTEST_SECONDS} s are needed "
+            "(the person facing the camera, the mouth unobstructed); `adapt check` shows what is usable"
+        )
+    shapes = [mouth_shape(model, track) for track in tracks]
+    _refuse_stills(names, shapes, tracks, usable)
+    learn, held_out = [], []
+    for track, rows in zip(tracks, usable, strict=True):
+        first, last = _split(track, rows)
+        learn.append(first)
+        held_out.append(last)
+    features = torch.cat(
+        [_features(shape[rows], track, rows) for shape, track, rows in zip(shapes, tracks, learn, strict=True)]
+    )
+    wanted = len(features) if seconds is None else round(len(features) * min(1.0, seconds / max(available, 1e-6)))
+    keep = _cover(features, max(min(wanted, MOST_FRAMES), 2))
+    chosen, start = [], 0
+    for rows in learn:
+        mine = keep[(keep >= start) & (keep < start + len(rows))] - start
+        chosen.append(rows[mine])
+        start += len(rows)
+    return describe_enrollment(model, tracks, chosen, held_out)
+
+
+def describe_enrollment(
+    model: FaceModel, tracks: Sequence[Track], learn: list[torch.Tensor], held_out: list[torch.Tensor]
+) -> ChosenFrames:
+    """What frames to learn from and held-out ones, by clip, make up; arguments as in `ChosenFrames`."""
+    shapes = [mouth_shape(model, track) for track in tracks]
+    seconds = sum(_seconds(track, len(rows)) for track, rows in zip(tracks, learn, strict=True))
+    return ChosenFrames(learn, held_out, seconds, _never_seen(shapes, tracks, learn), _pose_range(tracks, learn))
+
+
+def _seconds(track: Track, frames: int) -> float:
+    times = track.timestamps
+    return frames * float((times[1:] - times[:-1]).median()) if len(times) > 1 else 0.0
+
+
+def _usable(track: Track, name: str) -> torch.Tensor:
+    seen = track.confidence > 0
+    if not bool(seen.any()):
+        raise FitError(f"{name}: no face in it; choose footage that shows the actor, or --person for another one")
+    depth = track.translation[:, 2]
+    eye_px = float((track.focal_px * EYE_DISTANCE_CM / depth)[seen].median())
+    if eye_px < SMALLEST_EYE_DISTANCE_PX:
+        raise FitError(
+            f"{name}: the face is too small ({eye_px:.0f} px between the eyes, at least "
+            f"{SMALLEST_EYE_DISTANCE_PX:.0f} are needed); choose a closer shot of the actor"
+        )
+    yaw = track.rotation[:, 1].rad2deg().abs()
+    if float(yaw[seen].median()) > YAW_LIMIT_DEGREES:
+        raise FitError(
+            f"{name}: the actor is seen from the side (yaw {float(yaw[seen].median()):.0f}°); "
+            f"choose footage within {YAW_LIMIT_DEGREES:.0f}° of frontal"
+        )
+    return torch.nonzero((track.confidence >= CONFIDENT) & (yaw <= YAW_LIMIT_DEGREES)).flatten()
+
+
+def _refuse_stills(
+    names: Sequence[str], shapes: Sequence[torch.Tensor], tracks: Sequence[Track], usable: Sequence[torch.Tensor]
+) -> None:
+    moving = any(
+        float(shape[rows].std(0).max()) > 3e-3 or float(track.rotation[rows].std(0).max()) > 2e-3
+        for shape, track, rows in zip(shapes, tracks, usable, strict=True)
+        if len(rows) > 1
+    )
+    if not moving:
+        raise FitError(f"{', '.join(names)}: a still picture (nothing moves); footage of the actor talking is needed")
+
+
+def _split(track: Track, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The end of a clip judges the fit; the gap before it belongs to neither."""
+    if not len(rows):
+        return rows, rows
+    count = min(max(round(len(rows) * HELD_OUT_PART), 3), MOST_HELD_OUT)
+    held_out = rows[-count:]
+    gap = min(HELD_OUT_GAP_SECONDS, 0.1 * _seconds(track, len(rows)))
+    before = track.timestamps[rows] < track.timestamps[held_out[0]] - gap
+    return rows[before], held_out
+
+
+def _features(shape: torch.Tensor, track: Track, rows: torch.Tensor) -> torch.Tensor:
+    """What frames are told apart by, about 1 a step that can be seen: opening, width, yaw, pitch."""
+    pose = track.rotation[rows][:, [1, 0]]
+    return torch.cat([shape / torch.tensor([0.05, 0.05]), pose / math.radians(8.0)], -1)
+
+
+def _cover(features: torch.Tensor, count: int) -> torch.Tensor:
+    """Farthest-point choice of `count` rows (Gonzalez 1985), sorted; starts at the most open mouth."""
+    if count >= len(features):
+        return torch.arange(len(features))
+    chosen = [int(features[:, 0].argmax())]
+    distance = (features - features[chosen[0]]).norm(dim=-1)
+    while len(chosen) < count:
+        chosen.append(int(distance.argmax()))
+        distance = torch.minimum(distance, (features - features[chosen[-1]]).norm(dim=-1))
+    return torch.tensor(sorted(set(chosen)))
+
+
+def _never_seen(shapes: Sequence[torch.Tensor], tracks: Sequence[Track], chosen: Sequence[torch.Tensor]) -> list[str]:
+    shape = torch.cat([shape[rows] for shape, rows in zip(shapes, chosen, strict=True)])
+    yaw = torch.cat([track.rotation[rows][:, 1] for track, rows in zip(tracks, chosen, strict=True)]).rad2deg()
+    opening, width = shape.unbind(-1)
+    usual = float(width.median())
+    missing = []
+    if float(opening.max()) < 0.22:
+        missing.append("no open vowel (wide-open mouth)")
+    if not bool(((opening > 0.06) & (opening < 0.2)).any()):
+        missing.append("no half-open mouth (teeth)")
+    if float(opening.min()) > 0.03:
+        missing.append("no closed lips")
+    if float(width.min()) > usual * 0.93:
+        missing.append("no rounded lips")
+    missing.append(f"no yaw outside {float(yaw.min()):+.0f}° … {float(yaw.max()):+.0f}°")
+    return missing
+
+
+def _pose_range(tracks: Sequence[Track], chosen: Sequence[torch.Tensor]) -> dict[str, list[float]]:
+    rotation = torch.cat([track.rotation[rows] for track, rows in zip(tracks, chosen, strict=True)]).rad2deg()
+    return {
+        name: [round(float(rotation[:, axis].min()), 2), round(float(rotation[:, axis].max()), 2)]
+        for name, axis in (("yaw", 1), ("pitch", 0))
+    }

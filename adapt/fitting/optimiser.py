@@ -1,0 +1,207 @@
+"""The optimisation of `adapt fit`: a texture and a small delta of the renderer learn one actor's frames.
+
+In: the unadapted texture, and clips with frames to learn from and held-out ones. Texture and delta are optimised
+together, a frame a step, by the loss that the prior was learnt with. Kept is a point on the way from the prior to the
+state that draws the held-out frames best (Wortsman et al. 2022); where every state is worse than the unadapted prior,
+that is kept. A checkpoint resumes to the same bytes.
+"""
+
+import math
+import time
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.func import functional_call
+
+from adapt.actor.delta import new_delta, with_delta
+from adapt.fitting.clip import FitClip, FrameReader
+from adapt.fitting.state import FitState
+from adapt.progress import Progress
+from prior.renderer.losses import renderer_loss
+from prior.renderer.prior import RendererPrior
+from render.drawing.neural_texture import sample_texture
+from render.drawing.renderer import Renderer, RenderInputs
+
+TEXTURE_RATE, DELTA_RATE, LAST_RATE = 1e-2, 3e-3, 0.02
+#: Parts of the way from the prior to the best state: the first is taken where it is level with the best state on
+#: held-out frames, otherwise the second where it is at least level with the prior.
+BLENDS = (0.7, 0.85)
+#: Expression noise, in standard deviations: motion from sound differs from tracked motion.
+EXPRESSION_NOISE = 0.15
+GOLDEN_RATIO = (5**0.5 - 1) / 2
+JUDGE_EVERY = 100
+MOST_JUDGED = 16
+CHECKPOINT_EVERY = 50
+#: Losses that differ by less than this part are called level. Between a fit and the unadapted prior that are level the
+#: fit is taken: it is sharper, and absolute differences favour what is smooth.
+LEVEL = 0.01
+
+
+def optimise(
+    prior: RendererPrior,
+    clips: list[FitClip],
+    texture: torch.Tensor,
+    steps: int,
+    seed: int = 0,
+    seconds_budget: float | None = None,
+    checkpoint: tuple[Path, dict[str, Any]] | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    device: str = "cpu",
+) -> FitState:
+    """Fit a texture and a renderer delta to clips.
+
+    Args:
+        prior: renderer prior; not changed.
+        clips: what to learn from and be judged on.
+        texture: [1, C, H, W] the unadapted texture.
+        steps: optimiser steps; the same steps, inputs and seed give the same bytes.
+        seed: of the choice of frames and of noise.
+        seconds_budget: stop after so many seconds; steps grow smaller towards their end, too. 0 takes no step.
+        checkpoint: file to save to every `CHECKPOINT_EVERY` steps, and the facts that identify this fit.
+        resume: go on from the checkpoint if it is there.
+        progress: where the bar goes.
+        device: where the network runs, such as cpu or cuda; a GPU does not give the same bytes.
+
+    Returns:
+        The last state, on the CPU; `best` holds the parameters to draw with (empty: the unadapted prior drew held-out
+        frames best).
+    """
+    progress = progress or Progress(silent=True)
+    reader = FrameReader(prior, clips, device)
+    if resume and checkpoint is not None and checkpoint[0].is_file():
+        state = FitState.load(*checkpoint).to(reader.device)
+    else:
+        state = FitState(texture.clone(), new_delta(prior.renderer, seed)).to(reader.device)
+        state.unadapted_loss = _judge(reader, state)
+        state.best_loss = state.unadapted_loss * (1 + LEVEL)
+    started = time.monotonic()
+    with progress.stage("fit", steps) as advance:
+        advance(state.step)
+        while state.step < steps and (done := max(state.step / steps, _spent(started, seconds_budget))) < 1:
+            _step(reader, state, done, seed)
+            advance(1)
+            if state.step % JUDGE_EVERY == 0:
+                _keep_best(state, _judge(reader, state))
+            if checkpoint is not None and state.step % CHECKPOINT_EVERY == 0:
+                state.save(*checkpoint)
+    if not state.history or state.history[-1]["step"] < state.step:
+        _keep_best(state, _judge(reader, state))
+    _keep_blend(reader, state, texture.to(reader.device))
+    return state.to(torch.device("cpu"))
+
+
+def _spent(started: float, seconds: float | None) -> float:
+    """Part of a budget that is gone; no budget is never gone."""
+    return 0.0 if seconds is None else (time.monotonic() - started) / max(seconds, 1e-9)
+
+
+def _keep_best(state: FitState, loss: float) -> None:
+    state.history.append({"step": state.step, "held_out_loss": loss})
+    if loss < state.best_loss:
+        state.best_loss = loss
+        state.best = {name: value.detach().clone() for name, value in state.parameters.items()}
+
+
+def _keep_blend(reader: FrameReader, state: FitState, texture: torch.Tensor) -> None:
+    """Go back from the best state towards the unadapted `texture` and network.
+
+    Held-out frames are near those that were learnt from; what is further away is drawn better by what moved less. So
+    some of the way is gone back even where they lose by it, and more where they hardly tell.
+    """
+    best, references = state.best, (state.best_loss, state.unadapted_loss)
+    for part, reference in zip(BLENDS, references, strict=True) if best else ():
+        # Of a product of two factors only the left one is scaled.
+        delta = {name: value if name.endswith(".right") else part * value for name, value in best.items()}
+        delta.pop("texture")
+        between = FitState(torch.lerp(texture, best["texture"], part), delta)
+        loss = _judge(reader, between)
+        if loss <= reference * (1 + LEVEL):
+            state.best_loss, state.best = loss, between.parameters
+            return
+
+
+def frame_of_step(counts: Sequence[int], seed: int, step: int) -> tuple[int, int]:
+    """Which frame a step learns from: steps of the golden ratio through all frames, one clip after another.
+
+    Any run of steps spreads evenly over the frames, and so over the motion (Weyl 1916); frames drawn at random leave
+    some out, and two seeds differ more.
+
+    Args:
+        counts: frames to learn from, by clip.
+        seed: where the walk starts.
+        step: from 0.
+
+    Returns:
+        Number of the clip, and place among its frames to learn from.
+    """
+    start = float(torch.rand((), dtype=torch.float64, generator=torch.Generator().manual_seed(seed)))
+    ends = list(accumulate(counts))
+    place = min(int((start + step * GOLDEN_RATIO) % 1 * ends[-1]), ends[-1] - 1)
+    number = bisect_right(ends, place)
+    return number, place - ends[number] + counts[number]
+
+
+def _step(reader: FrameReader, state: FitState, done: float, seed: int) -> None:
+    """One Adam step on a frame chosen by (seed, step) alone, so that a resumed fit goes the same way.
+
+    `done` is the part of the fit that lies behind, in [0, 1).
+    """
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
+    number, place = frame_of_step([len(clip.learn) for clip in reader.clips], seed, state.step)
+    inputs = reader.read(number, int(reader.clips[number].learn[place]))
+    noise = torch.randn(1, 1, inputs.window.shape[2], generator=generator).to(reader.device)
+    inputs = replace(inputs, window=inputs.window + EXPRESSION_NOISE * reader.renderer.expression_scale * noise)
+    leaves = {name: value.requires_grad_() for name, value in state.parameters.items()}
+    loss = _loss(reader.renderer, inputs, state)
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    decay = LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
+    state.step += 1
+    with torch.no_grad():
+        for (name, value), gradient in zip(leaves.items(), gradients, strict=True):
+            value.requires_grad_(False)
+            rate = (TEXTURE_RATE if name == "texture" else DELTA_RATE) * decay
+            _adam(state, name, value, gradient, rate)
+
+
+def _adam(state: FitState, name: str, value: torch.Tensor, gradient: torch.Tensor, rate: float) -> None:
+    """Adam (Kingma and Ba 2015) in place, with moments that live in the state so that a checkpoint holds them."""
+    squared = gradient.square()
+    if name == "texture":
+        # One step size a channel: a size of its own would let noise push texels about that hardly matter.
+        reached = (squared > 0).sum((2, 3), keepdim=True).clamp(min=1)
+        squared = squared.sum((2, 3), keepdim=True) / reached
+    first = state.moments.setdefault(f"first.{name}", torch.zeros_like(value))
+    second = state.moments.setdefault(f"second.{name}", torch.zeros_like(squared))
+    count = state.moments.setdefault(f"count.{name}", torch.zeros(()))
+    count += 1
+    first.lerp_(gradient, 0.1)
+    second.lerp_(squared, 0.01)
+    corrected = second / (1 - 0.99 ** float(count))
+    value -= rate / (1 - 0.9 ** float(count)) * first / (corrected.sqrt() + 1e-8)
+
+
+def _loss(renderer: Renderer, inputs: RenderInputs, state: FitState) -> torch.Tensor:
+    features = sample_texture(state.texture, inputs.buffer)
+    arguments = (features, inputs.buffer.inner, inputs.outer, inputs.crop, inputs.window, inputs.log_scale)
+    rgb, matte = functional_call(renderer, with_delta(renderer, state.delta), arguments)
+    masks = (inputs.buffer.inner, inputs.buffer.mouth, inputs.outer)
+    return renderer_loss(rgb, matte, inputs.crop, *masks, inputs.log_scale)["total"]
+
+
+def _judge(reader: FrameReader, state: FitState) -> float:
+    """Mean loss over held-out frames, without noise."""
+    losses = []
+    with torch.no_grad():
+        for number, clip in enumerate(reader.clips):
+            every = max(1, math.ceil(len(clip.held_out) * len(reader.clips) / MOST_JUDGED))
+            losses += [
+                float(_loss(reader.renderer, reader.read(number, row), state))
+                for row in clip.held_out[::every].tolist()
+            ]
+    return sum(losses) / max(len(losses), 1)

@@ -1,0 +1,62 @@
+"""State of a fit: all that is learnt so far, and the best of it; a checkpoint resumes to the same bytes."""
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from render.errors import StoreError
+from render.store import load_tensors, save_tensors
+
+CHECKPOINT = "adapt-fit-checkpoint"
+CHECKPOINT_VERSION = 3
+
+
+@dataclass
+class FitState:
+    """What a fit changes as it goes; saved in checkpoints."""
+
+    texture: torch.Tensor
+    delta: dict[str, torch.Tensor]
+    moments: dict[str, torch.Tensor] = field(default_factory=dict)
+    step: int = 0
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    best_loss: float = math.inf
+    unadapted_loss: float = math.inf
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def parameters(self) -> dict[str, torch.Tensor]:
+        """Texture and delta by name."""
+        return {"texture": self.texture, **self.delta}
+
+    def to(self, device: torch.device) -> "FitState":
+        """The same on another device."""
+        delta, moments, best = (
+            {name: value.to(device) for name, value in named.items()} for named in (self.delta, self.moments, self.best)
+        )
+        return replace(self, texture=self.texture.to(device), delta=delta, moments=moments, best=best)
+
+    def save(self, path: Path, facts: dict[str, Any]) -> None:
+        """Write a checkpoint; `facts` say which fit it belongs to."""
+        groups = {"now": self.parameters, "best": self.best, "moment": self.moments}
+        tensors = {f"{group}/{name}": value for group, named in groups.items() for name, value in named.items()}
+        numbers = {"step": self.step, "best_loss": self.best_loss, "unadapted_loss": self.unadapted_loss}
+        save_tensors(path, CHECKPOINT, CHECKPOINT_VERSION, tensors, {**numbers, "history": self.history, "fit": facts})
+
+    @staticmethod
+    def load(path: Path, facts: dict[str, Any]) -> "FitState":
+        """Read a checkpoint; raises `StoreError` where it belongs to another fit."""
+        tensors, stored = load_tensors(path, CHECKPOINT, CHECKPOINT_VERSION)
+        if stored.pop("fit") != facts:
+            raise StoreError(
+                f"{path}: the checkpoint is of another fit (footage, settings or prior differ); fit without --resume"
+            )
+        groups: dict[str, dict[str, torch.Tensor]] = {"now": {}, "best": {}, "moment": {}}
+        for name, value in tensors.items():
+            group, rest = name.split("/", 1)
+            groups[group][rest] = value
+        texture = groups["now"].pop("texture")
+        return FitState(texture, groups["now"], groups["moment"], best=groups["best"], **stored)

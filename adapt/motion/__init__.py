@@ -1,0 +1,1 @@
+"""What moves the mouth: sources, placement on the frames, controls."""

@@ -1,0 +1,82 @@
+"""Motion made ready for one shot: put on its frame times, scaled, retargeted, and how much of it each frame takes.
+
+Pure functions on tensors; nothing here reads a file. Times are seconds, expressions are lower-expression coefficients.
+"""
+
+import math
+
+import numpy as np
+import torch
+
+from render.errors import DubError
+from render.head.motion import Motion
+
+MISMATCH = ("error", "trim", "pad", "hold")
+#: In place of what drives: nobody speaks, the mouth stays closed.
+SILENCE = "silence"
+#: Lengths that differ by no more than this are equal: encoders pad audio to whole packets.
+TOLERANCE_SECONDS = 0.15
+#: Where motion ends and the mouth is closed for the rest, it takes so long.
+PAD_SECONDS = 0.2
+
+
+def motion_at(
+    motion: Motion,
+    timestamps: torch.Tensor,
+    rest: torch.Tensor,
+    on_mismatch: str = "error",
+    offset_seconds: float = 0.0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sample a motion at a shot's frame times.
+
+    Args:
+        motion: what drives; its time 0 is the shot's first frame.
+        timestamps: [T] float64 seconds of the shot's frames, increasing.
+        rest: [E] expression of the closed mouth, used by "pad".
+        on_mismatch: what happens where the motion ends before the shot or after it: "error" refuses; "trim" leaves the
+            shot's remaining frames as they are; "pad" closes the mouth there; "hold" keeps the last expression.
+        offset_seconds: added to the motion's times (positive: the sound comes later).
+
+    Returns:
+        Expression [T, E] float32, and whether the frame is driven, bool [T].
+
+    Raises:
+        DubError: lengths differ and `on_mismatch` is "error", or is none of the four words.
+    """
+    if on_mismatch not in MISMATCH:
+        raise DubError(f"--on-mismatch {on_mismatch}: choose one of {', '.join(MISMATCH)}")
+    times = motion.timestamps + offset_seconds
+    query = timestamps - timestamps[0]
+    step = _step(times)
+    difference = float(times[-1] + step - (query[-1] + _step(query)))
+    if on_mismatch == "error" and abs(difference) > TOLERANCE_SECONDS:
+        longer = "longer" if difference > 0 else "shorter"
+        raise DubError(
+            f"the driving motion is {abs(difference):.2f} s {longer} than the shot; "
+            "pass --on-mismatch trim, pad or hold, or give the part with --range"
+        )
+    right = torch.searchsorted(times, query).clamp(1, max(len(times) - 1, 1))
+    left = right - 1
+    right = right.clamp(max=len(times) - 1)
+    span = (times[right] - times[left]).clamp(min=1e-9)
+    weight = ((query - times[left]) / span).clamp(0, 1).to(motion.lower_expression.dtype)[:, None]
+    expression = torch.lerp(motion.lower_expression[left], motion.lower_expression[right], weight)
+    slack = max(step, TOLERANCE_SECONDS)
+    inside = (query >= times[0] - slack) & (query <= times[-1] + slack)
+    known = torch.maximum(motion.confidence[left], motion.confidence[right]) > 0
+    if on_mismatch == "pad":
+        beyond = torch.maximum(times[0] - query, query - times[-1]).clamp(0, PAD_SECONDS) / PAD_SECONDS
+        closed = torch.where(known, (1 - torch.cos(math.pi * beyond)) / 2, 1.0)[:, None]
+        return torch.lerp(expression, rest.expand_as(expression), closed.to(expression.dtype)), torch.ones_like(inside)
+    if on_mismatch == "hold":
+        return expression, torch.ones_like(inside)
+    return expression, inside & known
+
+
+def _step(times: torch.Tensor) -> float:
+    return float((times[1:] - times[:-1]).median()) if len(times) > 1 else 0.0
+
+
+def length_seconds(times: np.ndarray) -> float:
+    """From the first frame to the end of the last one; float64 [T] seconds."""
+    return float(times[-1] - times[0]) + float(np.median(np.diff(times)) if len(times) > 1 else 0.0)

@@ -1,0 +1,1 @@
+"""Footage of many people made ready for training."""

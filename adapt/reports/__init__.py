@@ -1,0 +1,1 @@
+"""Building blocks of reports: page, clip, contact sheet."""

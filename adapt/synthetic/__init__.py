@@ -1,0 +1,1 @@
+"""The synthetic actor, whom adapt renders itself."""

@@ -1,0 +1,1 @@
+"""Scores of what ships: `python -m prior.benchmarks.NAME`; nothing imports them."""

@@ -1,0 +1,1 @@
+"""What `adapt prepare` writes and training reads."""

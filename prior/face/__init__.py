@@ -1,0 +1,1 @@
+"""The face model: which points are what, and the shipped weights."""

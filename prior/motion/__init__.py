@@ -1,0 +1,1 @@
+"""Audio to motion: style, closures, the predictor, sampling, and whether sound and lips are in step."""

@@ -1,0 +1,268 @@
+"""Audio to motion: phonetic posteriors and prosody in, lower expression of the face model out, for any fitted actor.
+
+The network knows no person. It predicts how far the mouth is from the mean of talking, in units of the speaker's own
+spread, at `LABEL_RATE`; an actor's `MouthStyle` turns that into coefficients. It sees a bounded
+stretch of sound to either side of a row and is deterministic: the same sound and style give the same motion, however
+long the sound is. Lips meet at p b m and are near at f v; in silence the mouth is closed and still. Trained by
+`prior.training.motion`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from prior.motion.closures import LABIODENTAL_OPENING, lips_near, speech_gate
+from prior.motion.sampling import MotionDenoiser, in_pieces, sample
+from prior.motion.style import STYLE_PRIOR_FRAMES, MouthStyle
+from prior.speech.features import FRAME_RATE, PROSODY, Features, features
+from prior.speech.phonemes import CLASSES, CLOSED, LABEL_RATE, LABIODENTAL, SILENCE
+from prior.speech.phonetics import ConvolutionBlock, PhoneticEncoder, posteriors, shipped_phonetics
+from prior.speech.pretrained_front_end import FrontEnd, recalled_front_end
+from prior.speech.sound import SAMPLE_RATE, read_waveform
+from render.head.motion import Motion
+from render.store import load_tensors, save_tensors
+
+KIND = "adapt-motion-model"
+KIND_VERSION = 2
+
+WEIGHTS = Path(__file__).parents[1] / "weights" / "motion.safetensors"
+
+INPUTS = len(CLASSES) + len(PROSODY)  # width of a row the network reads, without a front end
+
+LINEAR_TAPS, LINEAR_STEP_ROWS = 11, 2  # the linear filter: every 40 ms within 0.2 s to either side
+LINEAR_REACH_ROWS = (LINEAR_TAPS - 1) // 2 * LINEAR_STEP_ROWS
+
+BEYOND_ROWS = 25  # of silence that the network hears before and after a sound: the mouth comes from rest, and returns
+
+# An actor's spread and mean opening, in the population's: silent or laughing enrollment says little about talking.
+SPREAD_LIMITS = (0.5, 2.0)
+
+
+@dataclass(frozen=True)
+class MotionConfig:
+    """Size of the network.
+
+    Attributes:
+        axes: E, lower-expression axes of the face model it was trained for.
+        width: channels.
+        dilations: one residual block each, 7 taps this many rows apart.
+        members: networks whose predictions are averaged.
+        denoiser_dilations: of the network that draws samples around the prediction (see `prior.motion.sampling`); the
+            motion is the prediction itself where there are none.
+        front_end: columns of a front end of the user's own that a row has besides (`pretrained_front_end`).
+    """
+
+    axes: int
+    width: int = 64
+    dilations: tuple[int, ...] = (1, 2, 4)
+    members: int = 1
+    denoiser_dilations: tuple[int, ...] = ()
+    front_end: int = 0
+
+    @property
+    def inputs(self) -> int:
+        """Width of a row the network reads."""
+        return INPUTS + self.front_end
+
+
+class MotionNetwork(nn.Module):
+    """One member: rows [B, T, inputs] to displacement from the mean [B, T, E], in units of spread.
+
+    A linear filter of the rows within `LINEAR_REACH_ROWS`, which training starts from ridge regression, plus what a
+    stack of residual convolutions adds to it.
+    """
+
+    def __init__(self, config: MotionConfig, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.entry = nn.Linear(config.inputs, config.width)
+        self.blocks = nn.ModuleList(ConvolutionBlock(config.width, dilation) for dilation in config.dilations)
+        self.drop = nn.Dropout(dropout)
+        self.head = nn.Linear(config.width, config.axes)
+        inputs, axes = config.inputs, config.axes
+        self.linear = nn.Conv1d(inputs, axes, LINEAR_TAPS, dilation=LINEAR_STEP_ROWS, padding=LINEAR_REACH_ROWS)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows [B, T, inputs] to [B, T, E]."""
+        hidden = self.drop(self.entry(rows))
+        for block in self.blocks:
+            hidden = self.drop(block(hidden))
+        return self.head(hidden) + self.linear(rows.transpose(1, 2)).transpose(1, 2)
+
+
+class MotionModel(nn.Module):
+    """The trained model: its networks, and the population's mouth for people without a style.
+
+    Attributes:
+        neutral_closed, neutral_mean, neutral_spread: [E], style of the average training person.
+        gain: [E], restores the spread that averaging over what sound does not tell takes away.
+        denoiser: draws samples, if the model has one.
+        front_end: hears besides the phonetic encoder, if the model was trained with one.
+        opening_axis: [E] cm of lip opening per unit of each coefficient.
+        closing_direction: [E] how coefficients change per cm of opening when people talk.
+    """
+
+    def __init__(self, config: MotionConfig, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.config = config
+        self.members = nn.ModuleList(MotionNetwork(config, dropout) for _ in range(config.members))
+        self.denoiser: MotionDenoiser | None = None
+        if config.denoiser_dilations:
+            self.denoiser = MotionDenoiser(config.axes, config.inputs, config.width, config.denoiser_dilations)
+        self.front_end: FrontEnd | None = None
+        self.register_buffer("neutral_closed", torch.zeros(config.axes))
+        self.register_buffer("neutral_mean", torch.zeros(config.axes))
+        self.register_buffer("neutral_spread", torch.ones(config.axes))
+        self.register_buffer("gain", torch.ones(config.axes))
+        self.register_buffer("opening_axis", torch.zeros(config.axes))
+        self.register_buffer("closing_direction", torch.zeros(config.axes))
+        self.neutral_closed: torch.Tensor
+        self.neutral_mean: torch.Tensor
+        self.neutral_spread: torch.Tensor
+        self.gain: torch.Tensor
+        self.opening_axis: torch.Tensor
+        self.closing_direction: torch.Tensor
+
+    @property
+    def context_rows(self) -> int:
+        """Rows to either side that can change a row."""
+        return max(3 * sum(self.config.dilations), LINEAR_REACH_ROWS)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Displacement from the mean of talking [B, T, E] in units of spread, from rows [B, T, INPUTS]."""
+        return torch.stack([member(rows) for member in self.members]).mean(0)
+
+    @torch.no_grad()
+    def displacement(self, rows: torch.Tensor) -> torch.Tensor:
+        """Displacement [T, E] over a whole sound, rows [T, INPUTS]: the prediction, or a sample around it."""
+        mean = in_pieces(self, (rows,), self.context_rows)
+        return self.gain * (sample(self.denoiser, mean, rows) if self.denoiser else mean)
+
+    def blended(self, style: MouthStyle | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Closed mouth, mean of talking and spread [E] to use for a style.
+
+        The less footage it was measured on, the more its mean and spread are the population's, the mean counted from
+        the person's own closed mouth.
+        """
+        if style is None:
+            return self.neutral_closed, self.neutral_mean, self.neutral_spread
+        own = style.frames / (style.frames + STYLE_PRIOR_FRAMES)
+        variance = own * style.spread**2 + (1 - own) * self.neutral_spread**2
+        low, high = SPREAD_LIMITS
+        spread = variance.sqrt().clamp(low * self.neutral_spread, high * self.neutral_spread)
+        neutral = self.neutral_mean - self.neutral_closed
+        mean = torch.lerp(style.closed + neutral, style.mean, own)
+        opening, usual = (mean - style.closed) @ self.opening_axis, neutral @ self.opening_axis
+        limited = torch.clamp(opening, low * usual, high * usual)
+        return style.closed, mean + (limited - opening) * self.closing_direction, spread
+
+    def expression(self, rows: torch.Tensor, gate: torch.Tensor, style: MouthStyle | None = None) -> torch.Tensor:
+        """Lower expression [T, E] of a style at `LABEL_RATE`, from rows [T, INPUTS] and gate [T]."""
+        return self.shaped(self.displacement(rows), rows, gate, style)
+
+    def shaped(
+        self, displacement: torch.Tensor, rows: torch.Tensor, gate: torch.Tensor, style: MouthStyle | None
+    ) -> torch.Tensor:
+        """Lower expression [T, E] of a displacement [T, E]: at rest where the gate [T] is shut, closed at p b m."""
+        closed, mean, spread = self.blended(style)
+        return self.with_closures(torch.lerp(closed, mean + spread * displacement, gate[:, None]), closed, mean, rows)
+
+    def with_closures(
+        self, lower: torch.Tensor, closed: torch.Tensor, mean: torch.Tensor, rows: torch.Tensor
+    ) -> torch.Tensor:
+        """Bring the lips together where the encoder hears p b m, and near where it hears f v; they do not pass through.
+
+        What opening is too much over `closed` [E] is taken from `lower` [T, E], along the way in which mouths close.
+        """
+        opening = (lower - closed) @ self.opening_axis
+        near = LABIODENTAL_OPENING * (mean - closed) @ self.opening_axis
+        kept = opening.clamp(min=0)
+        kept = torch.lerp(kept, torch.minimum(kept, near), lips_near(rows, LABIODENTAL))
+        kept = kept * (1 - lips_near(rows, CLOSED))
+        return lower - (opening - kept)[:, None] * self.closing_direction
+
+    def predict(
+        self,
+        sound: str | Path | np.ndarray,
+        timestamps: np.ndarray,
+        style: MouthStyle | None = None,
+        encoder: PhoneticEncoder | None = None,
+    ) -> Motion:
+        """Motion of a mouth speaking a sound.
+
+        Args:
+            sound: a media file, or a waveform [N] at `SAMPLE_RATE`.
+            timestamps: float64 [T] seconds on the sound's clock, strictly increasing: the frames to be driven.
+            style: of the actor; the average person where not given.
+            encoder: phonetic encoder; the shipped one where not given.
+
+        Returns:
+            Motion at `timestamps`; before and after the sound the mouth is closed and the confidence 0.
+
+        Raises:
+            FootageError: the file cannot be read or has no sound.
+        """
+        waveform = sound if isinstance(sound, np.ndarray) else read_waveform(sound)
+        rows, _ = input_rows(encoder or shipped_phonetics(), features(waveform))
+        silence = torch.zeros(BEYOND_ROWS, INPUTS)
+        silence[:, SILENCE], silence[:, len(CLASSES)] = 1.0, -1.0  # no sound, no energy
+        rows = torch.cat([silence, rows, silence])
+        if self.front_end is not None:
+            beyond = BEYOND_ROWS * SAMPLE_RATE // LABEL_RATE
+            rows = torch.cat([rows, self.front_end.columns(np.pad(waveform, beyond))], 1)
+        expression = self.expression(rows, speech_gate(rows[:, : len(CLASSES)]), style)
+        closed, _, _ = self.blended(style)
+        times = (np.arange(len(expression)) - BEYOND_ROWS) / LABEL_RATE
+        inside = (timestamps >= 0) & (timestamps <= len(waveform) / SAMPLE_RATE)
+        sampled = np.stack([np.interp(timestamps, times, axis) for axis in expression.T.numpy()], 1)
+        lower = np.where(inside[:, None], sampled, closed.numpy())
+        return Motion(
+            torch.from_numpy(np.asarray(timestamps, np.float64)),
+            torch.from_numpy(lower.astype(np.float32)),
+            torch.from_numpy(inside.astype(np.float32)),
+        )
+
+    def save(self, path: Path, facts: dict[str, object]) -> None:
+        """Write half-precision weights with `facts` about the training."""
+        tensors = {name: value.half() for name, value in self.state_dict().items()}
+        heard_by = {} if self.front_end is None else {"front_end": self.front_end.facts}
+        save_tensors(path, KIND, KIND_VERSION, tensors, {**facts, **heard_by, "config": asdict(self.config)})
+
+
+def load_motion_model(path: Path | None = None) -> MotionModel:
+    """The model from `path` (default: the shipped weights), in evaluation mode, float32, on the CPU.
+
+    Raises:
+        StoreError, StoreVersionError: the file or its front end is missing or foreign, or of another version.
+    """
+    tensors, facts = load_tensors(path or WEIGHTS, KIND, KIND_VERSION)
+    stored = facts["config"]
+    lists = {name: tuple(stored.get(name, ())) for name in ("dilations", "denoiser_dilations")}
+    model = MotionModel(MotionConfig(**{**stored, **lists}))
+    if "front_end" in facts:
+        model.front_end = recalled_front_end(facts["front_end"])
+    model.load_state_dict({name: value.float() for name, value in tensors.items()})
+    return model.eval()
+
+
+@cache
+def shipped_motion_model() -> MotionModel:
+    """The shipped model, read once a process."""
+    return load_motion_model()
+
+
+def input_rows(encoder: PhoneticEncoder, heard: Features) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the network reads of a sound.
+
+    Returns:
+        rows float32 [T, INPUTS] at `LABEL_RATE` (posteriors, prosody) and gate float32 [T] in [0, 1], see
+        `speech_gate`.
+    """
+    phonetic = posteriors(encoder, heard.mel)
+    step = FRAME_RATE // LABEL_RATE
+    return torch.cat([phonetic, heard.prosody[::step][: len(phonetic)]], 1), speech_gate(phonetic)

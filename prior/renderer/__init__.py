@@ -1,0 +1,1 @@
+"""The renderer prior: actor frames unwrapped, the prior itself, losses."""

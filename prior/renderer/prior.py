@@ -1,0 +1,144 @@
+"""The renderer prior: network, mean texture and texture encoder, learnt from many people; what every actor starts from.
+
+A new actor's texture needs no step of training: chosen frames (mouth closed, half open, open) are unwrapped into uv,
+holes are filled from each other and from the mean texture, and a small network corrects the result and writes the
+channels that are not colours. Stored in 8 bits a weight as `prior/weights/renderer.safetensors`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from prior.face.model import load_face_model
+from prior.face.points import lip_gap
+from prior.renderer.unwrapping import FRAMES_PER_BIN, SECOND_WEIGHT, WIDEST_FACTOR, TextureFrames, enrollment_of, unwrap
+from render.drawing.neural_texture import COLOUR_BINS, COLOUR_CHANNELS, TEXTURE_CHANNELS, TEXTURE_SIZE
+from render.drawing.renderer import Renderer
+from render.drawing.unet import UNet
+from render.errors import StoreError
+from render.head.face_model import FaceModel
+from render.head.track import Track
+from render.store import file_sha256, load_tensors, packed, save_tensors, unpacked
+
+KIND = "adapt-renderer-prior"
+KIND_VERSION = 1
+
+WEIGHTS = Path(__file__).parents[1] / "weights" / "renderer.safetensors"
+
+
+def extreme_expressions(model: FaceModel, lower_expression: torch.Tensor) -> torch.Tensor:
+    """The fixed expressions of *outer* [4, E] from many tracked ones [N, E]: closed, widest, smile, pucker."""
+    vertices = model.vertices(torch.zeros(model.shape_basis.shape[0]), lower_expression)
+    gap = lip_gap(vertices)
+    width = (vertices[:, 61] - vertices[:, 291]).norm(dim=-1)  # mouth corners
+    last = len(gap) - 1
+    closed, widest = (int(gap.argsort()[round(rank * last)]) for rank in (0.01, 0.998))
+    pucker, smile = (int(width.argsort()[round(rank * last)]) for rank in (0.005, 0.995))
+    chosen = lower_expression[[closed, widest, smile, pucker]].clone()
+    chosen[1] *= WIDEST_FACTOR
+    return chosen
+
+
+class RendererPrior(nn.Module):
+    """Network, encoder and mean texture.
+
+    Args:
+        model: the face model that the prior belongs to.
+        renderer: arguments of `Renderer`, without `expression_size`.
+        outer_count: how many fixed expressions *outer* has.
+
+    Attributes:
+        renderer: `Renderer`.
+        mean_texture: [TEXTURE_CHANNELS, TEXTURE_SIZE, TEXTURE_SIZE].
+        outer_expressions: [K, E] for `render_inputs`.
+        facts: how and on what it was trained, and "sha256" where it was read from a file.
+    """
+
+    outer_expressions: torch.Tensor
+
+    def __init__(self, model: FaceModel, renderer: Mapping[str, Any] | None = None, outer_count: int = 4) -> None:
+        super().__init__()
+        self.model = model
+        expressions = model.lower_basis.shape[0]
+        self.renderer = Renderer(expressions, **(renderer or {}))
+        self.encoder = UNet(
+            COLOUR_CHANNELS + 2 * COLOUR_BINS + TEXTURE_CHANNELS, TEXTURE_CHANNELS, (16, 32, 64, 96, 128)
+        )
+        self.mean_texture = nn.Parameter(torch.zeros(TEXTURE_CHANNELS, TEXTURE_SIZE, TEXTURE_SIZE))
+        self.register_buffer("outer_expressions", torch.zeros(outer_count, expressions))
+        self.facts: dict[str, Any] = {}
+
+    def encode(self, enrollment: TextureFrames) -> torch.Tensor:
+        """Textures [P, TEXTURE_CHANNELS, TEXTURE_SIZE, TEXTURE_SIZE] of P people; differentiable in the encoder."""
+        people = len(enrollment.crops)
+        rgb, seen = self.unwrapped(enrollment)
+        colours = rgb.flatten(1, 2)  # [P, 3 · bins, H, W]
+        renderer = self.renderer
+        opening = (enrollment.opening - renderer.expression_mean[0]) / renderer.expression_scale[0]
+        planes = opening[..., None, None].expand(-1, -1, *colours.shape[-2:])
+        mean = self.mean_texture.expand(people, -1, -1, -1)
+        image = torch.cat([colours, seen.flatten(1, 2), planes, mean], 1)
+        correction = self.encoder(image)
+        rest = mean[:, COLOUR_CHANNELS:]
+        return (torch.cat([colours, rest], 1) + correction).contiguous(memory_format=torch.channels_last)
+
+    def unwrapped(self, enrollment: TextureFrames) -> tuple[torch.Tensor, torch.Tensor]:
+        """Colours [P, bins, 3, H, W] by bin, holes filled, and how much of each texel was seen [P, bins, 1, H, W]."""
+        people = len(enrollment.crops)
+        with torch.no_grad():
+            rgb, weight = unwrap(self.model, enrollment.clip_vertices.flatten(0, 2), enrollment.crops.flatten(0, 2))
+            rgb, weight = (value.unflatten(0, (people, COLOUR_BINS, FRAMES_PER_BIN)) for value in (rgb, weight))
+            share = weight.clone()
+            share[:, :, 1:] *= SECOND_WEIGHT
+            rgb = (rgb * share).sum(2) / share.sum(2).clamp(min=1e-6)  # [P, bins, 3, H, W]
+            seen = weight.amax(2)  # [P, bins, 1, H, W]
+            others = (rgb * seen).sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1e-6)
+            ever = (seen.amax(1, keepdim=True) / 0.2).clamp(0, 1)
+            here = (seen / 0.2).clamp(0, 1)
+            mean = self.mean_texture[:COLOUR_CHANNELS].unflatten(0, (COLOUR_BINS, 3))[None]
+            # The mean texture takes the person's average colour before it fills what no bin shows.
+            tint = ((rgb - mean) * seen).sum((1, 3, 4), keepdim=True) / seen.sum((1, 3, 4), keepdim=True).clamp(min=1)
+            fallback = others * ever + (mean + tint) * (1 - ever)
+            return rgb * here + fallback * (1 - here), seen
+
+    def encode_texture(self, *parts: tuple[Track, torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """Texture [1, C, H, W] of one person without any training step.
+
+        Args:
+            parts: for each clip of the enrollment its track, confident frames [N] int64 of it, and their crops
+                [N, 3, H, W] sRGB in [0, 1]; the best for the bins are chosen among all.
+        """
+        with torch.no_grad():
+            return self.encode(enrollment_of(self.model, *parts))
+
+    def save(self, path: Path = WEIGHTS) -> None:
+        """Write in 8 bits (see `packed`), atomically."""
+        tensors = packed(self.state_dict())
+        arguments = {key: value for key, value in self.renderer.arguments.items() if key != "expression_size"}
+        facts = {**self.facts, "renderer": arguments, "outer_count": len(self.outer_expressions)}
+        save_tensors(path, KIND, KIND_VERSION, tensors, {key: facts[key] for key in facts if key != "sha256"})
+
+
+def load_renderer_prior(
+    path: Path | None = None, device: str | torch.device = "cpu", model: FaceModel | None = None
+) -> RendererPrior:
+    """Read a renderer prior, the shipped one by default.
+
+    Raises:
+        StoreError, StoreVersionError: missing, damaged, of another version, or made for another face model.
+    """
+    path = WEIGHTS if path is None else path
+    tensors, facts = load_tensors(path, KIND, KIND_VERSION)
+    prior = RendererPrior(load_face_model() if model is None else model, facts["renderer"], facts["outer_count"])
+    try:
+        prior.load_state_dict(unpacked(tensors))
+    except RuntimeError as error:
+        raise StoreError(
+            f"{path}: does not fit the face model in use ({str(error).splitlines()[-1].strip()})"
+        ) from error
+    prior.facts = {**facts, "sha256": file_sha256(path)}
+    prior.model = prior.model.to(device)
+    return prior.eval().requires_grad_(False).to(device)

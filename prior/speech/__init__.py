@@ -1,0 +1,1 @@
+"""Speech: sound, its features, its loudness, phonemes and phonetic posteriors."""

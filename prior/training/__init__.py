@@ -1,0 +1,1 @@
+"""Trainers: `python -m prior.training.NAME`; nothing that ships imports them."""

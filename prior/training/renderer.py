@@ -1,0 +1,340 @@
+"""Train the renderer prior on a prepared cache: `python -m prior.training.renderer CACHE [-o FILE] [--minutes M]`.
+
+In: what `adapt prepare` wrote of many people. Out: `renderer.safetensors` with an exponential mean of the weights, and
+in `--checkpoints` a JSON-lines log and a state from which the same command goes on. Texture encoder and network learn
+together: every batch draws people, encodes each one's texture from a random stretch of their footage, and draws
+neighbouring other frames of them; in the later part of the run a discriminator judges these as well. Some people are
+kept out for validation. Several GPUs: `torchrun --nproc-per-node N -m
+prior.training.renderer …`.
+"""
+
+import argparse
+import json
+import math
+import os
+import shutil
+import time
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from tqdm import tqdm
+
+from prior.cache.prepared import prepared_clips
+from prior.face.model import load_face_model
+from prior.renderer.losses import LossWeights, detail_weight
+from prior.renderer.perceptual import SqueezeNetTrunk, load_trunk
+from prior.renderer.prior import WEIGHTS, RendererPrior, extreme_expressions, load_renderer_prior
+from prior.training.checkpoint import Part, pack_parts, unpack_parts
+from prior.training.discriminator import Discriminator, patch_error
+from prior.training.renderer_batch import Augmentation, Drawing, prepare_drawing
+from prior.training.renderer_items import BatchStream, RendererDataset, TrainingItem, good_frames
+from render.drawing.neural_texture import COLOUR_CHANNELS
+from render.errors import StoreError
+from render.store import load_tensors, save_tensors
+
+CHECKPOINT = "adapt-renderer-checkpoint"
+CHECKPOINT_VERSION = 2
+STATE_NAME = "checkpoint.safetensors"
+MEAN_PEOPLE = 64
+VALIDATION_SHARE = 16  # one person in so many is kept out
+VALIDATION_ITEMS = 12
+MEAN_DECAY = 0.998
+#: The discriminator's weight rises from 0 over this part of the run.
+ADVERSARIAL_RISE = 0.1
+DISCRIMINATOR_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of a training run.
+
+    Attributes:
+        people: items a batch; targets: neighbouring frames an item, which the discriminator sees stacked.
+        minutes: of training, over all resumed runs; steps: instead of minutes, where not 0.
+        learning_rate: highest; it rises over `warmup_steps` and falls to a fiftieth along a cosine.
+        save_minutes: between checkpoints, each with a validation.
+        colour_jitter: largest change of gain of a person; a third of it between enrollment and target.
+        code_noise: standard deviation added to normalised expressions; code_dropout: share withheld.
+        adversarial: weight of the discriminator's say, 0 for none; adversarial_from: part of the run before it.
+        use_scale, use_window: whether the network is told the source's scale, and the expression window (ablations).
+        every_person: learn from one person in so many (ablation); the people kept out stay the same.
+        seed: of everything.
+    """
+
+    people: int = 6
+    targets: int = 2
+    minutes: float = 60.0
+    steps: int = 0
+    learning_rate: float = 8e-4
+    warmup_steps: int = 100
+    save_minutes: float = 4.0
+    colour_jitter: float = 0.25
+    code_noise: float = 0.15
+    code_dropout: float = 0.1
+    adversarial: float = 0.02
+    adversarial_from: float = 0.5
+    use_scale: bool = True
+    use_window: bool = True
+    every_person: int = 1
+    seed: int = 0
+
+
+def start_prior(cache: Path, prior: RendererPrior, people: list[str]) -> None:
+    """Set what is counted, not learnt: expression statistics, fixed expressions, mean texture."""
+    rows = []
+    for clip in prepared_clips(cache):
+        if clip.person in people:
+            frames = good_frames(clip)
+            chosen = torch.linspace(0, max(0, len(frames) - 1), min(len(frames), 60)).long()
+            rows.append(clip.track.lower_expression[frames[chosen]])
+    lower = torch.cat(rows)
+    prior.renderer.expression_mean.copy_(lower.mean(0))
+    prior.renderer.expression_scale.copy_(lower.std(0).clamp(min=1e-3))
+    prior.outer_expressions.copy_(extreme_expressions(prior.model, lower))
+    dataset = RendererDataset(cache, prior.model, prior.outer_expressions, people, targets=1)
+    total = torch.zeros(COLOUR_CHANNELS, *prior.mean_texture.shape[1:])
+    weight = torch.zeros_like(total)
+    for index in range(MEAN_PEOPLE):
+        rgb, seen = prior.unwrapped(TrainingItem.stack([dataset[index]]).enrollment())
+        total += (rgb * seen)[0].flatten(0, 1)
+        weight += seen.expand_as(rgb)[0].flatten(0, 1)
+    with torch.no_grad():
+        overall = total.sum((1, 2), keepdim=True) / weight.sum((1, 2), keepdim=True)
+        prior.mean_texture[:COLOUR_CHANNELS] = (total + 0.05 * overall) / (weight + 0.05)
+
+
+class RendererTrainer:
+    """One training run: weights, their running mean, optimiser, log."""
+
+    def __init__(self, cache: Path, run: Path, prior: RendererPrior, config: TrainingConfig, device: str) -> None:
+        self.run, self.config, self.device = run, config, device
+        self.rank, self.ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        names = sorted({clip.person for clip in prepared_clips(cache)})
+        if len(names) < 2:
+            raise SystemExit(f"pretrain_renderer: {cache} holds {len(names)} person; at least 2 are needed")
+        self.validation_people = names[VALIDATION_SHARE // 2 :: VALIDATION_SHARE] or names[-1:]
+        self.people = [name for name in names if name not in self.validation_people][:: config.every_person]
+        self.step, self.seconds, self.best, self.clock = 0, 0.0, math.inf, 0.0
+        self.started_from = {key: prior.facts[key] for key in ("steps", "minutes", "sha256") if key in prior.facts}
+        resuming = (run / STATE_NAME).is_file()
+        if not resuming and not prior.facts:
+            start_prior(cache, prior, self.people)
+        cpu_model = prior.model
+        self.prior: RendererPrior = prior.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.prior.model = cpu_model.to(device)
+        parameters = dict(prior.named_parameters())
+        self.mean = {name: value.detach().clone() for name, value in parameters.items()}
+        self.optimiser = torch.optim.Adam(parameters.values(), config.learning_rate, betas=(0.9, 0.99), eps=1e-10)
+        self.judge = Discriminator(config.targets).to(device)
+        self.judge_optimiser = torch.optim.Adam(self.judge.parameters(), DISCRIMINATOR_RATE, betas=(0.5, 0.99))
+        if resuming:
+            self._resume()
+        outer = self.prior.outer_expressions.cpu()
+        self.dataset = RendererDataset(cache, cpu_model, outer, self.people, config.targets, config.seed)
+        held = RendererDataset(cache, cpu_model, outer, self.validation_people, config.targets, config.seed + 1)
+        self.validation = [TrainingItem.stack([held[index]]) for index in range(VALIDATION_ITEMS)]
+        try:
+            self.trunk: SqueezeNetTrunk | None = load_trunk().to(device)
+        except StoreError as error:
+            raise SystemExit(f"pretrain_renderer: {error}") from error
+
+    def progress(self) -> float:
+        """Share of the run that is done."""
+        config = self.config
+        return self.step / config.steps if config.steps else self.seconds / (60 * config.minutes)
+
+    def train(self, workers: int = 0) -> None:
+        """Go on to the end; validates and saves on the way."""
+        stream = BatchStream(self.dataset, self.config.people, self.step, self.rank, self.ranks)
+        batches = iter(torch.utils.data.DataLoader(stream, batch_size=None, num_workers=workers))
+        saved = time.monotonic()
+        bar = tqdm(desc="train", initial=self.step, mininterval=5, disable=self.rank > 0)
+        sums: dict[str, float] = {}
+        count = 0
+        self.clock = time.monotonic()
+        while self.progress() < 1:
+            for name, value in self._update(next(batches)).items():
+                sums[name] = sums.get(name, 0.0) + value
+            count += 1
+            bar.update()
+            if time.monotonic() - saved > 60 * self.config.save_minutes or self.progress() >= 1:
+                self.save({name: value / count for name, value in sums.items()})
+                sums, count, saved = {}, 0, time.monotonic()
+
+    def _update(self, item: TrainingItem) -> dict[str, float]:
+        config = self.config
+        random = torch.Generator().manual_seed(hash((config.seed, self.step, self.rank)) % 2**31)
+        rise = min(1.0, (self.step + 1) / config.warmup_steps)
+        fall = 0.02 + 0.98 * (1 + math.cos(math.pi * min(1.0, self.progress()))) / 2
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.learning_rate * rise * fall
+        known = (torch.rand(config.people * config.targets, generator=random) >= config.code_dropout).float()
+        augmentation = Augmentation(config.colour_jitter, config.code_noise)
+        drawing = prepare_drawing(self.prior, item.to(self.device), random, augmentation)
+        rgb, logit = self._told(drawing).draw(self.prior, known.to(self.device) * config.use_window)
+        losses = drawing.losses(rgb, logit, LossWeights(), self.trunk)
+        losses |= self._judged(drawing, rgb)
+        self.optimiser.zero_grad(set_to_none=True)
+        (losses["total"] + losses.pop("weighted_adversarial", 0)).backward()
+        parameters = [parameter for parameter in self.prior.parameters() if parameter.grad is not None]
+        self.clock, before = time.monotonic(), self.clock
+        self.seconds += self.clock - before
+        if self.ranks > 1:
+            self._share([parameter.grad for parameter in parameters if parameter.grad is not None])
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        self.optimiser.step()
+        self.step += 1
+        decay = min(MEAN_DECAY, self.step / (self.step + 10))
+        with torch.no_grad():
+            for name, parameter in self.prior.named_parameters():
+                self.mean[name].lerp_(parameter, 1 - decay)
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _told(self, drawing: Drawing) -> Drawing:
+        """What the network is told: with the source's scale, or without where that is ablated."""
+        return replace(drawing, log_scale=drawing.log_scale * self.config.use_scale)
+
+    def _judged(self, drawing: Drawing, rgb: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What the discriminator makes of a drawn batch, after it has learnt from the batch; empty before its time."""
+        config = self.config
+        share = (self.progress() - config.adversarial_from) / ADVERSARIAL_RISE
+        if not config.adversarial or share <= 0:
+            return {}
+
+        def stacked(images: torch.Tensor) -> torch.Tensor:
+            return images.unflatten(0, (-1, config.targets))
+
+        outer, trust = stacked(drawing.outer), stacked(detail_weight(drawing.log_scale)).amin(1)
+        drawn = stacked(torch.where(drawing.outer > 0, rgb.clamp(-0.2, 1.2), drawing.crop))
+        found = patch_error(self.judge(stacked(drawing.crop), outer), 1, outer, trust)
+        found = found + patch_error(self.judge(drawn.detach(), outer), 0, outer, trust)
+        self.judge_optimiser.zero_grad(set_to_none=True)
+        found.backward()
+        if self.ranks > 1:
+            self._share([p.grad for p in self.judge.parameters() if p.grad is not None])
+        self.judge_optimiser.step()
+        self.judge.requires_grad_(False)
+        fooled = patch_error(self.judge(drawn, outer), 1, outer, trust)
+        self.judge.requires_grad_(True)
+        weighted = config.adversarial * min(1.0, share) * fooled
+        return {"discriminator": found.detach(), "adversarial": fooled.detach(), "weighted_adversarial": weighted}
+
+    def _share(self, gradients: list[torch.Tensor]) -> None:
+        """Average gradients over ranks, and the clock with them: all ranks must agree on how far the run is."""
+        clock = gradients[0].new_tensor([self.seconds])
+        flat = torch.cat([clock, *(gradient.flatten() for gradient in gradients)])
+        dist.all_reduce(flat)
+        flat /= self.ranks
+        self.seconds = float(flat[0])
+        for gradient, value in zip(gradients, flat[1:].split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(value.view_as(gradient))
+
+    def validate(self) -> dict[str, float]:
+        """Mean terms and regions over people kept out, with the running mean of the weights in place."""
+        own = {name: value.detach().clone() for name, value in self.prior.named_parameters()}
+        self._put(self.mean)
+        sums: dict[str, float] = {}
+        random = torch.Generator().manual_seed(0)
+        with torch.inference_mode():
+            for item in self.validation:
+                drawing = prepare_drawing(self.prior, item.to(self.device), random)
+                known = torch.ones(len(drawing.crop), device=self.device)
+                drawn = self._told(drawing).draw(self.prior, known * self.config.use_window)
+                terms = drawing.losses(*drawn, LossWeights(), self.trunk) | drawing.region_errors(drawn[0])
+                for name, value in terms.items():
+                    sums[name] = sums.get(name, 0.0) + float(value) / len(self.validation)
+        self._put(own)
+        return sums
+
+    def save(self, training: dict[str, float]) -> None:
+        """Validate, log, write the checkpoint; where validation is best so far, also the prior's weights."""
+        if self.rank:
+            return
+        validation = self.validate()
+        line = {"step": self.step, "minutes": self.seconds / 60, "training": training, "validation": validation}
+        self.run.mkdir(parents=True, exist_ok=True)
+        with (self.run / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+        # The discriminator's part is not in this total and may raise it: from there on the last state counts.
+        if validation["total"] < self.best or (
+            self.config.adversarial and self.progress() > self.config.adversarial_from
+        ):
+            self.best = validation["total"]
+            own = {name: value.detach().clone() for name, value in self.prior.named_parameters()}
+            self._put(self.mean)
+            self.prior.facts = {
+                "steps": self.step,
+                "minutes": round(self.seconds / 60, 1),
+                "people": len(self.people),
+                "validation": validation,
+                "training": asdict(self.config),
+                "started_from": self.started_from,
+            }
+            self.prior.save(self.run / "best.safetensors")
+            self._put(own)
+        self._save_checkpoint()
+
+    def _parts(self) -> dict[str, Part]:
+        return {
+            "weight": self.prior,
+            "mean": self.mean,
+            "judge": self.judge,
+            "adam": self.optimiser,
+            "judge_adam": self.judge_optimiser,
+        }
+
+    def _save_checkpoint(self) -> None:
+        facts = {"step": self.step, "seconds": self.seconds, "best": self.best}
+        save_tensors(self.run / STATE_NAME, CHECKPOINT, CHECKPOINT_VERSION, pack_parts(self._parts()), facts)
+
+    def _resume(self) -> None:
+        tensors, facts = load_tensors(self.run / STATE_NAME, CHECKPOINT, CHECKPOINT_VERSION)
+        unpack_parts(tensors, self._parts())
+        self.step, self.seconds, self.best = int(facts["step"]), float(facts["seconds"]), float(facts["best"])
+
+    def _put(self, values: dict[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.prior.named_parameters():
+                parameter.copy_(values[name])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train from the command line."""
+    parser = argparse.ArgumentParser(description="Train the renderer prior on a prepared cache.")
+    parser.add_argument("cache", type=Path, help="folder written by `adapt prepare`")
+    parser.add_argument("-o", "--out", type=Path, default=WEIGHTS, help="file of the finished prior")
+    parser.add_argument("--checkpoints", type=Path, default=Path("runs/renderer"), help="folder of log and checkpoint")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read crops")
+    parser.add_argument("--widths", type=int, nargs="+", help="channels of the network, fine to coarse")
+    parser.add_argument("--face-model", type=Path, help="another head in the same file form")
+    parser.add_argument("--start", type=Path, help="prior to start from instead of random weights")
+    for field in fields(TrainingConfig):
+        flag = f"--{field.name.replace('_', '-')}"
+        if isinstance(field.default, bool):
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default)
+        else:
+            parser.add_argument(flag, type=type(field.default), default=field.default)
+    given = parser.parse_args(arguments)
+    config = TrainingConfig(**{field.name: getattr(given, field.name) for field in fields(TrainingConfig)})
+    device = given.device
+    if "WORLD_SIZE" in os.environ:
+        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+        device = f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
+    torch.manual_seed(config.seed)
+    model = load_face_model(given.face_model)
+    if given.start:
+        prior = load_renderer_prior(given.start, model=model).train().requires_grad_(True)
+    else:
+        prior = RendererPrior(model, {"widths": given.widths} if given.widths else None)
+    trainer = RendererTrainer(given.cache, given.checkpoints, prior, config, device)
+    trainer.train(given.workers)
+    if trainer.rank == 0:
+        shutil.copyfile(given.checkpoints / "best.safetensors", given.out)
+        print(f"{given.out}: step {trainer.step}, validation loss {trainer.best:.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""A batch of renderer training: items of people become what the network and the loss read.
+
+In: `TrainingItem`s with a leading dimension P. Out: a `Drawing` of B = P · T samples, each the part of a crop that the
+network sees; augmented copies are mirrored, tinted, and their expressions disturbed.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from prior.renderer.losses import LossWeights, renderer_loss
+from prior.renderer.perceptual import SqueezeNetTrunk
+from prior.renderer.prior import RendererPrior
+from prior.renderer.unwrapping import TextureFrames
+from prior.training.renderer_items import TrainingItem
+from render.drawing.erasure import outer_mask
+from render.drawing.gbuffer import gbuffer
+from render.drawing.neural_texture import sample_texture
+from render.drawing.renderer import RenderInputs, seen_corners
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How augmented copies differ.
+
+    Attributes:
+        colour_jitter: largest change of gain of a person; a third of it between enrollment and target.
+        code_noise: standard deviation added to normalised expressions.
+    """
+
+    colour_jitter: float
+    code_noise: float
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A batch as the network and the loss read it: B = P · T samples."""
+
+    features: torch.Tensor
+    inner: torch.Tensor
+    mouth: torch.Tensor
+    outer: torch.Tensor
+    crop: torch.Tensor
+    window: torch.Tensor
+    log_scale: torch.Tensor
+
+    def draw(self, prior: RendererPrior, known: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rgb [B, 3, H, W] and the matte's logit [B, 1, H, W] of the prior's network."""
+        return prior.renderer(self.features, self.inner, self.outer, self.crop, self.window, self.log_scale, known)
+
+    def losses(
+        self, rgb: torch.Tensor, logit: torch.Tensor, weights: LossWeights, trunk: SqueezeNetTrunk | None
+    ) -> dict[str, torch.Tensor]:
+        """Terms of `renderer_loss` for what was drawn."""
+        return renderer_loss(rgb, logit, self.crop, self.inner, self.mouth, self.outer, self.log_scale, weights, trunk)
+
+    def region_errors(self, rgb: torch.Tensor) -> dict[str, float]:
+        """Mean absolute difference from the real crop on the mouth, the rest of the lower face, and around it."""
+        mouth, face = self.mouth * self.outer, self.inner * (1 - self.mouth) * self.outer
+        regions = {"mouth": mouth, "face": face, "around": self.outer * (1 - mouth) * (1 - face)}
+        off = (rgb.clamp(0, 1) - self.crop).abs().mean(1, keepdim=True)
+        return {name: float((off * mask).sum() / mask.sum().clamp(min=1)) for name, mask in regions.items()}
+
+
+def mirror_signs(prior: RendererPrior) -> torch.Tensor:
+    """+1 for lower axes that a mirrored face keeps, −1 for those it turns round [E]."""
+    model = prior.model
+    mirror = model.mean.new_tensor([-1.0, 1.0, 1.0])
+    partner = torch.cdist(model.mean * mirror, model.mean).argmin(1)
+    agreement = (model.lower_basis * (model.lower_basis[:, partner] * mirror)).sum((1, 2))
+    return torch.where(agreement < 0, -1.0, 1.0)
+
+
+def prepare_drawing(
+    prior: RendererPrior, item: TrainingItem, random: torch.Generator, augmentation: Augmentation | None = None
+) -> Drawing:
+    """Rasterize a batch, encode its textures and sample them; an augmented copy where asked."""
+    people, targets = item.crops.shape[:2]
+    enrollment, crop = item.enrollment(), item.crops.float() / 255
+    if augmentation:
+        spread = augmentation.colour_jitter
+        gain = 1 + spread * (2 * torch.rand(people, 3, generator=random) - 1)
+        other = gain * (1 + spread / 3 * (2 * torch.rand(people, 3, generator=random) - 1))
+        gain, other = gain.to(crop.device), other.to(crop.device)
+        crop = (crop * gain[:, None, :, None, None]).clamp(0, 1)
+        tinted = (enrollment.crops * other[:, None, None, :, None, None]).clamp(0, 1)
+        enrollment = TextureFrames(tinted, enrollment.clip_vertices, enrollment.opening)
+    textures = prior.encode(enrollment)
+    outer = outer_mask(prior.model, item.outer_vertices.flatten(0, 1))
+    buffer = gbuffer(prior.model, item.clip_vertices.flatten(0, 1))
+    whole = RenderInputs(buffer, outer, outer, crop.flatten(0, 1), item.window.flatten(0, 1), item.log_scale.flatten())
+    inputs = whole.seen(seen_corners(outer)[0])
+    # One person after the other: a repeated texture would cost its gradient once a frame.
+    features = torch.cat(
+        [
+            sample_texture(texture[None], inputs.buffer.frames(slice(first, first + targets)))
+            for texture, first in zip(textures, range(0, people * targets, targets), strict=True)
+        ]
+    )
+    images = [features, inputs.buffer.inner, inputs.buffer.mouth, inputs.outer, inputs.crop]
+    window = inputs.window
+    if augmentation:
+        renderer = prior.renderer
+        noise = torch.randn(window.shape, generator=random).to(window.device)
+        window = window + augmentation.code_noise * renderer.expression_scale * noise
+        if torch.rand((), generator=random) < 0.5:
+            images = [image.flip(-1) for image in images]
+            window = window * mirror_signs(prior).to(window.device)
+    features, inner, mouth, outer, crop = (image.contiguous(memory_format=torch.channels_last) for image in images)
+    return Drawing(features, inner, mouth, outer, crop, window, inputs.log_scale)

@@ -1,0 +1,60 @@
+"""Matte: how what was drawn goes over into the real crop, and which region of the face is put back at all.
+
+Masks and mattes are float32 [H, W] (numpy) or [N, 1, H, W] (torch) in [0, 1], in crop space.
+"""
+
+import cv2
+import numpy as np
+import torch
+
+from render.drawing.crop import CROP_SIZE
+from render.drawing.masks import dilate
+from render.drawing.renderer import RenderOutput
+
+#: The matte falls to 0 over so many px of a 256 px crop, inside the mask that is put back.
+FEATHER_PX = 7
+#: But for where the new face leaves bare what the source's covered, it falls over so many px, to 0 so far inside that
+#: mask: just beyond the face the source is right, and the network guesses.
+FACE_FEATHER_PX, FACE_INSET_PX = 9, 3
+
+
+def feathered(matte: np.ndarray, paste: np.ndarray, near_bare: np.ndarray | None = None) -> np.ndarray:
+    """A matte [H, W] that falls to 0 towards the border of the paste mask [H, W] of 0 and 1, and is 0 outside it.
+
+    It falls further inside where `near_bare` [H, W] of `Outline` is 0.
+    """
+    distance = cv2.distanceTransform((paste > 0).astype(np.uint8), cv2.DIST_L2, 3) * (CROP_SIZE / paste.shape[0])
+    ramp = _smooth(distance / FEATHER_PX)
+    if near_bare is not None:
+        inner = _smooth((distance - FACE_INSET_PX) / FACE_FEATHER_PX)
+        ramp = inner + (ramp - inner) * near_bare
+    return np.asarray(matte * ramp, np.float32)
+
+
+def _smooth(ramp: np.ndarray) -> np.ndarray:
+    ramp = np.clip(ramp, 0, 1)
+    return np.asarray(ramp * ramp * (3 - 2 * ramp))
+
+
+def put_back(drawn: RenderOutput, crops: torch.Tensor) -> torch.Tensor:
+    """What was drawn, feathered into the real crops [N, 3, H, W]."""
+    mattes = [feathered(m[0].numpy(), p[0].numpy()) for m, p in zip(drawn.matte, drawn.paste, strict=True)]
+    return torch.lerp(crops, drawn.rgb, torch.from_numpy(np.stack(mattes))[:, None])
+
+
+#: Widening beyond lips and mouth, px of a 256 px crop; None for everything that may be painted.
+MARGIN_PX = {"lips": 12, "mouth": 22, "lower-face": None}
+REGIONS = tuple(MARGIN_PX)
+DEFAULT = "lower-face"
+
+
+def region_mask(mouth: torch.Tensor, paste: torch.Tensor, region: str) -> torch.Tensor:
+    """The part of *paste* that a region leaves, [N, 1, H, W].
+
+    Args:
+        mouth: [N, 1, H, W] lips and mouth, those of the source and those that are drawn.
+        paste: [N, 1, H, W] of `render.drawing.masks.paste_mask`.
+        region: of `REGIONS`.
+    """
+    margin = MARGIN_PX[region]
+    return paste if margin is None else dilate(mouth, margin * paste.shape[-1] // CROP_SIZE) * paste

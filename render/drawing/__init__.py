@@ -1,0 +1,1 @@
+"""Drawing a mouth into a crop: cut out, rasterized, erased, drawn by the network."""

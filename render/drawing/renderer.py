@@ -1,0 +1,345 @@
+"""The deferred neural renderer: a sampled neural texture and the real pixels around it become a mouth.
+
+In, per crop: texture samples, real pixels outside *outer* (those inside are erased here and filled smoothly from the
+rest, before the network sees them), both masks, the log of source pixels per crop pixel, and the lower expression of a
+short window of frames. Out: rgb over all of *outer* and a matte. Colours are sRGB in [0, 1].
+
+The network sees a fixed part of the crop around *outer* and runs at one fixed batch size, so that the same frame gives
+the same bytes in any batch.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from render.drawing.crop import CROP_SIZE
+from render.drawing.erasure import RIM_PX, colour_shift, fill_outer, outer_mask
+from render.drawing.gbuffer import GBuffer, gbuffer
+from render.drawing.masks import inner_mask, paste_mask
+from render.drawing.neural_texture import COLOUR_BINS, COLOUR_CHANNELS, TEXTURE_CHANNELS, sample_texture
+from render.drawing.unet import UNet, prefers_bfloat16
+from render.head.face_model import FaceModel
+from render.head.track import Track
+
+#: Times of the expression window around a frame, seconds.
+WINDOW_SECONDS = (-0.08, -0.04, 0.0, 0.04, 0.08)
+FIXED_BATCH = 4
+CONDITION_SIZE = 128
+#: Rows and columns of a 256 px crop that the network sees, and where they start, where *outer* allows; other starts are
+#: whole steps away, so that what is seen seldom moves.
+SEEN_PX = (192, 224)
+SEEN_START_PX = (40, 16)
+SEEN_STEP_PX = 16
+
+#: The matte's logit where the network does not look.
+UNSEEN_LOGIT = -30.0
+
+
+@dataclass(frozen=True)
+class RenderInputs:
+    """Everything the renderer reads for B frames, apart from the texture.
+
+    Attributes:
+        buffer: G-buffer of the expression to be drawn.
+        outer: [B, 1, H, W], what is erased.
+        paste: [B, 1, H, W], what is put back.
+        crop: [B, 3, H, W] sRGB in [0, 1], the real frame; its pixels inside *outer* are never read.
+        window: [B, W, E] lower expression around the frame, of `expression_window`.
+        log_scale: [B] natural log of source px per crop px.
+    """
+
+    buffer: GBuffer
+    outer: torch.Tensor
+    paste: torch.Tensor
+    crop: torch.Tensor
+    window: torch.Tensor
+    log_scale: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.crop)
+
+    def seen(self, corners: torch.Tensor) -> "RenderInputs":
+        """The part that the network sees, from the corners of `seen_corners`."""
+        rows, columns = seen_size(self.crop.shape[-1])
+
+        def part(images: torch.Tensor, channels_last: bool = False) -> torch.Tensor:
+            axes = (0, 1) if channels_last else (-2, -1)
+            found = [
+                image.narrow(axes[0], top, rows).narrow(axes[1], left, columns)
+                for image, (top, left) in zip(images, corners.tolist(), strict=True)
+            ]
+            return torch.stack(found)
+
+        names = [item.name for item in fields(GBuffer) if item.name != "uv"]
+        buffer = GBuffer(part(self.buffer.uv, True), **{name: part(getattr(self.buffer, name)) for name in names})
+        return replace(self, buffer=buffer, outer=part(self.outer), paste=part(self.paste), crop=part(self.crop))
+
+    def narrowed(self) -> "RenderInputs":
+        """The part that the network sees, or all of it where *outer* of any frame does not fit: for learning."""
+        corners, fits = seen_corners(self.outer)
+        return self.seen(corners) if bool(fits.all()) else self
+
+    def rows(self, chosen: torch.Tensor) -> "RenderInputs":
+        """The same of rows [N] (int64) of its frames."""
+        buffer = self.buffer.frames(chosen)
+        rest = {item.name: getattr(self, item.name)[chosen] for item in fields(self) if item.name != "buffer"}
+        return RenderInputs(buffer, **rest)
+
+    def to(self, device: torch.device) -> "RenderInputs":
+        """The same on another device."""
+        if self.crop.device == device:
+            return self
+        buffer = GBuffer(**{name: value.to(device) for name, value in vars(self.buffer).items()})
+        rest = {name: value.to(device) for name, value in vars(self).items() if name != "buffer"}
+        return RenderInputs(buffer, **rest)
+
+
+@dataclass(frozen=True)
+class RenderOutput:
+    """What the renderer drew for B frames.
+
+    Attributes:
+        rgb: [B, 3, H, W] sRGB in [0, 1]; meaningful inside *outer* only.
+        matte: [B, 1, H, W] in [0, 1], exactly 0 outside *paste*; not feathered.
+        inner, outer, paste: [B, 1, H, W] masks of 0 and 1.
+    """
+
+    rgb: torch.Tensor
+    matte: torch.Tensor
+    inner: torch.Tensor
+    outer: torch.Tensor
+    paste: torch.Tensor
+
+
+class Renderer(nn.Module):
+    """U-Net from texture samples and surrounding pixels to rgb and matte.
+
+    The colour is a blend of the texture's own colour channels, chosen pixel by pixel (the surroundings' colour where no
+    texture is), plus a correction: detail of the actor passes straight through, light and motion are what is learnt.
+
+    Args:
+        expression_size: length of a full lower expression; its first `expression_axes` are used.
+        expression_axes: how many.
+        widths: of the U-Net.
+    """
+
+    expression_mean: torch.Tensor
+    expression_scale: torch.Tensor
+
+    def __init__(
+        self, expression_size: int, expression_axes: int = 10, widths: Sequence[int] = (16, 32, 64, 128, 256)
+    ) -> None:
+        super().__init__()
+        self.arguments = {
+            "expression_size": expression_size,
+            "expression_axes": expression_axes,
+            "widths": list(widths),
+        }
+        self.expression_axes = expression_axes
+        self.register_buffer("expression_mean", torch.zeros(expression_size))
+        self.register_buffer("expression_scale", torch.ones(expression_size))
+        window_size = len(WINDOW_SECONDS) * expression_axes
+        self.condition = nn.Sequential(
+            nn.Linear(window_size + 2, CONDITION_SIZE), nn.SiLU(), nn.Linear(CONDITION_SIZE, CONDITION_SIZE), nn.SiLU()
+        )
+        self.unet = UNet(TEXTURE_CHANNELS + 8, COLOUR_BINS + 4, widths, CONDITION_SIZE)
+
+    def forward(
+        self,
+        features: torch.Tensor,
+        inner: torch.Tensor,
+        outer: torch.Tensor,
+        crop: torch.Tensor,
+        window: torch.Tensor,
+        log_scale: torch.Tensor,
+        known: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw.
+
+        Args:
+            features: [B, TEXTURE_CHANNELS + 2, H, W] of `sample_texture`.
+            inner: [B, 1, H, W], the lower face.
+            outer: [B, 1, H, W], what is erased.
+            crop: [B, 3, H, W] sRGB in [0, 1]; read outside *outer* only.
+            window: [B, W, E] lower expressions.
+            log_scale: [B].
+            known: [B] 1 where the window may be read, 0 where it is withheld (training); default 1.
+
+        Returns:
+            rgb [B, 3, H, W] (not clamped) and the matte's logit [B, 1, H, W], float32.
+        """
+        code = ((window - self.expression_mean) / self.expression_scale)[..., : self.expression_axes].flatten(1)
+        known = torch.ones_like(log_scale) if known is None else known
+        condition = self.condition(torch.cat([code * known[:, None], known[:, None], log_scale[:, None]], 1))
+        surround = fill_outer(crop, outer)
+        colours = features[:, :COLOUR_CHANNELS]
+        seen, still = features[:, -2:-1], features[:, -1:]
+        shift = colour_shift(surround.repeat(1, COLOUR_BINS, 1, 1) - colours, still * (1 - outer))
+        colours = (colours + shift) * (seen * outer)
+        features = torch.cat([colours, features[:, COLOUR_CHANNELS:] * outer], 1)
+        scale = log_scale[:, None, None, None].expand_as(outer)
+        drawn = self.unet(torch.cat([features, surround - 0.5, inner, outer, scale], 1), condition)
+        blend = drawn[:, :COLOUR_BINS].softmax(1)
+        bins = colours.unflatten(1, (COLOUR_BINS, 3))  # [B, bins, 3, H, W]
+        first = (blend[:, :, None] * bins).sum(1) + surround * (1 - seen * outer)
+        return first + drawn[:, COLOUR_BINS : COLOUR_BINS + 3], drawn[:, -1:] + 4 * (2 * inner - 1)
+
+
+def seen_size(crop_size: int) -> tuple[int, int]:
+    """Rows and columns of the part of a square crop that the network sees."""
+    return SEEN_PX[0] * crop_size // CROP_SIZE, SEEN_PX[1] * crop_size // CROP_SIZE
+
+
+def seen_corners(outer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the part of each crop starts that the network sees: around *outer*.
+
+    Args:
+        outer: [B, 1, H, W].
+
+    Returns:
+        Top and left px, int64 [B, 2], and bool [B]: whether all of *outer* lies within.
+    """
+    size = outer.shape[-1]
+    starts, fits = [], []
+    axes = (outer.amax((1, 3)), outer.amax((1, 2)))
+    for used, length, usual_px in zip(axes, seen_size(size), SEEN_START_PX, strict=True):
+        there = (used > 0).to(torch.int64)
+        low = there.argmax(1)
+        high = size - there.flip(1).argmax(1)
+        usual = usual_px * size // CROP_SIZE
+        later = (high - length - usual + SEEN_STEP_PX - 1).clamp(min=0) // SEEN_STEP_PX
+        earlier = (usual - low + SEEN_STEP_PX - 1).clamp(min=0) // SEEN_STEP_PX
+        start = (usual + SEEN_STEP_PX * (later - earlier)).clamp(0, size - length)
+        starts.append(start)
+        fits.append((start <= low) & (start + length >= high))
+    return torch.stack(starts, 1), fits[0] & fits[1]
+
+
+def expression_window(
+    lower_expression: torch.Tensor, timestamps: torch.Tensor, shot: torch.Tensor, frames: torch.Tensor
+) -> torch.Tensor:
+    """Lower expression at `WINDOW_SECONDS` around frames, linear in time, held at the ends of the shot.
+
+    Args:
+        lower_expression: [T, E], one row a frame of the video.
+        timestamps: [T] seconds.
+        shot: [T] index of the shot.
+        frames: [N] int64.
+
+    Returns:
+        [N, W, E] float32.
+    """
+    offsets = torch.tensor(WINDOW_SECONDS, dtype=torch.float64)
+    wanted = timestamps[frames].double()[:, None] + offsets  # [N, W]
+    after = torch.searchsorted(timestamps.double(), wanted.contiguous()).clamp(1, max(1, len(timestamps) - 1))
+    first, last = _shot_ends(shot, frames)
+    after = after.clamp(max=len(timestamps) - 1)
+    before = (after - 1).clamp(min=0).clamp(first[:, None], last[:, None])
+    after = after.clamp(first[:, None], last[:, None])
+    span = (timestamps[after] - timestamps[before]).double().clamp(min=1e-6)
+    weight = ((wanted - timestamps[before]) / span).clamp(0, 1).float()[..., None]
+    return lower_expression[before] * (1 - weight) + lower_expression[after] * weight
+
+
+def _shot_ends(shot: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """First and last frame [N] of the shots that frames [N] are in; a shot's frames are consecutive."""
+    starts = torch.cat([torch.zeros(1, dtype=torch.int64), 1 + (shot[1:] != shot[:-1]).nonzero()[:, 0]])
+    ends = torch.cat([starts[1:] - 1, torch.tensor([len(shot) - 1])])
+    index = torch.searchsorted(starts, frames, right=True) - 1
+    return starts[index], ends[index]
+
+
+def log_source_scale(crop_from_image: torch.Tensor) -> torch.Tensor:
+    """Natural log of source px per crop px [N], from similarities [N, 2, 3]."""
+    return (-0.5 * torch.linalg.det(crop_from_image[:, :, :2].double()).abs().log()).float()
+
+
+def render_inputs(
+    model: FaceModel,
+    track: Track,
+    frames: torch.Tensor,
+    crops: torch.Tensor,
+    outer_expressions: torch.Tensor,
+    lower_expression: torch.Tensor | None = None,
+    window: torch.Tensor | None = None,
+) -> RenderInputs:
+    """What the renderer reads for some frames of a track.
+
+    Args:
+        model: the face model.
+        track: of the source video.
+        frames: [N] int64, frames of the video.
+        crops: [N, 3, H, W] sRGB in [0, 1], those frames through `track.crop_from_image`.
+        outer_expressions: [K, E] the fixed expressions of *outer* (`RendererPrior.outer_expressions`).
+        lower_expression: [T, E] the motion to be drawn, a row for every frame of the video; default the track's own.
+        window: [N, W, E], where it is not to be taken from `lower_expression`.
+    """
+    lower = track.lower_expression if lower_expression is None else lower_expression
+    size = crops.shape[-1]
+
+    def clip(frame: int, expressions: torch.Tensor) -> torch.Tensor:
+        return track.clip_vertices(model, torch.full((len(expressions),), frame), expressions)
+
+    # One frame at a time: products of another size round differently, and batches would show.
+    numbers = frames.tolist()
+    buffer = gbuffer(model, torch.cat([clip(frame, lower[frame, None]) for frame in numbers]), size)
+    outer = outer_mask(model, torch.stack([clip(frame, outer_expressions) for frame in numbers]), size)
+    source = buffer.inner
+    if lower_expression is not None:
+        own = torch.cat([clip(frame, track.lower_expression[frame, None]) for frame in numbers])
+        source = inner_mask(model, own, size)
+    if window is None:
+        window = expression_window(lower, track.timestamps, track.shot, frames)
+    scale = log_source_scale(track.crop_from_image[frames])
+    return RenderInputs(buffer, outer, paste_mask(buffer.inner, source, outer), crops, window, scale)
+
+
+def draw(renderer: Renderer, texture: torch.Tensor, inputs: RenderInputs) -> RenderOutput:
+    """Render B frames without gradients, in runs of `FIXED_BATCH` (the last one padded).
+
+    Args:
+        renderer: of `fast_renderer`, or any.
+        texture: [1, TEXTURE_CHANNELS, H', W'] float32.
+        inputs: of `render_inputs`.
+    """
+    inner = inputs.buffer.inner
+    rgb, logit = torch.zeros_like(inputs.crop), torch.full_like(inner, UNSEEN_LOGIT)
+    corners, fits = seen_corners(inputs.outer)
+    with torch.inference_mode():
+        for whole in (False, True):
+            chosen = (fits != whole).nonzero()[:, 0]
+            for rows in chosen.split(FIXED_BATCH) if len(chosen) else ():
+                padded = torch.cat([rows, rows[-1:].expand(FIXED_BATCH - len(rows))])
+                part = inputs.rows(padded)
+                start = torch.zeros_like(corners[padded]) if whole else corners[padded]
+                part = part if whole else part.seen(start)
+                features = sample_texture(texture, part.buffer)
+                drawn = renderer(features, part.buffer.inner, part.outer, part.crop, part.window, part.log_scale)
+                height, width = drawn[0].shape[-2:]
+                for row, (top, left), *found in zip(rows.tolist(), start.tolist(), *drawn, strict=False):
+                    for target, value in zip((rgb, logit), found, strict=True):
+                        target[row, :, top : top + height, left : left + width] = value
+        matte = _visible(logit, inner) * inputs.paste
+    return RenderOutput(rgb.clamp(0, 1), matte, inner, inputs.outer, inputs.paste)
+
+
+def _visible(logit: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
+    """How much of what is drawn lies on top, [B, 1, H, W].
+
+    On the new lower face the network says, apart from the rim, where its own edge is no occluder. Beside it, where the
+    source's chin may still be, everything is drawn over.
+    """
+    said = F.max_pool2d(torch.sigmoid(logit), RIM_PX, 1, RIM_PX // 2)
+    return torch.where(inner > 0, said, torch.ones_like(said))
+
+
+def fast_renderer(renderer: Renderer, device: str | torch.device = "cpu") -> Renderer:
+    """A copy for drawing: channels last, in bfloat16 where the processor multiplies that faster than float32."""
+    fast = copy.deepcopy(renderer).eval().requires_grad_(False).to(device)
+    if prefers_bfloat16(device):
+        fast.unet.bfloat16()
+    return fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,0 +1,1 @@
+"""The head: camera, face model type, motion and track types."""

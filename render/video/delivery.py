@@ -1,0 +1,302 @@
+"""What goes into the written file beside the pictures: delivered sound, and the source's subtitles and data.
+
+In: the source footage or sound files. Out: packets in the output, in step with the frames, so that nothing piles up in
+memory. Packets are copied as they are wherever the container takes them; a sound that it does not take is encoded anew,
+and the reason is noted. Times: the source's own streams keep the source's clock; a delivered file starts with the first
+frame (plus the offset asked for), its own encoder delay kept out of the way as its container says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from render.errors import FootageError, OutputError
+from render.video.footage import Footage
+from render.video.media import open_media
+
+# Channel layouts for streams that tell their number of channels only.
+LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+AAC_BITS_PER_CHANNEL = 128_000  # per second, for sound that must be encoded anew
+
+
+class CopiedStream:
+    """Packets of one stream, passed on as they are."""
+
+    def __init__(self, source: Any, output: Any, shift: Fraction) -> None:
+        self.source = source
+        self.output = output
+        self.index: int = output.index
+        self.shift = round(shift / source.time_base)
+        self.digest = hashlib.md5(usedforsecurity=False)
+        self.has_own_delay = source.type == "audio" and source.codec_context.codec.canonical_name == "opus"
+        # AAC in a transport stream carries its header in every packet; mp4 moves it to the file's own.
+        self.is_comparable = source.type == "audio" and not (
+            source.codec_context.name.startswith("aac") and not source.codec_context.extradata
+        )
+
+    def packets(self, packet: Any) -> list[Any]:
+        """The packet, on the output's clock."""
+        if packet.pts is not None:
+            packet.pts += self.shift
+        if packet.dts is not None:
+            packet.dts += self.shift
+        packet.stream = self.output
+        return [packet]
+
+    def last_packets(self) -> list[Any]:
+        """Nothing is held back."""
+        return []
+
+
+class EncodedStream:
+    """One sound stream, decoded and encoded anew at its own rate and channels."""
+
+    is_comparable = False
+    has_own_delay = False
+
+    def __init__(self, source: Any, output: Any, shift: Fraction) -> None:
+        self.source = source
+        self.output = output
+        self.index: int = output.index
+        self.shift = shift
+        self.digest = hashlib.md5(usedforsecurity=False)
+        self.resampler: av.AudioResampler | None = None
+
+    def packets(self, packet: Any) -> list[Any]:
+        """Newly encoded packets; a damaged one gives none."""
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            return []
+        return [p for frame in frames for p in self._encoded(frame)]
+
+    def last_packets(self) -> list[Any]:
+        """What the decoder, the resampler and the encoder still hold."""
+        packets = [p for frame in self.source.decode(None) for p in self._encoded(frame)]
+        if self.resampler is not None:
+            packets += [p for piece in self.resampler.resample(None) for p in self.output.encode(piece)]
+        return packets + list(self.output.encode(None))
+
+    def _encoded(self, frame: Any) -> Iterator[Any]:
+        context = self.output.codec_context
+        if self.resampler is None:
+            self.resampler = av.AudioResampler(
+                format=context.format.name,
+                layout=context.layout.name,
+                rate=context.sample_rate,
+                frame_size=context.frame_size or None,
+            )
+        if frame.pts is not None:
+            frame.pts += round(self.shift / frame.time_base)
+        for piece in self.resampler.resample(frame):
+            yield from self.output.encode(piece)
+
+
+class StreamFeed:
+    """The streams taken from one file, muxed in step with the frames."""
+
+    def __init__(self, path: Path, output: Any, end: Fraction | None = None) -> None:
+        self.path = path
+        self.end = end
+        self.output = output
+        self.container = open_media(path)
+        # Matroska has no times below 0 (but for the delay that Opus declares): it would move the frames to make room.
+        self._begins_at_zero = output.format.name == "matroska"
+        self.streams: dict[int, CopiedStream | EncodedStream] = {}
+        self._times: list[tuple[Fraction, Any]] = []
+        self._demuxed: Iterator[Any] | None = None
+
+    def take(self, source: Any, shift: Fraction, notes: list[str], note_name: str) -> bool:
+        """Route a stream into the output; False, with a note, where the container has no place for it."""
+        is_cover = source.type == "video" and source.disposition & source.disposition.attached_pic
+        is_kept = not is_cover or self.output.format.name == "mp4"
+        if is_kept and _holds(self.output.format.name, source):
+            output = self.output.add_stream_from_template(source, opaque=True)
+            self.streams[source.index] = CopiedStream(source, output, shift)
+        elif source.type == "audio":
+            output = self._add_encoder(source, notes, note_name)
+            self.streams[source.index] = EncodedStream(source, output, shift)
+        else:
+            notes.append(f"{note_name}: {self.output.format.name} cannot hold it; left out")
+            return False
+        output.metadata.update({k: v for k, v in source.metadata.items() if k not in ("encoder", "vendor_id")})
+        output.disposition = source.disposition
+        return True
+
+    def _add_encoder(self, source: Any, notes: list[str], note_name: str) -> Any:
+        context = source.codec_context
+        name = "aac" if self.output.format.name == "mp4" else "pcm_s16le"
+        notes.append(f"{note_name}: {self.output.format.name} cannot hold {context.name}; encoded anew as {name}")
+        output = self.output.add_stream(name, rate=context.sample_rate)
+        output.codec_context.layout = self._layout(context)
+        output.codec_context.time_base = output.time_base = Fraction(1, context.sample_rate)
+        if name == "aac":
+            output.codec_context.bit_rate = AAC_BITS_PER_CHANNEL * context.channels
+        return output
+
+    def _layout(self, context: Any) -> str:
+        if "channels" not in context.layout.name:
+            return context.layout.name
+        if context.channels not in LAYOUTS:
+            raise FootageError(f"{self.path}: its {context.channels} channels cannot be delivered")
+        return LAYOUTS[context.channels]
+
+    def mux_until(self, time: Fraction) -> None:
+        """Mux all packets that are due before `time` (seconds on the output's clock)."""
+        for due, packet in self._pending():
+            if due > time:
+                self._times.append((due, packet))
+                return
+            self._pass_on(packet)
+
+    def finish(self) -> None:
+        """Mux everything that is left."""
+        for _, packet in self._pending():
+            self._pass_on(packet)
+        for stream in self.streams.values():
+            self._mux(stream, stream.last_packets())
+
+    def _pass_on(self, packet: Any) -> None:
+        stream = self.streams[packet.stream.index]
+        self._mux(stream, stream.packets(packet))
+
+    def _mux(self, stream: CopiedStream | EncodedStream, packets: list[Any]) -> None:
+        for packet in packets:
+            if self._begins_at_zero and not stream.has_own_delay and packet.pts is not None and packet.pts < 0:
+                continue
+            stream.digest.update(bytes(packet))
+            self.output.mux(packet)
+
+    def _pending(self) -> Iterator[tuple[Fraction, Any]]:
+        while self._times:
+            yield self._times.pop()
+        if self._demuxed is None:
+            self._demuxed = _packets_of(self.container, list(self.streams))
+        for packet in self._demuxed:
+            stream = self.streams[packet.stream.index]
+            stamp = packet.dts if packet.dts is not None else packet.pts
+            shift = stream.shift * stream.source.time_base if isinstance(stream, CopiedStream) else stream.shift
+            due = (stamp or 0) * packet.time_base + shift
+            if self.end is not None and due >= self.end:
+                return
+            yield due, packet
+
+    def compare(self, written: Path) -> None:
+        """Read the copied sound back from `written`.
+
+        Raises:
+            OutputError: a stream's packets are not the delivered ones.
+        """
+        copied = [s for s in self.streams.values() if isinstance(s, CopiedStream) and s.is_comparable]
+        for stream in copied:
+            digest = hashlib.md5(usedforsecurity=False)
+            with open_media(written) as container:
+                for packet in container.demux(container.streams[stream.index]):
+                    digest.update(bytes(packet) if packet.size else b"")
+            if digest.digest() != stream.digest.digest():
+                raise OutputError(f"{written}: sound read back differs from that of {self.path}")
+
+    def close(self) -> None:
+        """Close the file that was read."""
+        self._demuxed = None
+        self._times.clear()
+        self.container.close()
+
+
+def _packets_of(container: Any, indices: list[int]) -> Iterator[Any]:
+    """Packets with content; ends, without an error, where the file breaks off."""
+    try:
+        for packet in container.demux([container.streams[i] for i in indices]):
+            if packet.size:
+                yield packet
+    except (av.error.FFmpegError, OSError):
+        return
+
+
+def _holds(container_name: str, source: Any) -> bool:
+    """Whether a container of this kind takes the stream as it is: tried out in memory."""
+    context = source.codec_context
+    if container_name == "mp4" and source.type == "audio" and context.name.startswith("pcm_"):
+        # Its table of channels can only name speakers, and fails at the very end where none are named.
+        if context.channels > 1 and "channels" in context.layout.name:
+            return False
+    trial = av.open(io.BytesIO(), "w", format=container_name)
+    try:
+        trial.add_stream_from_template(source, opaque=True)
+        trial.start_encoding()
+    except (av.error.FFmpegError, ValueError, OSError):
+        return False
+    finally:
+        trial.close()
+    return True
+
+
+def open_feeds(
+    footage: Footage,
+    output: Any,
+    audio: Sequence[str | Path] | None,
+    audio_offset: float,
+    notes: list[str],
+    audio_end: float | None = None,
+) -> list[StreamFeed]:
+    """Add every stream beside the pictures to `output`.
+
+    Args:
+        footage: the source, of which everything but the pictures (and, with `audio`, the sound) is passed on.
+        output: an open PyAV output container that has its video stream.
+        audio: sound files, or None for the source's own sound.
+        audio_offset: seconds from the first frame to the start of those files.
+        notes: gets a sentence for everything that could not be passed on as it is.
+        audio_end: seconds from the first frame at which those files end at the latest.
+
+    Raises:
+        FootageError: a sound file cannot be read or holds no sound.
+    """
+    feeds: list[StreamFeed] = []
+    try:
+        own = StreamFeed(footage.path, output)
+        feeds.append(own)
+        for source in own.container.streams:
+            if source.index == footage.stream_index or source.type == "audio" and audio is not None:
+                continue
+            if _is_made_by_muxer(source, footage):
+                continue
+            if source.type == "audio" and not (source.codec_context and source.codec_context.channels):
+                notes.append(f"stream {source.index} of {footage.path.name}: its sound cannot be read; left out")
+                continue
+            own.take(source, Fraction(0), notes, f"stream {source.index} of {footage.path.name}")
+        if audio is not None and len(footage.audio) > 1:
+            notes.append(f"{footage.path.name}: none of its {len(footage.audio)} sound tracks is in the result")
+        first = int(footage.pts[0]) * footage.time_base
+        for path in audio or ():
+            feed = StreamFeed(Path(path), output, None if audio_end is None else first + Fraction(audio_end))
+            feeds.append(feed)
+            sounds = [s for s in feed.container.streams.audio if s.codec_context is not None]
+            if not sounds:
+                raise FootageError(f"{path}: there is no sound in it to deliver")
+            start = Fraction(feed.container.start_time or 0, av.time_base)
+            shift = first + Fraction(audio_offset) - start
+            feed.take(sounds[0], shift, notes, Path(path).name)
+        for feed in list(feeds):
+            if not feed.streams:
+                feed.close()
+                feeds.remove(feed)
+    except BaseException:
+        for feed in feeds:
+            feed.close()
+        raise
+    return feeds
+
+
+def _is_made_by_muxer(source: Any, footage: Footage) -> bool:
+    """Timecode and chapter tracks are written anew from the metadata."""
+    if source.type != "data":
+        return False
+    return "timecode" in source.metadata or bool(footage.chapters)

@@ -1,0 +1,339 @@
+"""Video in: a file → facts, exact timestamps, frames that stream.
+
+In: any file that FFmpeg reads (through PyAV). Out: `Footage` (facts and timestamps, known before anything is decoded)
+and its `Frame`s, one at a time: coded planes in the source's own sampling, depth and orientation, and upright 8-bit
+rgb for looking at. Time is `pts * time_base` as a Fraction; nominal frame rates are never used. What a damaged file
+lacks is said in `Footage.notes`; interlaced footage is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from av.stream import Discard
+
+from render.errors import FootageError
+from render.video.media import audio_info, declared_end, describe_stream, open_media, short_reason, timecode
+from render.video.picture import (
+    Colour,
+    Orientation,
+    frame_colour,
+    frame_planes,
+    mastering_words,
+    planar_format,
+    rgb_from_frame,
+)
+
+# Frames looked at when the file is opened (first frame's properties, and whether it is interlaced).
+PROBE_FRAMES = 4
+
+
+class Frame:
+    """One frame of footage: `index`, exact time, `planes` as coded, upright `rgb`; converted only when asked for."""
+
+    def __init__(self, footage: Footage, index: int, pts: int, picture: av.VideoFrame) -> None:
+        self.footage = footage
+        self.index = index
+        self.pts = pts
+        self.picture = picture
+
+    @property
+    def time(self) -> Fraction:
+        """Exact presentation time in seconds."""
+        return self.pts * self.footage.time_base
+
+    @property
+    def timestamp(self) -> float:
+        """Presentation time in seconds."""
+        return float(self.time)
+
+    @cached_property
+    def rgb(self) -> np.ndarray:
+        """Upright picture, uint8 [H, W, 3], the footage's own transfer curve (not tone-mapped)."""
+        return self.footage.orientation.upright(rgb_from_frame(self.picture, self.footage.colour))
+
+    @cached_property
+    def preview(self) -> np.ndarray:
+        """`rgb`, converted many times faster and a few levels off: for finding things in, not for rendering."""
+        return self.footage.orientation.upright(rgb_from_frame(self.picture, self.footage.colour, is_exact=False))
+
+    @property
+    def planes(self) -> list[np.ndarray]:
+        """Copies of the coded planes (not rotated), uint8 or uint16 [H, W] each, in `footage.pix_fmt` order."""
+        return frame_planes(self.picture)
+
+    def __repr__(self) -> str:
+        return f"<Frame {self.index} at {timecode(self.timestamp)}>"
+
+
+class Footage:
+    """One video file, opened for reading. Facts at once, frames as a stream; may be iterated any number of times.
+
+    Attributes:
+        path: the file.
+        width, height: upright size in px. `coded_width`, `coded_height`: size of the coded luma plane.
+        orientation: how the coded picture is turned upright; `rotation` is its clockwise angle in degrees.
+        pix_fmt: planar FFmpeg name of `Frame.planes` (`yuv420p10le`); `bit_depth`: bits per sample.
+        colour: matrix, range, primaries, transfer (as tagged, and the matrix in force where the tag is silent).
+        mastering: HDR10 mastering display and light levels in x265's words, empty if there are none.
+        sample_aspect: pixel width / height.
+        codec, container: FFmpeg names.
+        time_base: seconds per pts unit. `pts`: int64 [T], ascending. `durations`: int64 [T] in the same unit.
+        audio: the audio streams. `streams`: one line per stream.
+        metadata, video_metadata, chapters: as in the file.
+        notes: what is odd or missing in the file, one sentence each.
+        missing: indices of frames that turned out undecodable, filled while frames are read.
+
+    Raises:
+        FootageError: missing, empty, not media, no video, nothing decodable, interlaced, unsupported pixel format.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.notes: list[str] = []
+        self.missing: list[int] = []
+        with open_media(self.path) as container:
+            stream = self._video_stream(container)
+            self._read_container(container, stream)
+            first = self._probe(container, stream)
+        self._decodes_in_order = self._scan(first)
+
+    def __enter__(self) -> Footage:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        return None
+
+    def _video_stream(self, container: Any) -> Any:
+        pictures = [s for s in container.streams.video if s.codec_context is not None]
+        moving = [s for s in pictures if not s.disposition & s.disposition.attached_pic]
+        if not moving:
+            kinds = sorted({s.type for s in container.streams})
+            held = "only sound" if kinds == ["audio"] or pictures else f"only {', '.join(kinds) or 'nothing'}"
+            raise FootageError(f"{self.path}: there is no video in it ({held})")
+        return moving[0]
+
+    def _read_container(self, container: Any, stream: Any) -> None:
+        self.container = container.format.name
+        self.codec = stream.codec_context.codec.canonical_name
+        self.stream_index: int = stream.index
+        self.time_base: Fraction = stream.time_base
+        self.sample_aspect = stream.sample_aspect_ratio or Fraction(1)
+        self.nominal_rate: Fraction | None = stream.guessed_rate or stream.average_rate
+        self.metadata = dict(container.metadata)
+        self.video_metadata = dict(stream.metadata)
+        self.chapters = container.chapters()
+        self._declared_frames = stream.frames if "mp4" in self.container else 0
+        self._declared_end = declared_end(stream)
+        self.audio = tuple(audio_info(s, container) for s in container.streams.audio if s.codec_context)
+        self.streams = tuple(describe_stream(s) for s in container.streams)
+
+    def _probe(self, container: Any, stream: Any) -> av.VideoFrame:
+        frames = []
+        for _, frame in _decoded(container, stream, self.time_base):
+            frames.append(frame)
+            if len(frames) == PROBE_FRAMES:
+                break
+        if not frames:
+            raise FootageError(f"{self.path}: none of its video can be decoded ({self.codec})")
+        first = frames[0]
+        if any(frame.interlaced_frame for frame in frames):
+            raise FootageError(
+                f"{self.path}: interlaced video ({self.codec}, fields); deinterlace it first, "
+                "e.g. with the bwdif filter of FFmpeg"
+            )
+        self.coded_width, self.coded_height = first.width, first.height
+        self.pix_fmt = planar_format(first.format.name, self.path)
+        self.bit_depth: int = av.VideoFormat(self.pix_fmt).components[0].bits
+        self.orientation = Orientation.of(first, self.path)
+        self.width, self.height = self.orientation.size(first.width, first.height)
+        self.colour: Colour = frame_colour(first, self.path)
+        self.mastering = mastering_words(first)
+        return first
+
+    @property
+    def rotation(self) -> int:
+        """Clockwise angle in degrees by which the coded picture is turned when shown: 0, 90, 180 or 270."""
+        return self.orientation.rotation
+
+    def _scan(self, first: av.VideoFrame) -> bool:
+        """Fill `pts` and `durations`; True where frame numbers are only known by decoding from the start."""
+        stamps, damaged = self._packet_times()
+        stamps = {pts: d for pts, d in stamps.items() if first.pts is not None and pts >= first.pts}
+        # A cut-off file's index lists frames that are not there, VP8 has packets that are never shown, and AVI keeps
+        # the order of decoding only.
+        cut_off = len(stamps) < self._declared_frames and not self._edited
+        by_decoding = damaged or cut_off or not stamps or self.codec == "vp8" or self.container == "avi"
+        if by_decoding:
+            stamps = {}
+            with open_media(self.path) as container:
+                stream = container.streams[self.stream_index]
+                stamps = {p: f.duration for p, f in _decoded(container, stream, self.time_base)}
+        self.pts = np.array(sorted(stamps), dtype=np.int64)
+        gaps = np.append(np.diff(self.pts), 0)
+        last = stamps[int(self.pts[-1])] or (int(np.median(gaps[:-1])) if len(gaps) > 1 else 0)
+        gaps[-1] = last or max(1, round(1 / ((self.nominal_rate or 25) * self.time_base)))
+        self.durations = gaps
+        self._note_damage(damaged)
+        return by_decoding
+
+    def _note_damage(self, damaged: bool) -> None:
+        lost = 0 if self._edited else self._declared_frames - len(self.pts)
+        short = 0.0 if self._declared_end is None else self._declared_end - self.end
+        if lost > 0:
+            missing = f"{lost} of {self._declared_frames} frames are missing or undecodable"
+        elif not self._declared_frames and short > 1.5 / self.fps:
+            missing = f"the last {short:.2f} s that the file declares are missing"
+        elif damaged:
+            missing = "some packets are damaged or carry no times, so frames were counted by decoding"
+        else:
+            return
+        self.notes.append(f"{missing}; the last good frame ends at {timecode(self.end)}")
+
+    def _packet_times(self) -> tuple[dict[int, int], bool]:
+        """Time → duration of every packet that will be shown, and whether some are damaged or have no time."""
+        stamps: dict[int, int] = {}
+        damaged = self._edited = False
+        with open_media(self.path) as container:
+            for stream in container.streams:
+                if stream.index != self.stream_index:
+                    stream.discard = Discard.all
+            try:
+                for packet in container.demux(container.streams[self.stream_index]):
+                    if not packet.size:
+                        continue
+                    if packet.is_discard:
+                        self._edited = True
+                        continue
+                    damaged |= packet.is_corrupt or packet.pts is None or packet.pts in stamps
+                    if packet.pts is not None:
+                        stamps[packet.pts] = packet.duration or 0
+            except (av.error.FFmpegError, OSError) as error:
+                self.notes.append(f"reading stopped early: {short_reason(error)}")
+                damaged = True
+        return stamps, damaged
+
+    @property
+    def frame_count(self) -> int:
+        """Number of frames."""
+        return len(self.pts)
+
+    @property
+    def timestamps(self) -> np.ndarray:
+        """Presentation times in seconds, float64 [T], on the file's own clock (the first may not be 0)."""
+        return self.pts * self.time_base.numerator / self.time_base.denominator
+
+    @property
+    def start(self) -> float:
+        """Time of the first frame in seconds."""
+        return float(int(self.pts[0]) * self.time_base)
+
+    @property
+    def end(self) -> float:
+        """Time at which the last frame ends, in seconds."""
+        return float(int(self.pts[-1] + self.durations[-1]) * self.time_base)
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first frame's start to the last frame's end."""
+        return self.end - self.start
+
+    @property
+    def fps(self) -> float:
+        """Frames per second, for display: the inverse of the median frame duration."""
+        return float(1 / (Fraction(float(np.median(self.durations))) * self.time_base))
+
+    @property
+    def has_variable_rate(self) -> bool:
+        """Whether frame durations differ by more than the rounding of the time base."""
+        gaps = self.durations[:-1]
+        return bool(len(gaps) and gaps.max() - gaps.min() > max(1, 0.02 * np.median(gaps)))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the file's bytes."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def frames(self, start: int = 0, end: int | None = None) -> Iterator[Frame]:
+        """Frames `start` ≤ index < `end` in order of time; undecodable ones are left out and listed in `missing`."""
+        end = self.frame_count if end is None else min(end, self.frame_count)
+        if not 0 <= start <= end:
+            raise ValueError(f"frames(): need 0 <= start <= end <= {self.frame_count}, got {start}, {end}")
+        expected = start
+        for index, pts, picture in self._numbered(start) if start < end else ():
+            if index < expected:
+                continue
+            self._note_missing(expected, min(index, end))
+            expected = index + 1
+            if index >= end:
+                return
+            yield Frame(self, index, pts, picture)
+            if expected == end:
+                return
+        self._note_missing(expected, end)
+
+    def _note_missing(self, start: int, end: int) -> None:
+        self.missing.extend(index for index in range(start, end) if index not in self.missing)
+
+    def _numbered(self, start: int) -> Iterator[tuple[int, int, av.VideoFrame]]:
+        """(index, pts, picture) from a frame at or before `start`, where seeking can be trusted."""
+        with open_media(self.path) as container:
+            stream = container.streams[self.stream_index]
+            if self._decodes_in_order:
+                for index, (pts, picture) in enumerate(_decoded(container, stream, self.time_base)):
+                    yield index, pts, picture
+                return
+            index_of = {int(pts): index for index, pts in enumerate(self.pts)}
+            landed = start == 0
+            if not landed:
+                container.seek(int(self.pts[start]), stream=stream, backward=True)
+            for pts, picture in _decoded(container, stream, self.time_base):
+                if pts not in index_of:
+                    continue
+                if not landed and index_of[pts] > start:
+                    break  # the container's index points past the frame
+                landed = True
+                yield index_of[pts], pts, picture
+            if landed:
+                return
+        with open_media(self.path) as container:
+            for pts, picture in _decoded(container, container.streams[self.stream_index], self.time_base):
+                if pts in index_of:
+                    yield index_of[pts], pts, picture
+
+
+def _decoded(container: Any, stream: Any, time_base: Fraction) -> Iterator[tuple[int, av.VideoFrame]]:
+    """(pts, frame) in order of time, pts strictly ascending; damaged packets are skipped."""
+    stream.thread_type = "AUTO"
+    step = max(1, round(1 / ((stream.guessed_rate or Fraction(25)) * time_base)))
+    last: int | None = None
+    for packet in _packets(container, stream):
+        try:
+            frames = packet.decode()
+        except (av.error.FFmpegError, OSError):
+            continue
+        for frame in frames:
+            pts = frame.pts
+            if pts is None:
+                pts = 0 if last is None else last + step
+            elif last is not None and pts <= last:
+                pts = last + 1
+            last = pts
+            yield pts, frame
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """Packets of one stream and the flush at its end, also where the file breaks off."""
+    try:
+        yield from container.demux(stream)
+    except (av.error.FFmpegError, OSError):
+        return

@@ -1,0 +1,383 @@
+"""Video out: frames of one footage → a new file that differs from it in the pictures alone.
+
+In: `Frame`s, untouched or with new planes. Out: one encode with the source's timestamps, rotation, colour tags, sample
+aspect, metadata, chapters and other streams, and the delivered sound, copied packet by packet where the container
+allows. The file appears under its name when all of it is written and read back (frame times and sound compared); until
+then it is a hidden `.partial` beside it, which is removed when anything goes wrong.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from av.video.reformatter import ColorRange
+
+from render.errors import OutputError
+from render.video.delivery import StreamFeed, open_feeds
+from render.video.footage import Footage, Frame
+from render.video.picture import RGB_MATRIX, planar, plane_views
+
+FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+QUALITIES = ("draft", "standard", "final")
+# Written by the muxer itself.
+OWN_METADATA = {"major_brand", "minor_version", "compatible_brands", "encoder", "handler_name", "vendor_id", "duration"}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """One way to encode: FFmpeg's encoder, and its options per quality."""
+
+    name: str
+    options: dict[str, dict[str, str]]
+
+
+def _presets(*steps: tuple[str, str]) -> dict[str, dict[str, str]]:
+    return {q: {"preset": preset, "crf": crf} for q, (preset, crf) in zip(QUALITIES, steps, strict=True)}
+
+
+FFV1 = {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
+ENCODERS = {
+    "h264": Encoder("libx264", _presets(("veryfast", "23"), ("fast", "15"), ("slow", "10"))),
+    "h265": Encoder("libx265", _presets(("ultrafast", "25"), ("superfast", "14"), ("fast", "10"))),
+    "ffv1": Encoder("ffv1", {quality: FFV1 for quality in QUALITIES}),
+    "prores": Encoder(
+        "prores_ks",
+        {"draft": {"profile": "proxy"}, "standard": {"profile": "hq"}, "final": {"profile": "hq"}},
+    ),
+}
+CODEC_OF_SOURCE = {"h264": "h264", "hevc": "h265", "ffv1": "ffv1", "prores": "prores"}
+
+
+def codec_like(footage: Footage) -> str:
+    """The codec of the source's own family, `h264` where it has none here."""
+    return CODEC_OF_SOURCE.get(footage.codec, "h264")
+
+
+def encoded_format(pix_fmt: str, width: int, height: int, codec: str) -> str:
+    """The encoder's pixel format nearest to `pix_fmt`: never less sampling, depth only where it has no more.
+
+    Encoders other than FFV1 hold odd sizes in 4:4:4 alone.
+    """
+    offered = [f.name for f in av.Codec(ENCODERS[codec].name, "w").video_formats or ()]
+    if codec == "ffv1" and pix_fmt in ("gbrp", "gbrap"):
+        return {"gbrp": "bgr0", "gbrap": "bgra"}[pix_fmt]
+    source = _Shape.of(pix_fmt, width, height)
+    shapes = [_Shape.of(name, width, height) for name in offered if "yuvj" not in name and not name.startswith("nv")]
+    fitting = [s for s in shapes if codec == "ffv1" or not s.cuts_size]
+    return min(fitting, key=source.loss_in).name
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What a pixel format can hold, for comparing two of them."""
+
+    name: str
+    bits: int
+    is_rgb: bool
+    components: int
+    chroma: tuple[int, int]
+    cuts_size: bool
+
+    @staticmethod
+    def of(name: str, width: int, height: int) -> _Shape:
+        form = av.VideoFormat(name, 64, 64)
+        parts = form.components
+        colour = 1 if len(parts) > 2 else 0
+        chroma = (parts[colour].width, parts[colour].height)
+        cuts = bool(chroma[0] < 64 and width % (64 // chroma[0]) or chroma[1] < 64 and height % (64 // chroma[1]))
+        return _Shape(name, parts[0].bits, form.is_rgb, len(parts), chroma, cuts)
+
+    def loss_in(self, other: _Shape) -> tuple[bool, ...] | tuple[int, ...]:
+        """Sorts formats: first by what would be lost, worst first, then by what would be wasted."""
+        fewer_samples = other.chroma[0] < self.chroma[0] or other.chroma[1] < self.chroma[1]
+        no_colour = other.components < 3 <= self.components
+        no_alpha = self.components in (2, 4) and other.components not in (2, 4)
+        waste = abs(other.bits - self.bits) + other.chroma[0] + other.chroma[1] + 8 * other.components
+        return (no_colour, self.is_rgb != other.is_rgb, fewer_samples, max(0, self.bits - other.bits), no_alpha, waste)
+
+
+class VideoWriter:
+    """Writes frames of `footage`, in order, into a new file; a context manager, left normally once all is written.
+
+    Args:
+        footage: the source of frames, timing, tags and other streams.
+        path: `.mp4`, `.mov` or `.mkv`.
+        codec: `h264`, `h265`, `ffv1`, `prores`; default the source's own family.
+        quality: `draft`, `standard` or `final`.
+        audio: sound files to deliver, one stream each; default the source's own streams.
+        audio_offset: seconds by which delivered files start after the first frame.
+        tags: container metadata added to the source's.
+        audio_end: seconds after the first frame at which delivered files end at the latest.
+        overwrite: replace a file that exists.
+
+    Attributes:
+        notes: what could not be kept as it was, and why.
+
+    Raises:
+        OutputError: the file exists or cannot be written, the container cannot hold the codec, or what was read back
+            differs from what was written.
+    """
+
+    def __init__(
+        self,
+        footage: Footage,
+        path: str | Path,
+        codec: str | None = None,
+        quality: str = "standard",
+        audio: Sequence[str | Path] | None = None,
+        audio_offset: float = 0.0,
+        tags: dict[str, str] | None = None,
+        audio_end: float | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        self.footage = footage
+        self.path = Path(path)
+        self.overwrite = overwrite
+        self.codec = codec or codec_like(footage)
+        if self.codec not in ENCODERS or quality not in QUALITIES:
+            raise ValueError(
+                f"VideoWriter(): codec is one of {', '.join(ENCODERS)} and quality one of {', '.join(QUALITIES)}, "
+                f"got {codec!r} and {quality!r}"
+            )
+        self.notes: list[str] = []
+        self._written: list[int] = []
+        self._durations: dict[int, int] = {}
+        self._feeds: list[StreamFeed] = []
+        self._output: Any = None
+        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        self._refuse_bad_path()
+        try:
+            self._open(quality, tags or {})
+            self._feeds = open_feeds(footage, self._output, audio, audio_offset, self.notes, audio_end)
+        except BaseException as error:
+            self.abandon()
+            self._explain(error)
+            raise
+
+    def _refuse_bad_path(self) -> None:
+        if self.path.suffix.lower() not in FORMATS:
+            raise OutputError(
+                f"{self.path}: cannot write {self.path.suffix or 'a file without suffix'}; use .mp4, .mov or .mkv"
+            )
+        if self.path.exists() and not self.overwrite:
+            raise OutputError(f"{self.path}: exists already; choose another name or pass --overwrite")
+        if not self.path.parent.is_dir():
+            raise OutputError(f"{self.path}: there is no folder {self.path.parent}")
+        if self.path.resolve() == self.footage.path.resolve():
+            raise OutputError(f"{self.path}: is the source itself; choose another name")
+
+    def _open(self, quality: str, tags: dict[str, str]) -> None:
+        footage, encoder = self.footage, ENCODERS[self.codec]
+        container_name = FORMATS[self.path.suffix.lower()]
+        with self._partial.open("wb"):
+            pass  # a folder without permission is told here, by the system's own words
+        metadata = {k: v for k, v in footage.metadata.items() if k not in OWN_METADATA} | tags
+        self._output = av.open(
+            f"file:{self._partial}",
+            "w",
+            format=container_name,
+            container_options=self._mux_options(container_name, metadata),
+        )
+        self._output.metadata.update(metadata)
+        if footage.chapters:
+            self._output.set_chapters(footage.chapters)
+        try:
+            stream = self._output.add_stream(encoder.name, rate=footage.nominal_rate)
+        except ValueError as error:
+            fitting = ".mov or .mkv" if self.codec == "prores" else ".mp4 or .mkv"
+            raise OutputError(f"{self.path}: {container_name} cannot hold {self.codec}; use {fitting}") from error
+        self._stream = stream
+        self._configure(stream, quality)
+
+    def _mux_options(self, container_name: str, metadata: dict[str, str]) -> dict[str, str]:
+        if container_name == "matroska":
+            return {}
+        colour, flags, options = self.footage.colour, [], {}
+        if colour.is_tagged:
+            flags.append("write_colr")  # else it is written only where every one of its values is known
+        if any(key.startswith("com.") for key in metadata):
+            flags.append("use_metadata_tags")  # the classic tag list has no place for a vendor's keys
+        if flags:
+            options["movflags"] = "+".join(flags)
+        if self.footage.time_base.numerator == 1 and self.footage.time_base.denominator < 2**31:
+            # The movie's own scale (1000 unless told) would round the time of the first frame.
+            scale = str(self.footage.time_base.denominator)
+            options |= {"video_track_timescale": scale, "movie_timescale": scale}
+        return options
+
+    def _configure(self, stream: Any, quality: str) -> None:
+        footage, context = self.footage, stream.codec_context
+        self.pix_fmt = encoded_format(footage.pix_fmt, footage.coded_width, footage.coded_height, self.codec)
+        if self.pix_fmt not in (footage.pix_fmt, "bgr0", "bgra"):
+            self.notes.append(f"{self.codec} cannot hold {footage.pix_fmt} at this size: encoded as {self.pix_fmt}")
+        stream.time_base = context.time_base = footage.time_base
+        context.width, context.height = footage.coded_width, footage.coded_height
+        context.pix_fmt = self.pix_fmt
+        context.sample_aspect_ratio = footage.sample_aspect
+        context.thread_type = "SLICE" if self.codec == "ffv1" else "AUTO"
+        becomes_yuv = footage.colour.is_rgb and not av.VideoFormat(self.pix_fmt).is_rgb
+        colour = footage.colour
+        context.colorspace = 1 if becomes_yuv else RGB_MATRIX if colour.is_rgb else colour.tag_matrix
+        context.color_range = int(ColorRange.MPEG) if becomes_yuv else colour.tag_range
+        context.color_primaries, context.color_trc = colour.tag_primaries, colour.tag_transfer
+        options = dict(ENCODERS[self.codec].options[quality])
+        if self.codec == "prores" and "444" in self.pix_fmt:
+            options["profile"] = "4444"
+        if self.codec == "prores" and not becomes_yuv:
+            context.colorspace = colour.matrix  # it has no "unspecified"
+        if self.codec == "h264" and torch.backends.cpu.get_cpu_capability() == "AVX512":
+            options["x264-params"] = "asm=AVX2"  # its AVX-512 code does not give the same bytes every time
+        if self.codec == "h265":
+            options["x265-params"] = ":".join(filter(None, ["log-level=error", footage.mastering]))
+            if self.path.suffix.lower() != ".mkv":
+                context.codec_tag = "hvc1"  # the only tag that Apple's players take
+        context.options = options
+        stream.metadata.update({k: v for k, v in footage.video_metadata.items() if k not in OWN_METADATA})
+        if footage.orientation.matrix is not None:
+            stream.set_display_matrix(footage.orientation.matrix)
+
+    def write(self, frame: Frame, planes: Sequence[np.ndarray] | None = None) -> None:
+        """Encode the next frame, with `planes` (shapes and dtypes of `frame.planes`) in place of its own if given.
+
+        New planes are put into the frame itself: what else is wanted of it is read before.
+
+        Raises:
+            ValueError: planes of another shape or dtype, or frames out of order.
+            OutputError: the disk is full or the file cannot be written any more.
+        """
+        if self._written and frame.pts <= self._written[-1]:
+            raise ValueError(f"write(): frame at pts {frame.pts} comes after the one at {self._written[-1]}")
+        picture = planar(frame.picture)
+        if planes is not None:
+            picture.make_writable()
+            views = plane_views(picture)
+            if [(v.shape, v.dtype) for v in views] != [(np.shape(p), p.dtype) for p in planes]:
+                wanted = ", ".join(f"{v.dtype} {v.shape}" for v in views)
+                raise ValueError(f"write(): planes must be {wanted}")
+            for view, plane in zip(views, planes, strict=True):
+                view[:] = plane
+        picture = self._encodable(picture)
+        picture.pts, picture.time_base = frame.pts, self.footage.time_base
+        picture.pict_type = 0  # the source's own choice of key frames does not bind the encoder
+        self._written.append(frame.pts)
+        self._durations[frame.pts] = int(self.footage.durations[frame.index])
+        try:
+            self._mux(self._stream.encode(picture))
+            for feed in self._feeds:
+                feed.mux_until(frame.time)
+        except (av.error.FFmpegError, OSError) as error:
+            self._explain(error)
+            raise
+
+    def _encodable(self, picture: av.VideoFrame) -> av.VideoFrame:
+        """The picture in the encoder's pixel format; the same samples wherever that holds them."""
+        name = picture.format.name
+        if name == self.pix_fmt:
+            return picture
+        if name.replace("yuvj", "yuv") == self.pix_fmt:
+            same: Any = av.VideoFrame(picture.width, picture.height, self.pix_fmt)
+            for target, source in zip(plane_views(same), plane_views(picture), strict=True):
+                target[:] = source
+            same.color_range = ColorRange.JPEG
+            same.colorspace, same.color_trc = picture.colorspace, picture.color_trc
+            same.color_primaries = picture.color_primaries
+            return same
+        colour = self.footage.colour
+        becomes_yuv = colour.is_rgb and not av.VideoFormat(self.pix_fmt).is_rgb
+        full = ColorRange.JPEG if colour.is_full_range else ColorRange.MPEG
+        return picture.reformat(
+            format=self.pix_fmt,
+            src_colorspace=None if colour.is_rgb else colour.matrix,
+            dst_colorspace=1 if becomes_yuv else None if colour.is_rgb else colour.matrix,
+            src_color_range=full,
+            dst_color_range=ColorRange.MPEG if becomes_yuv else full,
+            interpolation="BICUBIC",
+            threads=1,
+        )
+
+    def _mux(self, packets: Any) -> None:
+        for packet in packets:
+            packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
+            self._output.mux(packet)
+
+    def close(self) -> None:
+        """Finish, read back, compare, and give the file its name.
+
+        Raises:
+            OutputError: nothing was written, the disk is full, or what was read back differs.
+        """
+        try:
+            if not self._written:
+                raise OutputError(f"{self.path}: no frame was written")
+            self._mux(self._stream.encode(None))
+            for feed in self._feeds:
+                feed.finish()
+            self._output.close()
+            self._output = None
+            self._compare()
+            if self.path.exists() and not self.overwrite:
+                raise OutputError(f"{self.path}: was made by somebody else meanwhile; this result is dropped")
+            os.replace(self._partial, self.path)
+        except BaseException as error:
+            self.abandon()
+            self._explain(error)
+            raise
+        for feed in self._feeds:
+            feed.close()
+
+    def _compare(self) -> None:
+        """Read the file back: as many frames, at the same times, and the same sound packets."""
+        result = Footage(self._partial)
+        found = [int(pts) * result.time_base for pts in result.pts]
+        wanted = [pts * self.footage.time_base for pts in self._written]
+        if len(found) != len(wanted):
+            raise OutputError(f"{self.path}: {len(wanted)} frames were written but {len(found)} read back")
+        # Matroska counts in milliseconds; mp4 and mov hold the source's own unit.
+        fits = all((time / result.time_base).denominator == 1 for time in wanted)
+        worst = max(abs(a - b) for a, b in zip(found, wanted, strict=True))
+        if worst > (0 if fits else result.time_base):
+            raise OutputError(f"{self.path}: frame times read back differ by up to {float(worst):.4f} s")
+        for feed in self._feeds:
+            feed.compare(self._partial)
+
+    def abandon(self) -> None:
+        """Drop what was written so far."""
+        for feed in self._feeds:
+            feed.close()
+        if self._output is not None:
+            with suppress(av.error.FFmpegError, OSError):
+                self._output.close()
+            self._output = None
+        with suppress(OSError):
+            self._partial.unlink(missing_ok=True)
+
+    def _explain(self, error: BaseException) -> None:
+        """Turn what the system says about writing into one line."""
+        if not isinstance(error, (OSError, av.error.FFmpegError)):
+            return
+        number = getattr(error, "errno", None)
+        if number == errno.ENOSPC:
+            raise OutputError(f"{self.path}: the disk is full; free some space and run again") from error
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise OutputError(f"{self.path}: no permission to write there") from error
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{self.path}: cannot be written ({reason})") from error
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abandon()

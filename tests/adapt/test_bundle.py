@@ -1,0 +1,105 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from adapt.actor.bundle import FACTS, TENSORS, ActorBundle
+from adapt.actor.consent import NO_CONSENT, read_consent
+from render.errors import StoreError, StoreVersionError
+
+
+def bundle():
+    return ActorBundle(
+        name="Ada",
+        texture=torch.randn(16, 8, 8).half().float(),
+        delta={"net.weight": torch.randn(3, 2).half().float()},
+        style={"rest": torch.zeros(12)},
+        prior_sha256="a" * 64,
+        sources=[{"file": "é.mp4", "sha256": "b" * 64, "person": 1, "seconds": 4.0}],
+        pose_range={"yaw": [-9.0, 4.0], "pitch": [-3.0, 2.0]},
+        facts={"steps": 400},
+    )
+
+
+def test_round_trip(tmp_path):
+    original = bundle()
+    (tmp_path / "sheet.jpg").write_bytes(b"jpeg")
+    original.save(tmp_path / "ada.actor", {"sheet.jpg": tmp_path / "sheet.jpg"})
+    loaded = ActorBundle.load(tmp_path / "ada.actor", "a" * 64)
+    torch.testing.assert_close(loaded.texture, original.texture)
+    torch.testing.assert_close(loaded.delta, original.delta)
+    torch.testing.assert_close(loaded.style, original.style)
+    assert (loaded.name, loaded.sources, loaded.facts) == (original.name, original.sources, original.facts)
+    assert loaded.consent == NO_CONSENT
+    assert replace(loaded, facts={"consent": {"who": "Ada", "scope": "film"}}).consent == "who: Ada; scope: film"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ada.actor"]
+
+
+def test_refuses_to_replace_anything_that_is_no_bundle(tmp_path):
+    bundle().save(tmp_path / "ada.actor")
+    with pytest.raises(StoreError, match="exists already"):
+        bundle().save(tmp_path / "ada.actor")
+    bundle().save(tmp_path / "ada.actor", overwrite=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "keep.txt").write_text("dear")
+    with pytest.raises(StoreError, match="exists already"):
+        bundle().save(tmp_path / "mine", overwrite=True)
+    assert (tmp_path / "mine" / "keep.txt").read_text() == "dear"
+
+
+def test_a_replacement_that_fails_leaves_the_old_bundle(tmp_path, monkeypatch):
+    path = tmp_path / "ada.actor"
+    bundle().save(path)
+    before = (path / FACTS).read_bytes()
+    rename = Path.rename
+
+    def interrupted(self, target):
+        if self.suffix == ".part":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        replace(bundle(), name="Bea").save(path, overwrite=True)
+    assert (path / FACTS).read_bytes() == before and [entry.name for entry in tmp_path.iterdir()] == ["ada.actor"]
+    monkeypatch.undo()
+    replace(bundle(), name="Bea").save(path, overwrite=True)
+    assert ActorBundle.load(path).name == "Bea" and [entry.name for entry in tmp_path.iterdir()] == ["ada.actor"]
+
+
+def test_damaged_newer_or_foreign_bundles_are_refused_by_name(tmp_path):
+    path = tmp_path / "ada.actor"
+    with pytest.raises(StoreError, match="not an actor bundle"):
+        ActorBundle.load(path)
+    bundle().save(path)
+    with pytest.raises(StoreError, match="fitted on renderer prior aaaaaaaaaaaa, the one at hand is cccccccccccc"):
+        ActorBundle.load(path, "c" * 64)
+    data = bytearray((path / TENSORS).read_bytes())
+    data[-5] ^= 1
+    (path / TENSORS).write_bytes(data)
+    with pytest.raises(StoreError, match="damaged"):
+        ActorBundle.load(path)
+    facts = json.loads((path / FACTS).read_text())
+    (path / FACTS).write_text(json.dumps({**facts, "format_version": 99}))
+    with pytest.raises(StoreVersionError, match="version 99"):
+        ActorBundle.load(path)
+    (path / FACTS).write_text(json.dumps({"fikes" if key == "files" else key: value for key, value in facts.items()}))
+    with pytest.raises(StoreError, match="damaged .entries fikes, files"):
+        ActorBundle.load(path)
+    (path / FACTS).write_text(json.dumps({**facts, "pose_range": {"yaw": [-9.0, 5.0], "pitch": [-3.0, 2.0]}}))
+    with pytest.raises(StoreError, match="damaged .sha256 differs"):
+        ActorBundle.load(path)
+    (path / FACTS).write_text("{")
+    with pytest.raises(StoreError, match="damaged"):
+        ActorBundle.load(path)
+
+
+def test_consent_record(tmp_path):
+    file = tmp_path / "consent.json"
+    file.write_text('{"who": "Ada", "scope": "film", "expires": 2030}')
+    assert read_consent(file) == {"who": "Ada", "scope": "film", "expires": "2030"}
+    file.write_text('{"who": "Ada"}')
+    with pytest.raises(StoreError, match="lacks scope"):
+        read_consent(file)

@@ -1,0 +1,116 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adapt.benchmarks.cast import Piece, evaluate_two_faces, read_clips, right_shots, write_reel
+from adapt.cast.analyse import Analysis, analyse
+from adapt.cast.mediapipe_backend import MediaPipeBackend
+from adapt.cast.members import Run, gather_cast
+from render.errors import TrackingError
+from render.video.footage import Footage
+from tests.heads import portrait
+from tests.media import make_clip
+
+
+@pytest.fixture(scope="module")
+def backend() -> MediaPipeBackend:
+    return MediaPipeBackend()
+
+
+def run(shot: int, start: int, count: int, look: int, box: tuple[float, ...] = (0, 0, 50, 50)) -> Run:
+    """A run whose appearance is one of a few clearly different ones."""
+    result = Run(shot)
+    result.frames.extend(range(start, start + count))
+    result.confidence.extend([1.0] * count)
+    for _ in range(count):
+        result.boxes.extend(box)
+    rng = np.random.default_rng(look)
+    appearance = result.appearance
+    appearance._count = appearance._hair_count = 1
+    shares = rng.dirichlet(np.full(59, 0.3), 98)
+    appearance._patterns += np.sqrt(shares).ravel().astype(np.float32)
+    appearance._skin += np.sqrt(rng.dirichlet(np.full(256, 0.02))).astype(np.float32)
+    appearance._hair += np.sqrt(rng.dirichlet(np.full(256, 0.02))).astype(np.float32)
+    return result
+
+
+def members(runs: list[Run]) -> list[list[int]]:
+    return [[runs.index(found) for found in member.runs] for member in gather_cast(runs)]
+
+
+def test_runs_of_one_person_join_and_are_numbered_by_screen_time() -> None:
+    runs = [run(0, 0, 10, look=1), run(1, 10, 30, look=2), run(2, 40, 10, look=1), run(3, 50, 40, look=3)]
+    assert members(runs) == [[3], [1], [0, 2]]
+    assert [member.number for member in gather_cast(runs)] == [1, 2, 3]
+    assert [member.frame_count for member in gather_cast(runs)] == [40, 30, 20]
+
+
+def test_two_faces_in_one_frame_are_two_people_however_alike() -> None:
+    runs = [run(0, 0, 10, look=1), run(0, 5, 10, look=1, box=(60, 0, 110, 50)), run(1, 20, 30, look=2)]
+    assert sorted(map(sorted, members(runs))) == [[0], [1], [2]]
+
+
+def test_no_runs_no_cast_and_short_doubtful_ones_are_left_out() -> None:
+    assert gather_cast([]) == ()
+    doubtful = run(0, 0, 5, look=1)
+    doubtful.confidence[:] = type(doubtful.confidence)("f", [0.7] * 5)
+    assert gather_cast([doubtful]) == ()
+
+
+@pytest.fixture(scope="module")
+def analysis(backend: MediaPipeBackend, tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+    """Portrait, black frames, portrait smaller: one person in two of three shots."""
+    near, far = portrait(150, size=(320, 240), at=(160, 120)), portrait(70, size=(320, 240), at=(120, 130))
+    pictures = [near] * 8 + [np.zeros_like(near)] * 6 + [far] * 7
+    path = tmp_path_factory.mktemp("cast") / "reel.mp4"
+    make_clip(path, frames=len(pictures), size=(320, 240), pictures=pictures)
+    return analyse(Footage(path), backend)
+
+
+def test_one_person_over_two_shots(analysis: Analysis) -> None:
+    assert [(shot.start, shot.stop) for shot in analysis.shots] == [(0, 8), (8, 14), (14, 21)]
+    assert analysis.shot_of_frame().tolist() == [0] * 8 + [1] * 6 + [2] * 7
+    (member,) = analysis.cast
+    assert member.frame_count == 15 and [found.shot for found in member.runs] == [0, 2]
+
+
+def test_landmarks_are_nan_where_the_face_is_absent(analysis: Analysis) -> None:
+    landmarks, confidence = analysis.landmarks(1)
+    assert landmarks.shape == (21, 478, 3) and landmarks.dtype == np.float32
+    assert np.isnan(landmarks[8:14]).all() and not np.isnan(landmarks[:8]).any() and not np.isnan(landmarks[14:]).any()
+    assert (confidence[8:14] == 0).all() and (confidence[:8] > 0.9).all()
+    part, sure = analysis.landmarks(1, 5, 16)
+    assert np.array_equal(part, landmarks[5:16], equal_nan=True) and np.array_equal(sure, confidence[5:16])
+
+
+def test_the_skin_of_a_still_face_stays_and_is_not_followed_over_a_cut(analysis: Analysis) -> None:
+    flow = analysis.flow(1)
+    assert flow.shape == (21, len(analysis.layout.rigid), 2)
+    assert np.isnan(flow[[0, *range(8, 15)]]).all()
+    known = flow[[*range(1, 8), *range(15, 21)]]
+    assert np.isfinite(known).mean() > 0.8 and np.nanquantile(np.abs(known), 0.95) < 0.1
+    assert np.array_equal(analysis.flow(1, 5, 16), flow[5:16], equal_nan=True)
+
+
+def test_an_unknown_person_is_refused(analysis: Analysis) -> None:
+    with pytest.raises(TrackingError, match="no person 3 .people are 1 to 1.*adapt check"):
+        analysis.landmarks(3)
+
+
+@pytest.mark.footage
+def test_real_people_are_told_apart(footage_dir: Path, backend: MediaPipeBackend, tmp_path: Path) -> None:
+    clips = {clip.person: clip for clip in read_clips(footage_dir / "dev") if clip.path.stem.endswith("_1")}
+    people = ("P001", "P003", "P017", "P039")
+    pieces = [Piece(clips[person], start) for start in (0.0, 1.0) for person in people]
+    path = tmp_path / "reel.mp4"
+    starts = write_reel(path, pieces)
+    analysis = analyse(Footage(path), backend)
+    assert [shot.start for shot in analysis.shots] == starts[:-1]
+    assert len(analysis.cast) == 4 and all(right_shots(analysis, pieces, starts))
+
+
+@pytest.mark.footage
+def test_small_second_faces_are_found(footage_dir: Path, backend: MediaPipeBackend) -> None:
+    result = evaluate_two_faces(read_clips(footage_dir / "dev"), 40, pairs=3, seed=1, backend=backend)
+    assert result["pictures"] >= 9 and result["both_found"] >= 0.85

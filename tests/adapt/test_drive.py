@@ -1,0 +1,79 @@
+import pytest
+import torch
+
+from adapt.dubbing.weights import blend_weights, pose_weights
+from adapt.motion.controls import RANGE_LIMIT, retarget, scale_mouth
+from adapt.motion.placement import motion_at
+from render.errors import DubError
+from render.head.motion import Motion
+
+
+def ramp_motion(seconds, fps=25):
+    times = torch.arange(round(seconds * fps), dtype=torch.float64) / fps
+    return Motion(times, torch.stack([times, -times], -1).float(), torch.ones(len(times)))
+
+
+@pytest.mark.parametrize("fps", [24000 / 1001, 25, 30000 / 1001, 60])
+def test_motion_lands_on_the_frames_own_times(fps):
+    shot = 5.0 + torch.arange(round(4 * fps), dtype=torch.float64) / fps
+    expression, driven = motion_at(ramp_motion(4.0), shot, torch.zeros(2))
+    inner = shot - 5.0 < 3.95
+    torch.testing.assert_close(expression[inner, 0], (shot - 5.0)[inner].float(), atol=1e-5, rtol=0)
+    assert driven.all()
+
+
+def test_offset_moves_the_motion_later():
+    shot = torch.arange(100, dtype=torch.float64) / 25
+    expression, _ = motion_at(ramp_motion(4.0), shot, torch.zeros(2), "hold", offset_seconds=0.4)
+    torch.testing.assert_close(expression[50, 0], torch.tensor(2.0 - 0.4), atol=1e-5, rtol=0)
+
+
+def test_each_mismatch_word_does_what_it_says():
+    shot = torch.arange(100, dtype=torch.float64) / 25
+    short, rest = ramp_motion(2.0), torch.tensor([7.0, 8.0])
+    with pytest.raises(DubError, match="2.00 s shorter than the shot"):
+        motion_at(short, shot, rest)
+    with pytest.raises(DubError, match="choose one of"):
+        motion_at(short, shot, rest, "loop")
+    _, driven = motion_at(short, shot, rest, "trim")
+    assert driven[:50].all() and not driven[60:].any()
+    padded, driven = motion_at(short, shot, rest, "pad")
+    assert driven.all() and (padded[60:] == rest).all()
+    assert (padded.diff(dim=0)[48:].abs().max(0).values < 0.4 * (rest - short.lower_expression[-1]).abs()).all()
+    held, _ = motion_at(short, shot, rest, "hold")
+    assert (held[60:] == short.lower_expression[-1]).all()
+
+
+def test_frames_whose_driver_is_unknown_are_not_driven():
+    motion = ramp_motion(4.0)
+    motion.confidence[40:60] = 0
+    shot = torch.arange(100, dtype=torch.float64) / 25
+    _, driven = motion_at(motion, shot, torch.zeros(2))
+    assert not driven[42:58].any() and driven[:39].all() and driven[62:].all()
+
+
+def test_blend_ramps_beside_gaps_but_not_beside_cuts():
+    usable = torch.ones(60, dtype=torch.bool)
+    usable[20:25] = False
+    shot = torch.zeros(60, dtype=torch.int32)
+    shot[40:] = 1
+    weights = blend_weights(usable, shot, torch.arange(60) / 25.0, ramp_seconds=0.2)
+    assert (weights[20:25] == 0).all()
+    assert (weights[:15] == 1).all() and (weights[30:] == 1).all()
+    assert ((weights[16:20] > 0) & (weights[16:20] < 1)).all() and (weights[16:20].diff() < 0).all()
+
+
+def test_pose_fades_beyond_what_was_fitted():
+    rotation = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.35, 0.0], [0.0, 0.6, 0.0]])
+    weights = pose_weights(rotation, torch.full((3,), -0.3), torch.full((3,), 0.3), fade_radians=0.1)
+    torch.testing.assert_close(weights, torch.tensor([1.0, 0.5, 0.0]))
+
+
+def test_retarget_and_scale_are_about_the_closed_mouth():
+    expression = torch.tensor([[1.0], [3.0]])
+    one, less, two = torch.tensor([1.0]), torch.tensor([0.8]), torch.tensor([2.0])
+    torch.testing.assert_close(retarget(expression, one, one, two, less), torch.tensor([[2.0], [3.6]]))
+    torch.testing.assert_close(retarget(expression, one, one, two, 0.1 * one), 2 + (expression - 1) / RANGE_LIMIT)
+    torch.testing.assert_close(scale_mouth(expression, one, 0.6), torch.tensor([[1.0], [2.2]]))
+    with pytest.raises(DubError, match="0.6 to 1.4"):
+        scale_mouth(expression, one, 3.0)

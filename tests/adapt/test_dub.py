@@ -1,0 +1,85 @@
+import json
+from dataclasses import replace
+
+import av
+import pytest
+import torch
+
+from adapt.actor.bundle import ActorBundle
+from adapt.cli import main
+from adapt.dubbing.dub import dub
+from adapt.dubbing.part import Part
+from adapt.dubbing.weights import part_weights
+from adapt.fitting.fit import fit
+from adapt.reports.clip import encode_clip
+from adapt.tracking.track import track_footage
+from render.errors import DubError
+from render.video.footage import Footage
+
+
+def command(*words):
+    with pytest.raises(SystemExit) as stopped:
+        main([str(word) for word in words])
+    return stopped.value.code
+
+
+@pytest.fixture(scope="module")
+def shot(talking_clip, tmp_path_factory):
+    """24 frames of the actor, hidden by a card in 4 of them, as 4:2:0 h264, and an actor fitted on the clip."""
+    folder = tmp_path_factory.mktemp("shot")
+    frames = [frame.rgb for frame in Footage(talking_clip[0]).frames(0, 24)]
+    for index in range(10, 14):
+        frames[index] = frames[index].copy()
+        frames[index][80:270, 90:240] = (150, 120, 105)
+    path = folder / "shot.mp4"
+    # 24 frames at 23.976 per second with one long frame: times must come out as they went in.
+    times = [index * 1001 / 24000 + (0.1 if index > 17 else 0.0) for index in range(24)]
+    path.write_bytes(encode_clip(frames, times))
+    bundle = fit([talking_clip[0]], "Ada", steps=0).bundle
+    bundle.save(folder / "ada.actor")
+    return path, folder / "ada.actor"
+
+
+def part_of(path, actor):
+    track = track_footage(Footage(path), None, "adapt track")
+    bundle = ActorBundle.load(actor)
+    expression = track.lower_expression.roll(5, 0)
+    return Part(bundle, track, expression, torch.ones(len(track), dtype=torch.bool))
+
+
+def test_the_blend_ramps_beside_a_gap_within_a_shot(shot):
+    part = part_of(*shot)
+    whole = replace(part, track=replace(part.track, shot=torch.zeros(24, dtype=torch.int32)))
+    weights = part_weights(whole)
+    assert float(weights[11]) == 0
+    assert 0 < float(weights[9]) < float(weights[8]) <= 1
+    assert float(weights[0]) == 1
+
+
+def test_a_shot_without_the_actor_is_refused(shot, tmp_path):
+    part = part_of(*shot)
+    nobody = Part(part.bundle, part.track, part.expression, torch.zeros(24, dtype=torch.bool))
+    with pytest.raises(DubError, match="in no frame can the chosen person be dubbed"):
+        dub(Footage(shot[0]), [nobody], tmp_path / "x.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_writes_a_folder_and_an_interrupt_leaves_nothing(shot, tmp_path, monkeypatch, capsys):
+    path, actor = shot
+    out = tmp_path / "out"
+    words = ["dub", path, "--actor", actor, "--drive", "source", "-o", out]
+    monkeypatch.setattr("adapt.dubbing.report.quality_facts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert command(*words) == 130
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    assert command(*words) == 0
+    assert {"shot.dubbed.mp4", "report.html", "sheet.jpg", "qc.json", "run.json"} == {p.name for p in out.iterdir()}
+    quality = json.loads((out / "qc.json").read_text())
+    assert quality["frames"] == 24 and quality["not_dubbed"][0]["frames"][0] <= 10
+    with av.open(str(out / "shot.dubbed.mp4")) as container:
+        assert container.metadata["comment"].startswith("altered video")
+    run = json.loads((out / "run.json").read_text())
+    assert run["actors"][0]["consent"] == "consent: not recorded"
+    capsys.readouterr()
+    assert command(*words) == 1
+    assert "exists already" in capsys.readouterr().err

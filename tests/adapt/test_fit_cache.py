@@ -1,0 +1,74 @@
+import pytest
+import torch
+
+from adapt.actor.bundle import TENSORS, ActorBundle
+from adapt.fitting.cache import cache_folder, cached_fit
+
+
+class Fits:
+    """Makes bundles and counts them."""
+
+    def __init__(self):
+        self.count = 0
+        self.told = []
+
+    def make(self):
+        self.count += 1
+        return ActorBundle("Ada", torch.full((16, 4, 4), float(self.count)), {}, {}, "prior", [], {})
+
+    def get(self, folder, **key):
+        return cached_fit(key, "prior", self.make, self.told.append, folder)
+
+
+def test_the_same_fit_is_made_once(tmp_path):
+    fits = Fits()
+    first = fits.get(tmp_path, footage="a", person=1, steps=10)
+    again = fits.get(tmp_path, footage="a", person=1, steps=10)
+    assert fits.count == 1 and torch.equal(first.texture, again.texture)
+    assert "fitted before" in fits.told[-1] and str(tmp_path) in fits.told[-1]
+    for other in ({"footage": "b"}, {"person": 2}, {"steps": 11}):
+        fits.get(tmp_path, **{"footage": "a", "person": 1, "steps": 10, **other})
+    assert fits.count == 4
+
+
+def test_another_way_of_fitting_fits_again(tmp_path, monkeypatch):
+    fits = Fits()
+    fits.get(tmp_path, footage="a")
+    monkeypatch.setattr("adapt.fitting.cache.code_sha256", lambda *modules: "another")
+    fits.get(tmp_path, footage="a")
+    assert fits.count == 2
+
+
+def test_a_damaged_fit_is_made_again(tmp_path):
+    fits = Fits()
+    fits.get(tmp_path, footage="a")
+    stored = next(tmp_path.iterdir()) / TENSORS
+    stored.write_bytes(stored.read_bytes()[:-1])
+    assert float(fits.get(tmp_path, footage="a").texture[0, 0, 0]) == 2
+    assert "damaged" in fits.told[-1]
+    assert float(fits.get(tmp_path, footage="a").texture[0, 0, 0]) == 2
+
+
+def test_a_cache_that_cannot_be_written_costs_a_sentence_only(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    fits = Fits()
+    assert fits.get(tmp_path / "file" / "fits", footage="a").name == "Ada"
+    assert "not kept" in fits.told[-1]
+
+
+def test_a_full_disk_costs_a_sentence_only(tmp_path):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    fits = Fits()
+    try:
+        assert fits.get(tmp_path, footage="a").name == "Ada"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "not kept" in fits.told[-1] and "make room" in fits.told[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_cache_is_the_users(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "adapt" / "fits"

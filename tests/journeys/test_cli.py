@@ -1,0 +1,151 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adapt.cli import main, split_overrides
+from adapt.commands.flags import COMMANDS
+from adapt.progress import Progress
+from tests.heads import near
+from tests.media import Sound, make_clip, make_sound
+
+
+def run(*words: str | Path) -> int:
+    with pytest.raises(SystemExit) as done:
+        main([str(word) for word in words])
+    return int(done.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("cli") / "a face.mp4", pictures=[near(i) for i in range(6)])
+
+
+def test_check_prints_the_cast(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check", clip) == 0
+    out = capsys.readouterr().out
+    assert "person 1: poor; 0.2 s usable of 0.2 s in shots 0" in out
+
+
+def test_check_writes_its_folder_and_refuses_to_replace_it(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "seen"
+    assert run("check", clip, "-o", out) == 0
+    assert {path.name for path in out.iterdir()} == {"check.json", "cast.jpg", "config.json"}
+    assert json.loads((out / "check.json").read_text())["cast"][0]["number"] == 1
+    assert json.loads((out / "config.json").read_text())["video"] == str(clip)
+    capsys.readouterr()
+    assert run("check", clip, "-o", out) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert run("check", clip, "-o", out, "--overwrite") == 0
+
+
+def test_json_lines(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check", clip, "--json") == 0
+    captured = capsys.readouterr()
+    events = [json.loads(line) for line in captured.out.splitlines()]
+    assert events[0]["event"] == "progress" and events[-1]["event"] == "result"
+    assert events[-1]["facts"]["frames"] == 6 and len(events[-1]["cast"]) == 1
+
+
+def test_settings_come_from_flags_then_overrides_then_file(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(f"out: {tmp_path / 'file'}\n")
+    assert run("check", clip, "--config", settings) == 0
+    assert run("check", clip, "--config", settings, f"out={tmp_path / 'override'}") == 0
+    assert run("check", clip, f"out={tmp_path / 'unused'}", "-o", tmp_path / "flag") == 0
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["file", "flag", "override"]
+    capsys.readouterr()
+    assert run("check", clip, "colour=red") == 1
+    assert "colour" in capsys.readouterr().err
+    assert run("check", clip, "--backend", "eyes") == 1
+    assert "mediapipe, fan" in capsys.readouterr().err
+    assert run("check", clip, "--config", tmp_path / "none.yaml") == 1
+    assert "none.yaml" in capsys.readouterr().err
+
+
+def bad_files(folder: Path) -> dict[str, Path]:
+    text, empty = folder / "text.mp4", folder / "empty.mp4"
+    text.write_text("this is no video\n" * 40)
+    empty.touch()
+    sound = make_sound(folder / "sound.m4a", Sound(seconds=0.3))
+    return {"text": text, "empty": empty, "missing": folder / "nowhere.mp4", "sound": sound, "folder": folder}
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("text", "not a video or audio file"),
+        ("empty", "the file is empty"),
+        ("missing", "no such file"),
+        ("sound", "there is no video in it"),
+        ("folder", "is a folder"),
+    ],
+)
+def test_a_bad_file_is_one_clear_line(kind: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = bad_files(tmp_path)[kind]
+    assert run("check", path) == 1
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert says in line and path.name in line and not captured.out
+    assert run("check", path, "--json") == 1
+    (event,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert event["event"] == "error" and event["kind"] == "FootageError" and says in event["text"]
+
+
+def test_a_video_without_a_face_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = make_clip(tmp_path / "sea.mp4", pictures=[np.full((90, 160, 3), 120, np.uint8)] * 5)
+    assert run("check", path, "-o", tmp_path / "seen") == 0
+    assert "no face was found" in capsys.readouterr().out
+    assert not (tmp_path / "seen" / "cast.jpg").exists()
+
+
+def test_help_of_every_command_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, (config_type, _) in COMMANDS.items():
+        assert run(name, "--help") == 0
+        out = capsys.readouterr().out
+        for field in config_type.__dataclass_fields__:  # type: ignore[attr-defined]
+            assert field.upper() in out or f"--{field.replace('_', '-')}" in out, (name, field)
+    assert run("--help") == 0
+
+
+def test_an_unknown_flag_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check", "--colour", "red") == 2
+    assert run("check") == 1  # the video is missing
+    assert "missing: video" in capsys.readouterr().err
+
+
+def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "long.mp4", pictures=[near(i) for i in range(20)] * 30)
+    command = [sys.executable, "-m", "adapt.cli", "check", str(path), "-o", str(tmp_path / "seen"), "--json"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()  # it is under way
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert b"interrupted" in process.stderr.read()
+    assert not (tmp_path / "seen").exists()
+
+
+def test_the_value_of_a_flag_is_no_override() -> None:
+    words = ["compare", "a.mp4", "--method", "wav=run {query} {output}", "lanes=1", "--strict", "held_out=2"]
+    assert split_overrides(words) == (["lanes=1", "held_out=2"], [*words[:4], "--strict"])
+
+
+def test_an_interrupt_that_got_lost_is_heeded_at_the_next_step() -> None:
+    progress = Progress(json_lines=True)
+    with pytest.raises(KeyboardInterrupt), progress.stage("work", 3) as advance:
+        advance(1)
+        progress.interrupted = True
+        advance(1)

@@ -1,0 +1,80 @@
+import json
+
+import pytest
+import torch
+
+from adapt.actor.bundle import ActorBundle
+from adapt.cli import main
+from adapt.dubbing.provenance import inspect_path
+from adapt.installation import diagnose
+from prior import shipped
+from render.errors import FootageError, StoreError
+from tests.media import make_clip
+
+
+def test_doctor_says_ok_or_how_to_fix():
+    findings = {finding.subject: finding for finding in diagnose()}
+    assert findings["torch"].state == "ok"
+    assert findings["codec ffv1"].state == "ok"
+    for finding in findings.values():
+        assert finding.state in ("ok", "optional", "missing")
+        assert finding.state == "ok" or finding.detail
+
+
+def test_the_manifest_lists_every_shipped_file_as_it_is():
+    weights = shipped.shipped_weights()
+    assert {entry.path.name for entry in weights.values()} == {
+        path.name for path in shipped.FOLDER.glob("*.safetensors")
+    }
+    for entry in weights.values():
+        entry.verify()
+
+
+def test_damaged_weights_are_named_with_hash_and_remedy(tmp_path, monkeypatch, capsys):
+    weights = tmp_path / "face_model.safetensors"
+    weights.write_bytes(b"good")
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    monkeypatch.setattr(shipped, "MANIFEST", tmp_path / "manifest.json")
+    shipped.main()
+    entry = shipped.shipped_weights()["face_model"]
+    assert entry.verify() == weights
+    weights.write_bytes(b"bad")
+    with pytest.raises(StoreError, match="damaged .*expected [0-9a-f]{64}.*git checkout"):
+        entry.verify()
+    weights.unlink()
+    with pytest.raises(StoreError, match="missing .*expected sha256 [0-9a-f]{64}"):
+        entry.verify()
+    with pytest.raises(SystemExit) as stopped:
+        main(["doctor"])
+    assert stopped.value.code == 1
+    assert "weights face_model" in capsys.readouterr().err
+
+
+def test_inspect_an_actor(tmp_path, capsys):
+    bundle = ActorBundle("Ada", torch.zeros(16, 4, 4), {}, {}, "a" * 64, [], {"yaw": [0.0, 1.0]}, {"steps": 7})
+    bundle.save(tmp_path / "ada.actor")
+    facts = inspect_path(tmp_path / "ada.actor")
+    assert facts["consent"] == "consent: not recorded"
+    with pytest.raises(SystemExit) as stopped:
+        main(["inspect", str(tmp_path / "ada.actor"), "--json"])
+    assert stopped.value.code == 0
+    assert json.loads(capsys.readouterr().out)["facts"]["steps"] == 7
+    with pytest.raises(StoreError, match="neither an actor bundle"):
+        inspect_path(tmp_path)
+
+
+def test_inspect_a_video_beside_a_run_that_is_not_ours(tmp_path):
+    path = make_clip(tmp_path / "shot.mp4", frames=3)
+    for text in ('{"output": "somewhere"}', "[1, 2]", "{"):
+        (tmp_path / "run.json").write_text(text)
+        assert "run" not in inspect_path(path)
+    with pytest.raises(FootageError, match="gone.mp4: no such file"):
+        inspect_path(tmp_path / "gone.mp4")
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SystemExit) as stopped:
+        main(["check", str(make_clip(tmp_path / "shot.mp4", frames=3)), "-o", str(tmp_path / "file" / "checked")])
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.splitlines()[-1].endswith("/file/checked: Not a directory")

@@ -1,0 +1,31 @@
+import torch
+
+from prior.renderer.prior import WEIGHTS, load_renderer_prior
+from render.store import packed, unpacked
+
+
+def test_weights_in_8_bits_are_within_half_a_step():
+    weights = {
+        "conv.weight": torch.randn(64, 32, 3, 3) * torch.logspace(-3, 1, 64)[:, None, None, None],
+        "norm.weight": torch.randn(64),
+        "mean_texture": torch.rand(16, 32, 32),
+        "outer_expressions": torch.randn(400, 16),
+    }
+    stored = packed(weights)
+    assert stored["conv.weight"].dtype == torch.int8
+    read = unpacked(stored)
+    assert read.keys() == weights.keys()
+    step = weights["conv.weight"].flatten(1).abs().amax(1) / 127
+    error = (read["conv.weight"] - weights["conv.weight"]).flatten(1).abs().amax(1)
+    assert bool((error <= 0.501 * step).all())
+    torch.testing.assert_close(read["outer_expressions"], weights["outer_expressions"], rtol=0, atol=0)
+    torch.testing.assert_close(read["mean_texture"], weights["mean_texture"], rtol=0, atol=0.51 / 127)
+
+
+def test_the_shipped_prior_is_stored_and_read_the_same(tmp_path):
+    prior = load_renderer_prior()
+    prior.save(tmp_path / "again.safetensors")
+    again = load_renderer_prior(tmp_path / "again.safetensors")
+    for name, value in prior.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=1e-3, atol=1e-6)
+    assert WEIGHTS.stat().st_size < 16e6

@@ -1,0 +1,92 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from adapt.fitting.clear_frames import clear_frames
+from prior.face.model import load_face_model
+from render.compositing.occlusion import LOOK_PX, OccluderSeeker, lasting
+from render.drawing.crop import cut_crop
+from render.video.footage import Footage
+
+FRAMES = 8
+
+
+@pytest.fixture(scope="module")
+def seen(talking_clip, ada):
+    """A seeker's arguments, and the small crops of some frames."""
+    path, take = talking_clip
+    small = take.with_crop_size(LOOK_PX)
+    crops = [
+        cut_crop(frame.preview, small.crop_from_image[frame.index].numpy(), LOOK_PX)
+        for frame in Footage(path).frames(0, FRAMES)
+    ]
+    return (load_face_model(), ada.texture, take), np.stack(crops)
+
+
+def microphone(crop):
+    """A dark ball before the chin, and where it is."""
+    y, x = np.mgrid[:LOOK_PX, :LOOK_PX]
+    ball = (x - 36) ** 2 + (y - 46) ** 2 < 81
+    return np.where(ball[..., None], np.uint8(30), crop), ball
+
+
+def hand(crop):
+    """The cheek's own colour, with the shadows between fingers, over the mouth."""
+    y, x = np.mgrid[:LOOK_PX, :LOOK_PX]
+    cheek = np.median(crop[14:22, 14:22].reshape(-1, 3), 0)
+    shade = (0.95 - 0.15 * (y % 7 == 0))[..., None]
+    there = (np.abs(y - 32) < 10) & (np.abs(x - 32) < 18)
+    return np.where(there[..., None], (cheek * shade).astype(np.uint8), crop), there
+
+
+def occlusion_of(arguments, crops, cover, covered):
+    seeker = OccluderSeeker(*arguments)
+    for frame, crop in enumerate(crops):
+        seeker.look(frame, cover(crop)[0] if frame in covered else crop)
+    return seeker.occlusion()
+
+
+def test_a_face_with_nothing_in_front_is_clear(seen):
+    found = occlusion_of(*seen, microphone, ())
+    assert not found.masks and not found.hidden.any()
+
+
+def test_a_microphone_before_the_chin_is_found_where_it_is(seen):
+    found = occlusion_of(*seen, microphone, (3, 4, 5))
+    assert set(found.masks) == {3, 4, 5}
+    ball = microphone(seen[1][0])[1]
+    for frame in (3, 4, 5):
+        mask = found.mask(frame)
+        assert (mask & ball).sum() > 0.6 * ball[:50].sum()
+        assert (mask & cv2.dilate(ball.astype(np.uint8), np.ones((15, 15))).astype(bool)).sum() == mask.sum()
+
+
+def test_a_hand_of_the_skins_own_colour_hides_the_mouth(seen):
+    found = occlusion_of(*seen, hand, (2, 3, 4, 5))
+    assert found.hidden.nonzero().flatten().tolist() == [2, 3, 4, 5]
+
+
+def test_what_is_there_for_one_frame_only_is_no_occluder(seen):
+    found = occlusion_of(*seen, hand, (4,))
+    assert not found.hidden.any()
+
+
+def test_hidden_stretches_close_but_not_over_a_cut():
+    hidden = torch.tensor([1, 1, 0, 0, 1, 1, 0, 0, 1, 1], dtype=torch.bool)
+    times = torch.arange(10) / 25
+    shot = torch.tensor([0, 0, 0, 0, 0, 0, 0, 1, 1, 1])
+    unknown = torch.zeros(10, dtype=torch.bool)
+    assert lasting(hidden, unknown, shot, times).int().tolist() == [1, 1, 1, 1, 1, 1, 0, 0, 1, 1]
+    alone = torch.tensor([0, 1, 0], dtype=torch.bool)
+    beside = torch.tensor([0, 0, 1], dtype=torch.bool)
+    assert lasting(alone, beside, shot[:3], times[:3]).any()
+    assert not lasting(alone, beside, torch.tensor([0, 0, 1]), times[:3]).any()
+
+
+def test_enrollment_keeps_the_clear_frames(seen):
+    (model, _, take), crops = seen
+    covered = np.stack([microphone(crop)[0] if row in (1, 2) else crop for row, crop in enumerate(crops)])
+    pictures = torch.from_numpy(covered).permute(0, 3, 1, 2)
+    clear = clear_frames(model, take.with_crop_size(LOOK_PX), torch.arange(FRAMES), pictures)
+    assert (~clear).nonzero().flatten().tolist() == [1, 2]

@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from render.errors import StoreError, StoreVersionError
+from render.head.motion import Motion
+from render.store import load_tensors, save_tensors, write_atomic
+
+
+def test_round_trip_and_same_bytes(tmp_path):
+    tensors = {"b": torch.arange(3), "a": torch.rand(2, 2)}
+    for name in ("one", "two"):
+        save_tensors(tmp_path / name, "thing", 3, tensors, {"x": [1, "é"]})
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    loaded, facts = load_tensors(tmp_path / "one", "thing", 3)
+    assert facts == {"x": [1, "é"]}
+    torch.testing.assert_close(loaded["a"], tensors["a"])
+
+
+def test_refusals_say_what_and_what_next(tmp_path):
+    path = tmp_path / "file.safetensors"
+    with pytest.raises(StoreError, match="no such file"):
+        load_tensors(path, "thing", 1)
+    path.write_bytes(b"not safetensors at all")
+    with pytest.raises(StoreError, match="not a readable thing file"):
+        load_tensors(path, "thing", 1)
+    save_tensors(path, "thing", 2, {"a": torch.zeros(1)}, {})
+    with pytest.raises(StoreError, match="is a thing file, expected other"):
+        load_tensors(path, "other", 2)
+    with pytest.raises(StoreVersionError, match="thing version 2, this program reads version 1"):
+        load_tensors(path, "thing", 1)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "kept.txt"
+    path.write_text("old")
+
+    def broken(temporary):
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(path, broken)
+    assert [p.name for p in tmp_path.iterdir()] == ["kept.txt"]
+    assert path.read_text() == "old"
+
+
+def test_motion_round_trip(tmp_path):
+    motion = Motion(torch.arange(4, dtype=torch.float64) / 25, torch.rand(4, 3), torch.ones(4))
+    motion.save(tmp_path / "motion.safetensors")
+    loaded = Motion.load(tmp_path / "motion.safetensors")
+    for name, value in vars(motion).items():
+        torch.testing.assert_close(getattr(loaded, name), value)

@@ -1,0 +1,151 @@
+import ast
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+#: A module imports only from its own folder and from what stands to the left.
+PACKAGES = ["cuda_ext", "render", "prior", "adapt"]
+STAGES = {
+    "cuda_ext": [],
+    "render": "errors store video head drawing compositing".split(),
+    "prior": "shipped face speech cache renderer motion baselines training benchmarks".split(),
+    "adapt": (
+        "config progress output cache device installation reports cast tracking metrics actor synthetic fitting motion "
+        "dubbing preparation baselines comparison commands benchmarks cli"
+    ).split(),
+}
+#: Nothing imports these but what is named.
+ENDS = {
+    "adapt.commands": {"adapt.commands", "adapt.cli"},
+    "adapt.benchmarks": {"adapt.benchmarks"},
+    "prior.benchmarks": {"prior.benchmarks", "adapt.benchmarks"},
+    "prior.training": {"prior.training", "prior.benchmarks", "adapt.benchmarks"},
+}
+MOST_IN_A_FOLDER = 14
+LONGEST_FUNCTION, MOST_PARAMETERS = 60, 7
+
+
+def sources(root=ROOT):
+    return [path for package in PACKAGES for path in sorted((root / package).rglob("*.py"))]
+
+
+def name_of(path, root=ROOT):
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path):
+    """Full names of what a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.split(".")[0] in PACKAGES}
+
+
+def wrong_imports(path, root=ROOT):
+    """Imports of a file that go the wrong way."""
+    module = name_of(path, root)
+    package, *inner = module.split(".")
+    wrong = []
+    for name in sorted(imported(path)):
+        other, *place = name.split(".")
+        upwards = PACKAGES.index(other) > PACKAGES.index(package)
+        if other == package and inner and place and STAGES[package]:
+            upwards |= STAGES[package].index(place[0]) > STAGES[package].index(inner[0])
+        end = next((end for end in ENDS if name == end or name.startswith(f"{end}.")), None)
+        entered = end is not None and not any(module == one or module.startswith(f"{one}.") for one in ENDS[end])
+        if upwards or entered:
+            wrong.append(name)
+    return wrong
+
+
+@pytest.mark.parametrize("path", sources(), ids=name_of)
+def test_every_module_imports_and_only_to_the_left(path):
+    import_module(name_of(path))
+    assert not wrong_imports(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "wrong"),
+    [
+        ("render/video/footage.py", "from prior.face.points import lip_gap", ["prior.face.points.lip_gap"]),
+        ("adapt/cast/faces.py", "def f():\n    from adapt.tracking.track import track", ["adapt.tracking.track.track"]),
+        ("adapt/dubbing/session.py", "import adapt.commands.flags", ["adapt.commands.flags"]),
+        ("prior/motion/model.py", "from prior.training import motion", ["prior.training.motion"]),
+        ("adapt/commands/fit.py", "from adapt.fitting.fit import fit", []),
+        ("adapt/cli.py", "from adapt.commands.flags import COMMANDS", []),
+    ],
+)
+def test_an_import_the_wrong_way_is_found(tmp_path, file, text, wrong):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    assert wrong_imports(path, tmp_path) == wrong
+
+
+def test_no_modules_import_each_other():
+    waits = {name_of(path): imported(path) for path in sources() if path.stem != "__init__"}
+    needs = {
+        module: {other for other in waits if any(name == other or name.startswith(f"{other}.") for name in names)}
+        for module, names in waits.items()
+    }
+    while free := [module for module, others in needs.items() if not others]:
+        for module in free:
+            del needs[module]
+        needs = {module: others - set(free) for module, others in needs.items()}
+    assert not needs, "in a circle, or behind one"
+
+
+def test_folders_and_functions_stay_small():
+    folders = {path.parent for path in sources()}
+    for folder in folders:
+        assert len(folder.relative_to(ROOT).parts) <= 2, f"{folder}: one level of stage folders"
+        assert len([path for path in folder.glob("*.py") if path.stem != "__init__"]) <= MOST_IN_A_FOLDER, folder
+        assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))), folder
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                name = f"{name_of(path)}.{node.name}"
+                first = node.body[0]
+                told = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+                told_lines = (first.end_lineno or 0) - first.lineno + 1 if told else 0
+                lines = (node.end_lineno or 0) - node.lineno + 1 - told_lines
+                given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                given = [one for one in given if one.arg not in ("self", "cls")]
+                assert lines <= LONGEST_FUNCTION, f"{name}: {lines} lines"
+                assert len(given) <= MOST_PARAMETERS, f"{name}: {len(given)} parameters"
+
+
+def test_one_class_one_name():
+    homes: dict[str, str] = {}
+    for path in sources():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                assert node.name not in homes, f"{node.name}: in {homes[node.name]} and in {name_of(path)}"
+                homes[node.name] = name_of(path)
+
+
+def test_top_level_holds_only_what_it_should():
+    allowed = {
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "NOTICE",
+        "MODEL_CARD.md",
+        "Makefile",
+        "demo",
+        "runs",
+    }
+    allowed |= {*PACKAGES, "tests", "examples", "cache", "build"}
+    unexpected = [
+        path.name
+        for path in ROOT.iterdir()
+        if not path.name.startswith(".") and path.name not in allowed and path.suffix != ".egg-info"
+    ]
+    assert not unexpected
