@@ -18,7 +18,7 @@ import typer
 
 from adapt.commands.flags import COMMANDS
 from adapt.config import resolve
-from adapt.progress import Progress
+from adapt.progress import Bar, JsonLines
 from render.errors import AdaptError
 
 OVERRIDE = re.compile(r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*=")
@@ -48,13 +48,13 @@ def _parameters(config_type: type) -> list[inspect.Parameter]:
 def _command(name: str, config_type: type, target: str, overrides: list[str]) -> Callable[..., None]:
     def command(**given: Any) -> None:
         config_file = given.pop("config")
-        progress = Progress(json_lines=bool(given.pop("json_lines")))
+        progress = JsonLines() if given.pop("json_lines") else Bar()
         values = {key: value for key, value in given.items() if value not in (None, [], ())}
         config: Any = resolve(config_type, values, overrides, config_file)
         module, function = target.split(":")
 
         def interrupt(*_: Any) -> None:
-            progress.interrupted = True
+            progress.cancel()
             raise KeyboardInterrupt
 
         before = signal.signal(signal.SIGINT, interrupt)

@@ -14,7 +14,7 @@ from skimage.data import astronaut
 
 from adapt.commands.check import main as check
 from adapt.commands.flags import CheckConfig
-from adapt.progress import Progress
+from adapt.progress import Bar
 
 SIZE = 480
 FPS = 25
@@ -64,7 +64,7 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     reel = given.out / "reel.mp4"
     write_reel(reel, 12 if given.toy else 90)
-    check(CheckConfig(video=str(reel), out=str(given.out), overwrite=True), Progress())
+    check(CheckConfig(video=str(reel), out=str(given.out), overwrite=True), Bar())
 
 
 if __name__ == "__main__":

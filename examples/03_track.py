@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adapt.progress import Progress
+from adapt.progress import SILENT
 from adapt.synthetic.actor import babble, make_actor
 from adapt.tracking.overlay import write_overlay
 from adapt.tracking.track import track_footage
@@ -35,7 +35,7 @@ def main() -> None:
     footage = Footage(given.out / "actor.mp4")
     track = track_footage(footage, None, "examples/03_track.py")
     track.save(given.out / "actor.track.safetensors")
-    write_overlay(footage, model, track, given.out / "overlay.mp4", Progress(silent=True))
+    write_overlay(footage, model, track, given.out / "overlay.mp4", SILENT)
 
     gaps = []
     for motion in (track, truth):

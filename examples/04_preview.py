@@ -10,7 +10,7 @@ import torch
 
 from adapt.commands.flags import PreviewConfig
 from adapt.commands.preview import main as preview
-from adapt.progress import Progress
+from adapt.progress import Bar
 from adapt.synthetic.actor import babble, make_actor
 
 FPS = 25
@@ -28,7 +28,7 @@ def main() -> None:
     clip = given.out / "actor.mp4"
     actor.film(clip, actor.perform(actor.speak(babble(seconds), times), times))
     picture = given.out / "preview.png"
-    preview(PreviewConfig(actor="prior", video=str(clip), out=str(picture), overwrite=True), Progress())
+    preview(PreviewConfig(actor="prior", video=str(clip), out=str(picture), overwrite=True), Bar())
 
 
 if __name__ == "__main__":

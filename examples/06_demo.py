@@ -17,7 +17,7 @@ from adapt.commands.dub import main as dub
 from adapt.commands.fit import main as fit
 from adapt.commands.flags import DubConfig, FitConfig
 from adapt.metrics.picture import mouth_box_mask, psnr
-from adapt.progress import Progress
+from adapt.progress import Bar
 from adapt.synthetic.actor import SyntheticActor, babble, make_actor
 from adapt.tracking.crop import read_crops
 from adapt.tracking.track import track_footage
@@ -72,7 +72,7 @@ def main() -> None:
     arguments = parser.parse_args()
     out, steps = arguments.out, 1 if arguments.toy else arguments.steps
     started = time.monotonic()
-    progress = Progress()
+    progress = Bar()
     # Only what this example wrote itself is replaced.
     for name in ("ada.actor", "dubbed"):
         shutil.rmtree(out / name, ignore_errors=True)

@@ -13,7 +13,7 @@ import torch
 
 from adapt.commands.flags import CompareConfig
 from adapt.comparison.compare import compare
-from adapt.progress import Progress
+from adapt.progress import Bar
 from adapt.synthetic.actor import babble, make_actor
 from prior.speech.phonemes import CLASSES, classes_of_arpabet
 from render.video.footage import Footage
@@ -68,7 +68,7 @@ def main() -> None:
             sound=str(SENTENCE),
             fit_steps=given.steps,
         ),
-        Progress(),
+        Bar(),
     )
     for line in found.lines:
         texture, ccc = (line["scores"].get(name, float("nan")) for name in ("mouth_texture", "ccc"))

@@ -31,7 +31,7 @@ from adapt.metrics.mouth_meter import MouthMeter
 from adapt.metrics.picture import correlation, mouth_box_mask, psnr
 from adapt.motion.controls import retarget
 from adapt.motion.placement import motion_at
-from adapt.progress import Progress
+from adapt.progress import Bar
 from adapt.reports.contact_sheet import contact_sheet, encode_image
 from prior.face.points import eye_distance, lip_gap
 from prior.motion.style import mouth_style
@@ -231,7 +231,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--pairs", type=int, default=6, help="actors that are also driven by the next person")
     parser.add_argument("--pair-frames", type=int, default=60, help="frames dubbed with another's motion")
     given = parser.parse_args(arguments)
-    prior, progress, meter = load_renderer_prior(), Progress(), MouthMeter()
+    prior, progress, meter = load_renderer_prior(), Bar(), MouthMeter()
     (given.out / "sheets").mkdir(parents=True, exist_ok=True)
     clips = longest_clips(given.cache, given.people)
     own: list[dict[str, Any]] = []

@@ -29,7 +29,7 @@ from adapt.fitting.fit import first_texture
 from adapt.fitting.optimiser import optimise
 from adapt.metrics.mouth_meter import MouthMeter
 from adapt.metrics.picture import concordance, score_frames
-from adapt.progress import Progress
+from adapt.progress import Bar
 from adapt.reports.contact_sheet import encode_image
 from prior.cache.prepared import PreparedClip, prepared_clips
 from prior.renderer.perceptual import SqueezeNetTrunk, load_trunk
@@ -201,7 +201,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--people", type=str, nargs="*", help="only these people")
     given = parser.parse_args(arguments)
     prior = load_renderer_prior()
-    progress = Progress()
+    progress = Bar()
     try:
         trunk: SqueezeNetTrunk | None = load_trunk()
     except StoreError as error:

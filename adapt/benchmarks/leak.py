@@ -20,7 +20,7 @@ import torch
 from adapt.baselines.transplant import EnrollmentFrames, frozen_mouth, nearest_mouth
 from adapt.metrics.mouth_meter import MouthMeter
 from adapt.metrics.picture import concordance, correlation, score_frames
-from adapt.progress import Progress
+from adapt.progress import Bar
 from adapt.reports.contact_sheet import contact_sheet, encode_image
 from prior.cache.prepared import PreparedClip, prepared_clips
 from prior.renderer.losses import renderer_loss
@@ -265,7 +265,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     prior = load_renderer_prior(given.prior)
     renderer = fast_renderer(prior.renderer)
-    progress = Progress()
+    progress = Bar()
     try:
         trunk: SqueezeNetTrunk | None = load_trunk()
     except StoreError as error:

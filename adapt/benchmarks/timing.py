@@ -19,7 +19,7 @@ from adapt.commands.dub import main as dub
 from adapt.commands.flags import DubConfig
 from adapt.fitting.fit import fit
 from adapt.metrics.mouth_meter import MouthMeter
-from adapt.progress import Progress
+from adapt.progress import SILENT
 from adapt.reports.clip import encode_clip
 from adapt.synthetic.actor import SyntheticActor, babble, make_actor
 from adapt.tracking.crop import read_crops
@@ -100,7 +100,7 @@ def dubbed_opening(
     footage: Path, take: Track, bundle: Path, sound: Path, output: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """Dub a film to a sound; frame times [T] of the result and the opening [T] measured in its pixels."""
-    dub(DubConfig(str(footage), str(sound), str(output), actor=str(bundle)), Progress(silent=True))
+    dub(DubConfig(str(footage), str(sound), str(output), actor=str(bundle)), SILENT)
     result = Footage(next(output.glob("*.dubbed.mp4")))
     crops = read_crops(result, take.with_crop_size(CROP_SIZE), list(range(len(take)))).float() / 255
     return result.timestamps - result.timestamps[0], MouthMeter().openings(crops).numpy()

@@ -23,7 +23,7 @@ from adapt.cast.mediapipe_backend import MediaPipeBackend
 from adapt.cast.members import CastMember, Run, gather_cast
 from adapt.cast.shots import mark_cuts
 from adapt.cast.skin_flow import SkinFlow
-from adapt.progress import Progress
+from adapt.progress import SILENT, Progress
 from render.errors import TrackingError
 from render.video.footage import Footage, Frame
 
@@ -131,10 +131,9 @@ class Analysis:
         return shots
 
 
-def analyse(footage: Footage, backend: LandmarkBackend | None = None, progress: Progress | None = None) -> Analysis:
+def analyse(footage: Footage, backend: LandmarkBackend | None = None, progress: Progress = SILENT) -> Analysis:
     """Find shots, faces and cast in one pass over the footage. Same footage and backend, same answer."""
     backend = backend or MediaPipeBackend()
-    progress = progress or Progress(silent=True)
     landmark_file, flow_file = LandmarkFile(backend.point_count), LandmarkFile(len(backend.layout.rigid), 2)
     starts: list[int] = []
     runs: dict[int, Run] = {}

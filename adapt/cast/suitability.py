@@ -15,7 +15,7 @@ from adapt.cast.faces import LandmarkBackend
 from adapt.cast.fan_backend import FanBackend
 from adapt.cast.mediapipe_backend import MediaPipeBackend
 from adapt.cast.members import CastMember
-from adapt.progress import Progress
+from adapt.progress import SILENT, Progress
 from prior.speech.loudness import AudioFacts, describe_audio
 from render.video.footage import Footage
 from render.video.media import timecode
@@ -146,7 +146,7 @@ def check(
     video: str | Path,
     audio: str | Path | None = None,
     backend: LandmarkBackend | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Findings:
     """Look at a video, and at the sound that is to drive its dub.
 
@@ -160,7 +160,7 @@ def check_footage(
     footage: Footage,
     audio: str | Path | None = None,
     backend: LandmarkBackend | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> tuple[Findings, Analysis]:
     """`check` of opened footage, with the analysis that the report was drawn from."""
     sound = describe_audio(audio) if audio is not None else None  # first: a wrong path should not cost a long wait

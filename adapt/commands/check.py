@@ -26,8 +26,7 @@ def main(config: CheckConfig, progress: Progress) -> None:
     footage = Footage(config.video)
     report, analysis = check_footage(footage, config.audio, BACKENDS[config.backend](), progress)
     for line in report.lines():
-        if not progress.json_lines:
-            progress.note(line)
+        progress.say(line)
     value = asdict(report)
     if out is not None:
         write_json(out / "check.json", value)

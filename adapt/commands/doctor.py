@@ -16,8 +16,7 @@ def main(config: DoctorConfig, progress: Progress) -> None:
     """Print the diagnosis; raises `DoctorError` where something needed is missing."""
     findings = list(diagnose())
     for finding in findings:
-        if not progress.json_lines:
-            progress.note(f"{finding.state:9} {finding.subject:20} {finding.detail}")
+        progress.say(f"{finding.state:9} {finding.subject:20} {finding.detail}")
     progress.result({"findings": [asdict(finding) for finding in findings]})
     missing = [finding.subject for finding in findings if finding.state == "missing"]
     if missing:

@@ -28,6 +28,5 @@ def _lines(value: Any, indent: int = 0) -> list[str]:
 def main(config: InspectConfig, progress: Progress) -> None:
     """Print what is known."""
     facts = inspect_path(Path(config.path))
-    if not progress.json_lines:
-        progress.note("\n".join(_lines(facts)))
+    progress.say("\n".join(_lines(facts)))
     progress.result(facts)

@@ -35,7 +35,7 @@ from adapt.comparison.split import (
     open_take,
 )
 from adapt.config import write_config
-from adapt.progress import Progress
+from adapt.progress import SILENT, Progress
 from prior.renderer.prior import load_renderer_prior
 from render.errors import AdaptError, ConfigError, OutputError, StoreError
 
@@ -43,7 +43,7 @@ CONFIG, SCORES, FRAMES, TABLE, REPORT = "config.json", "scores.jsonl", "frames.j
 ALL = "all"
 
 
-def compare(config: CompareConfig, progress: Progress | None = None) -> Comparison:
+def compare(config: CompareConfig, progress: Progress = SILENT) -> Comparison:
     """Compare methods on footage and write the folder `config.out`.
 
     Raises:
@@ -51,7 +51,6 @@ def compare(config: CompareConfig, progress: Progress | None = None) -> Comparis
         OutputError: `config.out` holds something else.
         CompareError: nothing could be compared.
     """
-    progress = progress or Progress(silent=True)
     if not config.footage:
         raise ConfigError("missing: footage (adapt compare FOOTAGE… -o FOLDER)")
     lanes = chosen_lanes(config.lanes)

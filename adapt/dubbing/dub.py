@@ -19,7 +19,7 @@ from adapt.dubbing.painter import Painter
 from adapt.dubbing.part import Part
 from adapt.dubbing.provenance import ALTERED
 from adapt.dubbing.weights import frame_status, part_weights
-from adapt.progress import Progress
+from adapt.progress import SILENT, Progress
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from render.compositing.composite import Patch, changed_outside, composite, measure_grain
 from render.compositing.matte import REGIONS, feathered
@@ -75,7 +75,7 @@ def dub(
     options: DubOptions | None = None,
     prior: RendererPrior | None = None,
     watch: Callable[[Frame, list[Patch]], None] | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Dubbed:
     """Write `output`: the footage with the parts' mouths re-rendered.
 
@@ -96,7 +96,6 @@ def dub(
     if options.region not in REGIONS:
         raise DubError(f"--region {options.region}: choose one of {', '.join(REGIONS)}")
     prior = prior or load_renderer_prior()
-    progress = progress or Progress(silent=True)
     found: list[Occlusion | None] = [None] * len(parts)
     if options.occluders:
         found = list(find_occlusions(footage, parts, prior, progress))

@@ -22,7 +22,7 @@ from adapt.fitting.clip import FitClip, clip_inputs
 from adapt.fitting.enrollment import ChosenFrames, choose_enrollment, describe_enrollment
 from adapt.fitting.optimiser import optimise
 from adapt.fitting.state import FitState
-from adapt.progress import Progress
+from adapt.progress import SILENT, Progress
 from adapt.tracking.crop import read_crops
 from adapt.tracking.track import track_footage
 from prior.face.model import WEIGHTS as FACE_MODEL
@@ -70,7 +70,7 @@ def fit(
     checkpoint: Path | None = None,
     resume: bool = False,
     prior: RendererPrior | None = None,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
     tracks: Sequence[Track] | None = None,
     device: str = "cpu",
 ) -> Fitted:
@@ -96,7 +96,6 @@ def fit(
     Raises:
         FootageError, TrackingError, FitError: the footage cannot be used; says what is missing.
     """
-    progress = progress or Progress(silent=True)
     prior = prior or load_renderer_prior()
     files = [Footage(file) for file in footage]
     names = [file.path.name for file in files]
@@ -177,9 +176,8 @@ def _clip(footage: Footage, track: Track, learn: torch.Tensor, held_out: torch.T
     return FitClip(track, frames, crops, rows[: len(learn)], rows[len(learn) :])
 
 
-def without_occluders(prior: RendererPrior, clip: FitClip, progress: Progress | None = None) -> FitClip:
+def without_occluders(prior: RendererPrior, clip: FitClip, progress: Progress = SILENT) -> FitClip:
     """The clip without the frames in which something lies in front of the lower face, if enough are left; says so."""
-    progress = progress or Progress(silent=True)
     rows = torch.cat([clip.learn, clip.held_out])
     clear = clear_frames(prior.model, clip.track, clip.frames[rows], clip.crops[rows])
     covered, name = int((~clear).sum()), clip.track.source.get("file", "footage")

@@ -21,7 +21,7 @@ from torch.func import functional_call
 from adapt.actor.delta import new_delta, with_delta
 from adapt.fitting.clip import FitClip, FrameReader
 from adapt.fitting.state import FitState
-from adapt.progress import Progress
+from adapt.progress import SILENT, Progress
 from prior.renderer.losses import renderer_loss
 from prior.renderer.prior import RendererPrior
 from render.drawing.neural_texture import sample_texture
@@ -51,7 +51,7 @@ def optimise(
     seconds_budget: float | None = None,
     checkpoint: tuple[Path, dict[str, Any]] | None = None,
     resume: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
     device: str = "cpu",
 ) -> FitState:
     """Fit a texture and a renderer delta to clips.
@@ -72,7 +72,6 @@ def optimise(
         The last state, on the CPU; `best` holds the parameters to draw with (empty: the unadapted prior drew held-out
         frames best).
     """
-    progress = progress or Progress(silent=True)
     reader = FrameReader(prior, clips, device)
     if resume and checkpoint is not None and checkpoint[0].is_file():
         state = FitState.load(*checkpoint).to(reader.device)

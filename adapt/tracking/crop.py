@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from adapt.progress import Progress
+from adapt.progress import SILENT, Progress
 from prior.face.points import CHIN, EYE_DISTANCE_CM, NOSE_TIP, eye_distance
 from render.drawing.crop import cut_crop
 from render.head.camera import camera_from_head
@@ -101,7 +101,7 @@ def choose_crop_size(path: torch.Tensor, confidence: torch.Tensor) -> int:
     return 2 * CROP_PX if large else CROP_PX
 
 
-def read_crops(footage: Footage, track: Track, frames: Iterable[int], progress: Progress | None = None) -> torch.Tensor:
+def read_crops(footage: Footage, track: Track, frames: Iterable[int], progress: Progress = SILENT) -> torch.Tensor:
     """Crops of some frames, uint8 [N, 3, crop_size, crop_size] sRGB, in the order given."""
     wanted = [int(frame) for frame in frames]
     places: dict[int, list[int]] = {}
@@ -109,7 +109,6 @@ def read_crops(footage: Footage, track: Track, frames: Iterable[int], progress: 
         places.setdefault(index, []).append(row)
     crops = np.zeros((len(wanted), track.crop_size, track.crop_size, 3), np.uint8)
     first, last = min(wanted), max(wanted)
-    progress = progress or Progress(silent=True)
     for frame in progress.over("crops", footage.frames(first, last + 1), last + 1 - first):
         if frame.index in places:
             affine = track.crop_from_image[frame.index].numpy()

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from adapt.cast.analyse import Analysis, analyse, choose_person
-from adapt.progress import Progress
+from adapt.progress import SILENT, Progress
 from adapt.tracking.crop import choose_crop_size, crop_from_path, crop_path, smooth_path
 from adapt.tracking.head_model import HeadFit, Observations, residual_of, translation_of
 from adapt.tracking.head_solvers import first_pose, solve_expression, solve_pose, solve_shape
@@ -295,7 +295,7 @@ def track_person(analysis: Analysis, person: int) -> Track:
     )
 
 
-def track_footage(footage: Footage, person: int | None, advice: str, progress: Progress | None = None) -> Track:
+def track_footage(footage: Footage, person: int | None, advice: str, progress: Progress = SILENT) -> Track:
     """Analyse footage and track the one person that is meant; see `choose_person`."""
     analysis = analyse(footage, progress=progress)
     return track_person(analysis, choose_person(analysis, person, advice))

@@ -11,7 +11,7 @@ import pytest
 
 from adapt.cli import main, split_overrides
 from adapt.commands.flags import COMMANDS
-from adapt.progress import Progress
+from adapt.progress import JsonLines
 from tests.heads import near
 from tests.media import Sound, make_clip, make_sound
 
@@ -144,8 +144,8 @@ def test_the_value_of_a_flag_is_no_override() -> None:
 
 
 def test_an_interrupt_that_got_lost_is_heeded_at_the_next_step() -> None:
-    progress = Progress(json_lines=True)
+    progress = JsonLines()
     with pytest.raises(KeyboardInterrupt), progress.stage("work", 3) as advance:
         advance(1)
-        progress.interrupted = True
+        progress.cancel()
         advance(1)

@@ -13,7 +13,7 @@ from adapt.commands.compare import main
 from adapt.commands.flags import CompareConfig
 from adapt.comparison.cells import CompareError, Comparison
 from adapt.comparison.compare import compare
-from adapt.progress import Progress
+from adapt.progress import SILENT
 from render.errors import ConfigError, OutputError
 from tests.heads import film_takes
 
@@ -104,7 +104,7 @@ def test_what_fails_is_named_and_the_rest_goes_on(config: CompareConfig, found: 
     for text in (table, page):
         assert "no such model" in text and "damaged" in text
     with pytest.raises(CompareError, match="left out, the first"):
-        main(replace(config, strict=True), Progress(silent=True))
+        main(replace(config, strict=True), SILENT)
 
 
 def test_where_nothing_can_be_read_only_that_is_said(config: CompareConfig, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_where_nothing_can_be_read_only_that_is_said(config: CompareConfig, tmp_
     alone = replace(config, footage=[str(damaged)], out=str(tmp_path / "out"))
     for _ in ("first", "again"):
         with pytest.raises(CompareError, match=r"^nothing to compare: damaged: .*damaged\.mp4: not a video"):
-            main(alone, Progress(silent=True))
+            main(alone, SILENT)
 
 
 def test_a_second_run_reads_what_the_first_kept(

@@ -10,7 +10,7 @@ from adapt.cli import main
 from adapt.fitting.fit import draw_clip, fit, without_occluders
 from adapt.fitting.optimiser import frame_of_step, optimise
 from adapt.fitting.state import FitState
-from adapt.progress import Progress
+from adapt.progress import Bar
 from adapt.reports.clip import encode_clip
 from prior.renderer.prior import load_renderer_prior
 from render.compositing.matte import put_back
@@ -148,7 +148,7 @@ def test_frames_with_a_covered_mouth_are_left_out_and_it_is_said(fitted, covered
     count, judged = len(clip.learn), len(clip.held_out)
     clear = torch.cat([torch.arange(count) >= round(covered * count), torch.arange(judged) != 0])
     monkeypatch.setattr("adapt.fitting.fit.clear_frames", lambda *arguments: clear | (covered == 0))
-    left = without_occluders(load_renderer_prior(), clip, Progress())
+    left = without_occluders(load_renderer_prior(), clip, Bar())
     assert len(left.learn) == count - round((1 - kept) * count)
     assert len(left.held_out) == judged - (0 < covered and kept < 1)
     message = capsys.readouterr().out

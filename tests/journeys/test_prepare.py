@@ -10,7 +10,7 @@ from adapt.commands.flags import PrepareConfig, TrackConfig
 from adapt.commands.track import main as track_main
 from adapt.preparation.index import find_clips
 from adapt.preparation.prepare import choose_crops
-from adapt.progress import Progress
+from adapt.progress import SILENT
 from adapt.tracking.track import track_footage, track_person
 from prior.cache.landmarks import load_all
 from prior.cache.prepared import FACTS_NAME, prepared_clips
@@ -20,8 +20,6 @@ from render.errors import ConfigError, FootageError, StoreError, TrackingError
 from render.head.track import Track
 from render.video.footage import Footage
 from tests.media import make_clip
-
-SILENT = Progress(silent=True)
 
 
 def prepare(footage, out, **settings):
@@ -78,7 +76,7 @@ def test_sound_is_stored_in_the_same_bytes_every_time(tmp_path):
 def test_landmarks_stage_and_footage_without_a_face(talking_clip, tmp_path):
     make_clip(tmp_path / "empty.mp4", frames=6)
     notes = []
-    progress = Progress(silent=True)
+    progress = SILENT
     progress.note = notes.append
     config = PrepareConfig(
         footage=[str(talking_clip[0]), str(tmp_path / "empty.mp4")], out=str(tmp_path / "c"), stage="landmarks"

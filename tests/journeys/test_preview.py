@@ -11,7 +11,7 @@ import adapt.dubbing.preview
 from adapt.commands.flags import PreviewConfig
 from adapt.commands.preview import main
 from adapt.dubbing.preview import choose_frames
-from adapt.progress import Progress
+from adapt.progress import SILENT
 from adapt.reports.contact_sheet import HEADER_PX, MARGIN_PX
 from prior.face.model import load_face_model
 from prior.renderer.prior import RendererPrior, extreme_expressions
@@ -32,7 +32,7 @@ def untrained(talking_clip: tuple[Path, Track], monkeypatch: pytest.MonkeyPatch)
 def test_preview_writes_a_grid_and_refuses_to_overwrite(talking_clip, untrained, tmp_path):
     out = tmp_path / "grid é.png"
     config = PreviewConfig(actor="prior", video=str(talking_clip[0]), out=str(out), at=[0.4, 1.2], jaw=[0.0, 1.0])
-    main(config, Progress(silent=True))
+    main(config, SILENT)
     picture = cv2.imdecode(np.frombuffer(out.read_bytes(), "uint8"), cv2.IMREAD_COLOR)
     assert picture.shape[:2] == (HEADER_PX + 2 * (256 + HEADER_PX), 4 * (256 + MARGIN_PX) + MARGIN_PX)
     cells = [picture[HEADER_PX : HEADER_PX + 256, 4 + i * 260 : 260 + i * 260].astype(int) for i in range(4)]
@@ -40,7 +40,7 @@ def test_preview_writes_a_grid_and_refuses_to_overwrite(talking_clip, untrained,
     assert all(abs(cell[top] - cells[0][top]).max() == 0 for cell in cells)
     assert abs(cells[3] - cells[2]).max() > 20, "an open jaw is not a closed one"
     with pytest.raises(StoreError, match="--overwrite"):
-        main(config, Progress(silent=True))
+        main(config, SILENT)
 
 
 def test_frames_are_the_nearest_in_time_or_span_the_opening(talking_clip):
