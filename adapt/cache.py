@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from render.store import file_sha256, write_atomic, write_json
+from render.store import file_sha256, write_bytes, write_json, write_text
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("adapt", "prior", "render", "cuda_ext")
@@ -49,20 +49,7 @@ class Cache:
 
     def write_bytes(self, kind: str, key: str, suffix: str, data: bytes) -> None:
         """Keep bytes, atomically."""
-
-        def write(temporary: Path) -> None:
-            temporary.write_bytes(data)
-
-        write_atomic(self.path(kind, key, suffix), write)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, atomically."""
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
-
-    write_atomic(path, write)
+        write_bytes(self.path(kind, key, suffix), data)
 
 
 def write_lines(path: Path, rows: Sequence[Any]) -> None:

@@ -15,7 +15,6 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from render.errors import ConfigError
-from render.store import write_json
 
 Config = TypeVar("Config")
 
@@ -67,11 +66,6 @@ def resolve(
     except (OSError, UnicodeError, YAMLError) as error:
         where = f"--config {file}" if file is not None else " ".join(overrides)
         raise ConfigError(f"{where}: cannot be read as YAML ({str(error).splitlines()[0]})") from error
-
-
-def write_config(config: Any, path: Path) -> None:
-    """Write the resolved config as JSON beside a command's output."""
-    write_json(path, dataclasses.asdict(config))
 
 
 def parse_range(text: str | None) -> tuple[float, float] | None:

@@ -36,8 +36,24 @@ class Finding:
     detail: str
 
 
-def diagnose() -> Iterator[Finding]:
-    """Look at the installation, one finding at a time."""
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found of an installation."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def missing(self) -> list[str]:
+        """What is needed and not there."""
+        return [finding.subject for finding in self.findings if finding.state == "missing"]
+
+
+def doctor() -> Diagnosis:
+    """Look at this installation."""
+    return Diagnosis(tuple(_findings()))
+
+
+def _findings() -> Iterator[Finding]:
     ok = (3, 11) <= sys.version_info[:2] <= (3, 12)
     yield Finding(
         "python", "ok" if ok else "missing", platform.python_version() + ("" if ok else "; needs 3.11 or 3.12")

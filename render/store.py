@@ -55,14 +55,23 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         raise
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented UTF-8 JSON, atomically."""
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes, atomically."""
 
     def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(data)
 
     write_atomic(path, write)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented UTF-8 JSON, atomically."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def file_sha256(path: Path) -> str:
@@ -88,12 +97,7 @@ def save_tensors(
     metadata = {HEADER: json.dumps(header, sort_keys=True, ensure_ascii=False, allow_nan=False)}
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # Serialised here, not by safetensors into the file, whose errors do not tell a full disk.
-    data = save(ready, metadata)
-
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(data)
-
-    write_atomic(path, write)
+    write_bytes(path, save(ready, metadata))
 
 
 def load_tensors(path: Path, kind: str, kind_version: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -6,7 +6,6 @@ hashes of its other files); `actor.safetensors` the neural texture, the renderer
 
 import json
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 
 import torch
 
-from adapt.actor.consent import NO_CONSENT
+from adapt.actor.consent import NO_CONSENT, Consent
+from adapt.output import new_folder, refuse_existing
 from render.errors import StoreError, StoreVersionError
 from render.store import code_version, file_sha256, load_tensors, save_tensors, write_json
 
@@ -30,6 +30,77 @@ TENSOR_FIELDS = {"texture", "delta", "style", "appearance"}
 
 
 @dataclass(frozen=True)
+class FitScores:
+    """PSNR over the erased area of held-out frames, dB, by the prior as it is and after fitting."""
+
+    unadapted: float
+    adapted: float
+
+    @property
+    def labelled(self) -> dict[str, float]:
+        """Label → value, as they are stored and shown."""
+        return {f"{name}: PSNR over the erased area, dB": value for name, value in asdict(self).items()}
+
+    @staticmethod
+    def of(labelled: dict[str, float]) -> "FitScores":
+        """The inverse of `labelled`."""
+        return FitScores(**{label.partition(":")[0]: value for label, value in labelled.items()})
+
+
+@dataclass(frozen=True)
+class FitFacts:
+    """How an actor was fitted.
+
+    Attributes:
+        seconds: of footage learnt from.
+        steps: optimiser steps taken.
+        seed: of the choice of frames and of noise.
+        adapted: whether fitting helped on held-out frames; if not, the unadapted prior was kept.
+        held_out_loss: mean loss over held-out frames: "unadapted", "adapted".
+        never_seen: what the footage does not show, in words.
+        consent: record of the actor's consent, if there is one.
+        terms: of the prior's weights.
+        scores: on held-out frames, once they were drawn.
+    """
+
+    seconds: float = 0.0
+    steps: int = 0
+    seed: int = 0
+    adapted: bool = False
+    held_out_loss: dict[str, float] = field(default_factory=dict)
+    never_seen: list[str] = field(default_factory=list)
+    consent: Consent | None = None
+    terms: str | None = None
+    scores: FitScores | None = None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The same as JSON-able values."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        values["consent"] = dict(self.consent.entries) if self.consent else None
+        if self.scores is None:
+            del values["scores"]
+        else:
+            values["scores"] = self.scores.labelled
+        return values
+
+    @staticmethod
+    def of(record: dict[str, Any], where: str) -> "FitFacts":
+        """The inverse of `record`; `where` it is from is said in the message.
+
+        Raises:
+            StoreError: an entry is not known, or says nothing.
+        """
+        values = dict(record)
+        try:
+            scores = FitScores.of(values.pop("scores")) if "scores" in values else None
+            consent = values.pop("consent", None)
+            return FitFacts(**values, consent=Consent.of(consent, where) if consent else None, scores=scores)
+        except (TypeError, AttributeError) as error:
+            raise StoreError(f"{where}: damaged ({error}); copy the bundle again or fit the actor again") from error
+
+
+@dataclass(frozen=True)
 class ActorBundle:
     """One fitted actor.
 
@@ -41,7 +112,7 @@ class ActorBundle:
         prior_sha256: the renderer prior this bundle belongs to; any other is refused.
         sources: one entry per enrollment clip: file name, sha256, person, frames learnt from.
         pose_range: {"yaw": [low, high], "pitch": [low, high]} seen in enrollment, degrees.
-        facts: JSON-able rest: seconds, steps, seed, adapted, scores, never_seen, consent, terms.
+        facts: how the actor was fitted.
         appearance: name → tensor, what the actor looks like (`adapt.cast.resemblance`); empty where it is not known.
     """
 
@@ -52,14 +123,13 @@ class ActorBundle:
     prior_sha256: str
     sources: list[dict[str, Any]]
     pose_range: dict[str, list[float]]
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: FitFacts = field(default_factory=FitFacts)
     appearance: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def consent(self) -> str:
         """The consent record in one line, or that there is none."""
-        record = self.facts.get("consent")
-        return "; ".join(f"{key}: {value}" for key, value in record.items()) if record else NO_CONSENT
+        return str(self.facts.consent or NO_CONSENT)
 
     def save(self, path: Path, extras: dict[str, Path] | None = None, overwrite: bool = False) -> None:
         """Write the directory under a temporary name, then rename it.
@@ -70,38 +140,23 @@ class ActorBundle:
             overwrite: replace an existing bundle; any other existing path is refused all the same.
 
         Raises:
-            StoreError: `path` exists.
+            OutputError: `path` exists, or cannot be written.
         """
         path = Path(path)
-        refuse_existing(path, overwrite)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-        aside = temporary.with_suffix(".old")
-        try:
-            temporary.chmod(0o755)
+        refuse_taken(path, overwrite)
+        with new_folder(path) as folder:
             tensors = {"texture": self.texture.to(torch.float16)}
             tensors |= {DELTA + name: value.to(torch.float16) for name, value in self.delta.items()}
             tensors |= {STYLE + name: value for name, value in self.style.items()}
             tensors |= {APPEARANCE + name: value.to(torch.float16) for name, value in self.appearance.items()}
-            save_tensors(temporary / TENSORS, KIND, KIND_VERSION, tensors, {})
+            save_tensors(folder / TENSORS, KIND, KIND_VERSION, tensors, {})
             for name, file in (extras or {}).items():
-                shutil.move(file, temporary / name)
+                shutil.move(file, folder / name)
             header = {"format": KIND, "format_version": KIND_VERSION, "code_version": code_version()}
-            hashes = {file.name: file_sha256(file) for file in sorted(temporary.iterdir())}
-            facts = {key: value for key, value in asdict(self).items() if key not in TENSOR_FIELDS}
-            facts = {**header, **facts, "files": hashes}
-            write_json(temporary / FACTS, {**facts, "facts_sha256": _facts_sha256(facts)})
-            if path.exists():
-                path.rename(aside)
-            temporary.rename(path)
-        except BaseException:
-            if aside.exists() and not path.exists():
-                aside.rename(path)
-            raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-            if path.exists():
-                shutil.rmtree(aside, ignore_errors=True)
+            hashes = {file.name: file_sha256(file) for file in sorted(folder.iterdir())}
+            own = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in TENSOR_FIELDS}
+            facts = {**header, **own, "facts": self.facts.record, "files": hashes}
+            write_json(folder / FACTS, {**facts, "facts_sha256": _facts_sha256(facts)})
 
     @staticmethod
     def load(path: Path, prior_sha256: str | None = None) -> "ActorBundle":
@@ -133,7 +188,7 @@ class ActorBundle:
             delta=_named(tensors, DELTA),
             style=_named(tensors, STYLE),
             appearance=_named(tensors, APPEARANCE),
-            **facts,
+            **{**facts, "facts": FitFacts.of(facts["facts"], str(path / FACTS))},
         )
 
 
@@ -141,14 +196,9 @@ def _named(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Ten
     return {name.removeprefix(prefix): value.float() for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raise `StoreError` where `path` exists, unless it is a bundle and `overwrite` says to replace it."""
-    if not path.exists():
-        return
-    if not (path / FACTS).is_file():
-        raise StoreError(f"{path}: exists already and is no actor bundle; choose another name")
-    if not overwrite:
-        raise StoreError(f"{path}: exists already; choose another name or pass --overwrite to replace it")
+def refuse_taken(path: Path, overwrite: bool) -> None:
+    """Raise `OutputError` where `path` exists, unless it is a bundle and `overwrite` says to replace it."""
+    refuse_existing(path, overwrite, "actor bundle", (path / FACTS).is_file())
 
 
 def _facts_sha256(facts: dict[str, Any]) -> str:

@@ -1,15 +1,66 @@
 """Consent: who agreed to what, for how long; read from a JSON file, stored in the bundle, shown in every report."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 from render.errors import StoreError
 
 NO_CONSENT = "consent: not recorded"
+REQUIRED = ("who", "scope")
 
 
-def read_consent(path: Path) -> dict[str, str]:
-    """Read a consent record: a JSON object with at least `who` and `scope`, all values text.
+@dataclass(frozen=True)
+class Consent:
+    """A consent record.
+
+    Attributes:
+        entries: name → text, in the order of the file: `who` and `scope` at least; `date`, `expiry` and `reference`
+            are known, others are kept as they are.
+    """
+
+    entries: Mapping[str, str]
+
+    @staticmethod
+    def of(record: Any, where: str) -> "Consent":
+        """A record of JSON values; `where` it is from is said in the message.
+
+        Raises:
+            StoreError: no object, or a required entry is absent.
+        """
+        missing = [key for key in REQUIRED if not isinstance(record, dict) or not record.get(key)]
+        if missing:
+            raise StoreError(f'{where}: consent record lacks {", ".join(missing)} (JSON: {{"who": …, "scope": …}})')
+        return Consent({str(key): str(value) for key, value in record.items()})
+
+    @property
+    def expiry(self) -> date | None:
+        """The last day on which it is valid; None where none is given.
+
+        Raises:
+            StoreError: the entry is no date such as 2027-12-31.
+        """
+        text = self.entries.get("expiry")
+        if not text:
+            return None
+        try:
+            return date.fromisoformat(text)
+        except ValueError as error:
+            raise StoreError(f"consent record: expiry {text!r} is no date such as 2027-12-31") from error
+
+    def is_valid_on(self, day: date) -> bool:
+        """Whether it had not expired on a day."""
+        return self.expiry is None or day <= self.expiry
+
+    def __str__(self) -> str:
+        return "; ".join(f"{key}: {value}" for key, value in self.entries.items())
+
+
+def read_consent(path: Path) -> Consent:
+    """Read a consent record: a JSON object with at least `who` and `scope`.
 
     Raises:
         StoreError: missing, unreadable, or a required entry is absent.
@@ -18,7 +69,4 @@ def read_consent(path: Path) -> dict[str, str]:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: consent record cannot be read as JSON ({error})") from error
-    missing = [key for key in ("who", "scope") if not isinstance(record, dict) or not record.get(key)]
-    if missing:
-        raise StoreError(f'{path}: consent record lacks {", ".join(missing)} (JSON: {{"who": …, "scope": …}})')
-    return {str(key): str(value) for key, value in record.items()}
+    return Consent.of(record, str(path))

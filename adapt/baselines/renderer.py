@@ -20,6 +20,7 @@ from adapt.fitting.clip import FitClip
 from adapt.fitting.enrollment import choose_enrollment
 from adapt.fitting.fit import first_texture, without_occluders
 from adapt.fitting.optimiser import optimise
+from adapt.fitting.options import FitOptions
 from prior.motion.model import WEIGHTS as MOTION
 from prior.motion.model import MotionModel, load_motion_model
 from prior.renderer.prior import RendererPrior, load_renderer_prior
@@ -67,7 +68,7 @@ class RendererMethods:
         """All of them, by name."""
         speech = [file_sha256(MOTION), file_sha256(PHONETICS), code_sha256("adapt.baselines.contract")]
         copied = {SPEECH: speech, "code": code_sha256("adapt.baselines.transplant")}
-        drawn = {SPEECH: speech, "code": code_sha256("adapt.baselines.renderer"), "prior": self.prior.facts["sha256"]}
+        drawn = {SPEECH: speech, "code": code_sha256("adapt.baselines.renderer"), "prior": self.prior.sha256}
         learnt = {**drawn, "steps": self.steps}
         named = [CompareMethod(FROZEN, self.frozen, copied), CompareMethod(NEAREST, self.nearest, copied)]
         for name, facts in ((PRIOR, drawn), (ADAPT, learnt), (SCRATCH, learnt)):
@@ -112,14 +113,14 @@ class RendererMethods:
 
     def _fitted(self, enrollment: Enrollment) -> LearntActor:
         key = content_key(
-            [enrollment.key, ADAPT, self.steps, self.prior.facts["sha256"], code_sha256("adapt.baselines.renderer")]
+            [enrollment.key, ADAPT, self.steps, self.prior.sha256, code_sha256("adapt.baselines.renderer")]
         )
         file = self.cache.path("fits", key, ".safetensors")
         if not file.is_file():
             clip = self._clip(enrollment)
             texture = first_texture(self.prior, [clip])
             started = time.process_time()
-            state = optimise(self.prior, [clip], texture, self.steps)
+            state = optimise(self.prior, [clip], texture, FitOptions(steps=self.steps))
             facts = {
                 "steps": state.step,
                 "processor_seconds": round(time.process_time() - started, 2),
@@ -133,9 +134,7 @@ class RendererMethods:
     def _from_scratch(self, enrollment: Enrollment) -> LearntActor:
         """For as long (processor time) as the fit took."""
         budget = self._learnt(ADAPT, enrollment).facts["processor_seconds"]
-        key = content_key(
-            [enrollment.key, SCRATCH, budget, self.prior.facts["sha256"], code_sha256("adapt.baselines.renderer")]
-        )
+        key = content_key([enrollment.key, SCRATCH, budget, self.prior.sha256, code_sha256("adapt.baselines.renderer")])
         file = self.cache.path("fits", key, ".safetensors")
         renderer = blank_renderer(self.prior)
         if not file.is_file():

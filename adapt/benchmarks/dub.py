@@ -20,13 +20,15 @@ import torch
 from adapt.actor.bundle import ActorBundle
 from adapt.benchmarks.fit import longest_clips
 from adapt.benchmarks.leak import Split, split_clip
-from adapt.dubbing.dub import dub
 from adapt.dubbing.options import DubOptions
 from adapt.dubbing.part import Part
+from adapt.dubbing.redraw import redraw
 from adapt.dubbing.weights import CONFIDENT
 from adapt.fitting.clip import FitClip
 from adapt.fitting.enrollment import HELD_OUT_PART
 from adapt.fitting.optimiser import optimise
+from adapt.fitting.options import FitOptions
+from adapt.fitting.state import Adapted
 from adapt.metrics.mouth_meter import MouthMeter
 from adapt.metrics.picture import correlation, mouth_box_mask, psnr
 from adapt.motion.controls import retarget
@@ -71,11 +73,9 @@ def actor_of(prior: RendererPrior, split: Split, steps: int) -> ActorBundle:
     rows = torch.arange(len(split.known))
     crops = (split.known_crops * 255).round().to(torch.uint8)
     clip = FitClip(split.clip.track, split.known, crops, rows[:judged], rows[judged:])
-    state = optimise(prior, [clip], texture, steps)
-    delta = {name: value for name, value in state.best.items() if name != "texture"}
+    adapted = optimise(prior, [clip], texture, FitOptions(steps=steps)).adapted or Adapted(texture, {})
     style = vars(mouth_style(replace(split.clip.track, confidence=_only(split)), prior.model))
-    fitted = state.best.get("texture", texture)[0]
-    return ActorBundle(split.clip.person, fitted, delta, style, prior.facts["sha256"], [], {})
+    return ActorBundle(split.clip.person, adapted.texture[0], adapted.delta, style, prior.sha256, [], {})
 
 
 def _only(split: Split) -> torch.Tensor:
@@ -104,12 +104,12 @@ def dubbed(
     """Dub a shot losslessly; returns what was put into each frame, and its status."""
     footage, track = shot
     patches: list[Patch | None] = []
-    part = Part(actor, track, expression, torch.ones(len(track), dtype=torch.bool))
+    part = Part(actor, track, expression, torch.ones(len(track), dtype=torch.bool), prior)
 
     def watch(frame: Frame, own: list[Patch]) -> None:
         patches.append(next(iter(own), None))
 
-    result = dub(footage, [part], output, DubOptions(codec="ffv1"), prior, watch)
+    result = redraw(footage, [part], output, DubOptions(codec="ffv1"), watch=watch)
     return patches, result.status
 
 
@@ -245,7 +245,7 @@ def main(arguments: list[str] | None = None) -> None:
             if given.actors is None:
                 actor = actor_of(prior, split, given.steps)
             else:
-                actor = ActorBundle.load(given.actors / f"{clip.folder.name}.actor", prior.facts["sha256"])
+                actor = ActorBundle.load(given.actors / f"{clip.folder.name}.actor", prior.sha256)
             footage = Footage(given.footage / str(clip.facts["file"]))
             facts = {"person": clip.person, "size": f"{footage.width}×{footage.height}"}
             with tempfile.TemporaryDirectory() as folder:

@@ -27,6 +27,7 @@ from adapt.fitting.clip import FitClip
 from adapt.fitting.enrollment import HELD_OUT_PART
 from adapt.fitting.fit import first_texture
 from adapt.fitting.optimiser import optimise
+from adapt.fitting.options import FitOptions
 from adapt.metrics.mouth_meter import MouthMeter
 from adapt.metrics.picture import concordance, score_frames
 from adapt.progress import Bar
@@ -120,7 +121,7 @@ class FitScorer:
         texture = first_texture(prior, [clip])
         pictures = {PRIOR: draw(fast_renderer(prior.renderer), texture, inputs).rgb}
         started, cpu = time.monotonic(), time.process_time()
-        state = optimise(prior, [clip], texture, self.steps, self.seed)
+        state = optimise(prior, [clip], texture, FitOptions(steps=self.steps, seed=self.seed))
         cpu = time.process_time() - cpu
         facts: dict[str, dict[str, Any]] = {
             FIT: {"adapted": bool(state.best), "wall_seconds": time.monotonic() - started, "cpu_seconds": cpu}
@@ -210,7 +211,7 @@ def main(arguments: list[str] | None = None) -> None:
     (given.out / "sheets").mkdir(parents=True, exist_ok=True)
     scorer = FitScorer(prior, trunk, given.steps, given.scratch, given.seed)
     code = code_sha256("adapt.benchmarks.fit")
-    settings = {"steps": given.steps, "seed": given.seed, "scratch": given.scratch, "prior": prior.facts["sha256"]}
+    settings = {"steps": given.steps, "seed": given.seed, "scratch": given.scratch, "prior": prior.sha256}
     settings["code"] = code
     log = given.out / "scores.jsonl"
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 
 from adapt.actor.bundle import ActorBundle
-from adapt.commands.dub import main as dub
-from adapt.commands.flags import DubConfig
+from adapt.dubbing.dub import dub
+from adapt.dubbing.request import Request
 from adapt.fitting.fit import fit
+from adapt.fitting.options import FitOptions
 from adapt.metrics.mouth_meter import MouthMeter
-from adapt.progress import SILENT
+from adapt.motion.sources import Sound
 from adapt.reports.clip import encode_clip
 from adapt.synthetic.actor import SyntheticActor, babble, make_actor
 from adapt.tracking.crop import read_crops
@@ -100,8 +101,7 @@ def dubbed_opening(
     footage: Path, take: Track, bundle: Path, sound: Path, output: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """Dub a film to a sound; frame times [T] of the result and the opening [T] measured in its pixels."""
-    dub(DubConfig(str(footage), str(sound), str(output), actor=str(bundle)), SILENT)
-    result = Footage(next(output.glob("*.dubbed.mp4")))
+    result = Footage(dub(footage, [Request(Sound(sound), bundle)], output).video)
     crops = read_crops(result, take.with_crop_size(CROP_SIZE), list(range(len(take)))).float() / 255
     return result.timestamps - result.timestamps[0], MouthMeter().openings(crops).numpy()
 
@@ -129,7 +129,8 @@ def main(arguments: list[str] | None = None) -> None:
         times = torch.arange(round(ACTOR_SECONDS * 25), dtype=torch.float64) / 25
         lesson = actor.perform(actor.speak(babble(ACTOR_SECONDS), times), times)
         actor.film(folder / "actor.mp4", lesson)
-        fit([folder / "actor.mp4"], "Ada", steps=0, tracks=[lesson]).bundle.save(folder / "ada.actor", overwrite=True)
+        fitted = fit([folder / "actor.mp4"], "Ada", FitOptions(steps=0), tracks=[lesson])
+        fitted.bundle.save(folder / "ada.actor", overwrite=True)
         style = MouthStyle(**ActorBundle.load(folder / "ada.actor").style)
         waveform = clicks(given.seconds)
         with wave.open(str(folder / "clicks.wav"), "wb") as file:

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from adapt.commands.flags import DoctorConfig
-from adapt.installation import diagnose
+from adapt.installation import doctor
 from adapt.progress import Progress
 from render.errors import AdaptError
 
@@ -14,10 +14,9 @@ class DoctorError(AdaptError):
 
 def main(config: DoctorConfig, progress: Progress) -> None:
     """Print the diagnosis; raises `DoctorError` where something needed is missing."""
-    findings = list(diagnose())
-    for finding in findings:
+    diagnosis = doctor()
+    for finding in diagnosis.findings:
         progress.say(f"{finding.state:9} {finding.subject:20} {finding.detail}")
-    progress.result({"findings": [asdict(finding) for finding in findings]})
-    missing = [finding.subject for finding in findings if finding.state == "missing"]
-    if missing:
-        raise DoctorError(f"missing: {', '.join(missing)}; see the lines above for how to fix each")
+    progress.result({"findings": [asdict(finding) for finding in diagnosis.findings]})
+    if diagnosis.missing:
+        raise DoctorError(f"missing: {', '.join(diagnosis.missing)}; see the lines above for how to fix each")

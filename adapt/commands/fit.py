@@ -1,23 +1,25 @@
 """`adapt fit` on the command line: settings → fits → bundles with contact sheet and report."""
 
 import json
-import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from adapt.actor.bundle import FACTS, read_facts, refuse_existing
+from adapt.actor.bundle import FACTS, ActorBundle, read_facts, refuse_taken
 from adapt.actor.consent import read_consent
 from adapt.cast.analyse import analyse, everyone
 from adapt.commands.flags import FitConfig
 from adapt.config import parse_range
 from adapt.device import usable_device
 from adapt.fitting.enrollment import SHORTEST_SECONDS
-from adapt.fitting.fit import Fitted, fit
-from adapt.fitting.report import SETTINGS, write_extras
+from adapt.fitting.fit import fit
+from adapt.fitting.options import FitOptions
+from adapt.fitting.report import SETTINGS, save_fitted
+from adapt.fitting.state import Checkpoint
+from adapt.output import refuse_unwritable
 from adapt.progress import Progress
 from adapt.tracking.track import track_person
 from prior.renderer.prior import RendererPrior, load_renderer_prior
-from render.errors import ConfigError, FitError, OutputError, TrackingError
+from render.errors import ConfigError, FitError, TrackingError
 from render.head.track import Track
 from render.store import file_sha256
 from render.video.footage import Footage
@@ -56,6 +58,26 @@ def _check(config: FitConfig) -> None:
         raise ConfigError("--all takes one file: people are numbered in each file anew")
 
 
+def options_of(config: FitConfig) -> FitOptions:
+    """How the actor is fitted, by the settings."""
+    return FitOptions(
+        person=config.person,
+        seconds=config.seconds,
+        part=parse_range(config.range),
+        steps=config.steps,
+        minutes=config.minutes,
+        consent=read_consent(Path(config.consent)) if config.consent else None,
+        seed=config.seed,
+        device=config.device,
+    )
+
+
+def _refuse(out: Path, config: FitConfig) -> None:
+    """Raise `OutputError` where a bundle could not be written in the end."""
+    refuse_taken(out, config.overwrite)
+    refuse_unwritable(out)
+
+
 def _fit_all(config: FitConfig, prior: RendererPrior, progress: Progress) -> None:
     """Fit every cast member; who cannot be fitted is said, in the end as an error."""
     out = Path(config.out)
@@ -90,18 +112,7 @@ def _is_made(out: Path, config: FitConfig, prior: RendererPrior) -> bool:
     except (OSError, ValueError):
         return False
     same = facts["sources"][0]["sha256"] == file_sha256(Path(config.footage[0]))
-    return same and facts["prior_sha256"] == prior.facts["sha256"] and settings == asdict(replace(config, resume=False))
-
-
-def _refuse(out: Path, config: FitConfig) -> None:
-    """Raise `StoreError` or `OutputError` where a bundle could not be written in the end."""
-    refuse_existing(out, config.overwrite)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror}); choose another place with --out") from error
+    return same and facts["prior_sha256"] == prior.sha256 and settings == asdict(replace(config, resume=False))
 
 
 def _checkpoint(out: Path) -> Path:
@@ -117,27 +128,21 @@ def _fit_one(
     track: Track | None = None,
 ) -> None:
     checkpoint = _checkpoint(out)
+    files = [Path(file) for file in config.footage]
+    tracks = None if track is None else [track]
     try:
         fitted = fit(
-            [Path(file) for file in config.footage],
+            files,
             config.name or out.stem,
-            person,
-            config.seconds,
-            parse_range(config.range),
-            config.steps,
-            config.minutes,
-            read_consent(Path(config.consent)) if config.consent else None,
-            config.seed,
-            checkpoint,
-            config.resume,
-            prior,
-            progress,
-            None if track is None else [track],
-            config.device,
+            replace(options_of(config), person=person),
+            tracks=tracks,
+            checkpoint=Checkpoint(checkpoint, config.resume),
+            prior=prior,
+            progress=progress,
         )
-        with tempfile.TemporaryDirectory() as folder:
-            extras = write_extras(fitted, prior, Path(folder), config, progress)
-            fitted.bundle.save(out, extras, config.overwrite)
+        # A fit that was resumed is the same as one that was not.
+        settings = replace(config, resume=False)
+        bundle = save_fitted(fitted, out, prior, settings, config.overwrite, progress)
     except KeyboardInterrupt:
         if checkpoint.is_file():
             progress.note(
@@ -146,15 +151,15 @@ def _fit_one(
             )
         raise
     checkpoint.unlink(missing_ok=True)
-    _tell(fitted, out, progress)
+    _tell(bundle, out, progress)
 
 
-def _tell(fitted: Fitted, out: Path, progress: Progress) -> None:
-    facts = fitted.bundle.facts
-    kept = "adapted" if facts["adapted"] else "adapting did not help on held-out frames: the unadapted prior is kept"
-    progress.note(f"{out}: {kept}; {facts['seconds']:.1f} s used, {facts['steps']} steps")
-    progress.note(f"never seen: {'; '.join(facts['never_seen'])}")
-    for name, value in facts["scores"].items():
+def _tell(bundle: ActorBundle, out: Path, progress: Progress) -> None:
+    facts = bundle.facts
+    kept = "adapted" if facts.adapted else "adapting did not help on held-out frames: the unadapted prior is kept"
+    progress.note(f"{out}: {kept}; {facts.seconds:.1f} s used, {facts.steps} steps")
+    progress.note(f"never seen: {'; '.join(facts.never_seen)}")
+    for name, value in facts.scores.labelled.items() if facts.scores else ():
         progress.note(f"{name}: {value}")
-    progress.note(fitted.bundle.consent)
-    progress.result({"bundle": str(out), "report": str(out / "report.html"), **facts})
+    progress.note(bundle.consent)
+    progress.result({"bundle": str(out), "report": str(out / "report.html"), **facts.record})

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
+from adapt.comparison.options import CompareOptions
 from adapt.config import argument, option
+from adapt.dubbing.options import DubOptions
+from adapt.fitting.options import FitOptions
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,11 @@ class FitConfig:
     all: bool = option(False, "fit every cast member: NAME.1.actor, NAME.2.actor, …")
     seconds: float | None = option(None, "footage to learn from, seconds; the best-covering frames are taken")
     range: str | None = option(None, "part of each file to use, START-END in seconds")
-    steps: int = option(400, "optimiser steps")
+    steps: int = option(FitOptions.steps, "optimiser steps")
     minutes: float | None = option(None, "stop optimising after this many minutes")
     consent: str | None = option(None, "JSON file with who, scope, date, expiry, reference")
-    device: str = option("cpu", "where the network learns: cpu or cuda")
-    seed: int = option(0, "seed of the choice of frames and of noise")
+    device: str = option(FitOptions.device, "where the network learns: cpu or cuda")
+    seed: int = option(FitOptions.seed, "seed of the choice of frames and of noise")
     resume: bool = option(False, "go on from an interrupted fit of the same bundle")
     overwrite: bool = option(False, "replace an existing actor bundle")
 
@@ -92,21 +95,23 @@ class DubConfig:
         "(default: the one that drives)",
     )  # fmt: skip
     range: str | None = option(None, "part of the video to dub, START-END in seconds; the driving sound starts with it")
-    mouth: float = option(1.0, "make mouth movements smaller or larger, 0.6 to 1.4")
-    audio_offset: float = option(0.0, "seconds by which the driving sound starts later than the video")
-    on_mismatch: str = option("error", "where lengths differ: error, trim, pad or hold")
-    region: str = option("lower-face", "what of the new mouth is put back: lips, mouth or lower-face")
+    mouth: float = option(DubOptions.mouth, "make mouth movements smaller or larger, 0.6 to 1.4")
+    audio_offset: float = option(
+        DubOptions.audio_offset, "seconds by which the driving sound starts later than the video"
+    )
+    on_mismatch: str = option(DubOptions.on_mismatch, "where lengths differ: error, trim, pad or hold")
+    region: str = option(DubOptions.region, "what of the new mouth is put back: lips, mouth or lower-face")
     occluders: str = option("keep", "what lies in front of the mouth: keep (looked for, left on top) or ignore")
-    codec: str | None = option(None, "h264, h265, ffv1 or prores (default: the source's own)")
-    quality: str = option("standard", "draft, standard or final")
-    grain: bool = option(False, "give the new mouth the source's grain")
+    codec: str | None = option(DubOptions.codec, "h264, h265, ffv1 or prores (default: the source's own)")
+    quality: str = option(DubOptions.quality, "draft, standard or final")
+    grain: bool = option(DubOptions.grain, "give the new mouth the source's grain")
     draft: bool = option(False, "quick look: every frame, but at most 80 fit steps, draft quality, no grain")
-    fit_steps: int = option(FitConfig.steps, "optimiser steps for a cast member without a bundle")
-    fit_minutes: float | None = option(None, "stop such a fit after this many minutes")
+    fit_steps: int = option(DubOptions.fit_steps, "optimiser steps for a cast member without a bundle")
+    fit_minutes: float | None = option(DubOptions.fit_minutes, "stop such a fit after this many minutes")
     fit_cache: str | None = option(None, "folder where such fits are kept (default: adapt/fits in the user's cache)")
-    anyway: bool = option(False, "dub even where the bundle does not look like the person in the video")
-    device: str = option("cpu", "where the network runs: cpu or cuda")
-    seed: int = option(0, "seed of grain and of fits")
+    anyway: bool = option(DubOptions.anyway, "dub even where the bundle does not look like the person in the video")
+    device: str = option(DubOptions.device, "where the network runs: cpu or cuda")
+    seed: int = option(DubOptions.seed, "seed of grain and of fits")
 
 
 @dataclass(frozen=True)
@@ -117,13 +122,17 @@ class CompareConfig:
     out: str = option(MISSING, "folder for tables, report and cache; goes on where it was stopped", "--out", "-o")
     methods: str = option("all", "names with commas between; all: every method whose weights are there")
     method: list[str] = option([], "NAME='COMMAND {enrollment} {query} {mask} {audio} {output}', repeatable")
-    method_minutes: float = option(30.0, "a command of --method that takes longer for a clip is stopped, minutes")
+    method_minutes: float = option(
+        CompareOptions.method_minutes, "a command of --method that takes longer for a clip is stopped, minutes"
+    )
     lanes: str = option("1,2,3,4", "1 real motion, 2 own held-out sound, 3 another speaker's sound, 4 silence")
-    enrollment: float = option(4.0, "footage to learn from, seconds")
-    held_out: float = option(2.5, "footage to draw, at most, seconds")
-    split: str = option("auto", "time, take, or auto: by take where a person has several files")
+    enrollment: float = option(CompareOptions.enrollment, "footage to learn from, seconds")
+    held_out: float = option(CompareOptions.held_out, "footage to draw, at most, seconds")
+    split: str = option(CompareOptions.split, "time, take, or auto: by take where a person has several files")
     sound: str | None = option(None, "sound file for lane 3 (default: each clip is given the next person's sound)")
-    fit_steps: int = option(220, "optimiser steps of the fit; the network from scratch gets as much processor time")
+    fit_steps: int = option(
+        CompareOptions.fit_steps, "optimiser steps of the fit; the network from scratch gets as much processor time"
+    )
     tracks: str | None = option(None, "cache folder of `adapt prepare`; its tracks of the same files are used")
     prior: str | None = option(None, "renderer prior to use instead of the shipped one, a safetensors file")
     strict: bool = option(False, "exit with an error where anything was left out")

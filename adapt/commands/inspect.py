@@ -1,10 +1,9 @@
 """`adapt inspect`: what is known of a path, in lines."""
 
-from pathlib import Path
 from typing import Any
 
 from adapt.commands.flags import InspectConfig
-from adapt.dubbing.provenance import inspect_path
+from adapt.dubbing.provenance import inspect
 from adapt.progress import Progress
 
 
@@ -27,6 +26,7 @@ def _lines(value: Any, indent: int = 0) -> list[str]:
 
 def main(config: InspectConfig, progress: Progress) -> None:
     """Print what is known."""
-    facts = inspect_path(Path(config.path))
+    inspection = inspect(config.path)
+    facts = {"kind": inspection.kind, **inspection.facts}
     progress.say("\n".join(_lines(facts)))
     progress.result(facts)

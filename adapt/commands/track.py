@@ -4,7 +4,7 @@ from pathlib import Path
 
 from adapt.cast.analyse import analyse, everyone
 from adapt.commands.flags import TrackConfig
-from adapt.config import write_config
+from adapt.output import write_settings
 from adapt.progress import Progress
 from adapt.tracking.overlay import write_overlay
 from adapt.tracking.track import track_person
@@ -50,7 +50,7 @@ def main(config: TrackConfig, progress: Progress) -> None:
         progress.result({"person": number, "track": str(path), "frames": len(track), "frames_seen": seen})
         if config.overlay:
             write_overlay(footage, load_face_model(), track, out / f"{number}.overlay.mp4", progress)
-    write_config(config, out / "track.json")
+    write_settings(config, out / "track.json")
     if left_out:
         raise TrackingError(f"{config.video}: not tracked, for the reasons above: {', '.join(map(str, left_out))}")
 

@@ -52,7 +52,7 @@ class Problem:
         return f"{', '.join(where)}: {self.reason}" if where else self.reason
 
 
-@dataclass
+@dataclass(frozen=True)
 class Comparison:
     """What a comparison found.
 
@@ -127,15 +127,15 @@ class Runner:
         sound: file that lane 3 is driven by, or None for the other people's.
     """
 
-    def __init__(self, cache: Cache, found: Comparison, prior: RendererPrior, sound: str | None) -> None:
+    def __init__(self, cache: Cache, found: Comparison, prior: RendererPrior, sound: Path | None) -> None:
         self.cache = cache
         self.prior = prior
         self.found = found
-        self.sound = None if sound is None else Path(sound)
+        self.sound = sound
         self.erased = content_key(prior.outer_expressions.tolist())
         self.voice = None if self.sound is None else read_waveform(self.sound)
         self.scorer = Scorer()
-        found.problems += [Problem(reason) for reason in self.scorer.missing]
+        found.problems.extend(Problem(reason) for reason in self.scorer.missing)
 
     def run(self, split: Split, lanes: Sequence[int]) -> Iterator[None]:
         """Do every cell of a split that is not kept already; yields after each."""

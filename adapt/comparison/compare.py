@@ -7,6 +7,7 @@ was stopped goes on. What could not be done is named in table and report, and th
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,14 @@ from adapt.baselines.contract import ADAPT, METHODS, REAL, WAV2LIP, CompareMetho
 from adapt.baselines.external import outside_method
 from adapt.baselines.renderer import RendererMethods
 from adapt.baselines.wav2lip import wav2lip_method
-from adapt.cache import Cache, write_lines, write_text
-from adapt.commands.flags import CompareConfig
+from adapt.cache import Cache, write_lines
 from adapt.comparison.cells import CompareError, Comparison, Problem, Runner
+from adapt.comparison.options import CompareOptions
 from adapt.comparison.report import write_report
-from adapt.comparison.scores import LANES, SHIFTS
+from adapt.comparison.scores import SHIFTS
 from adapt.comparison.split import (
     GAP_SECONDS,
-    LEAST_SECONDS,
     SHORT,
-    WAYS,
     Split,
     Take,
     find_takes,
@@ -34,69 +33,76 @@ from adapt.comparison.split import (
     make_split,
     open_take,
 )
-from adapt.config import write_config
+from adapt.output import refuse_existing
 from adapt.progress import SILENT, Progress
 from prior.renderer.prior import load_renderer_prior
-from render.errors import AdaptError, ConfigError, OutputError, StoreError
+from render.errors import AdaptError, ConfigError, StoreError
+from render.store import write_json, write_text
 
 CONFIG, SCORES, FRAMES, TABLE, REPORT = "config.json", "scores.jsonl", "frames.jsonl", "table.md", "report.html"
-ALL = "all"
 
 
-def compare(config: CompareConfig, progress: Progress = SILENT) -> Comparison:
-    """Compare methods on footage and write the folder `config.out`.
+def compare(
+    footage: Sequence[str | Path],
+    out: str | Path,
+    options: CompareOptions = CompareOptions(),
+    *,
+    settings: dict[str, Any] | None = None,
+    progress: Progress = SILENT,
+) -> Comparison:
+    """Compare methods on footage and write the folder `out`; what was kept there by an earlier run is used.
+
+    Args:
+        footage: video files, or folders of them (with index.csv: file, person, speech).
+        out: folder for tables, report and cache.
+        options: what is compared, and how.
+        settings: what config.json keeps as the settings; default the options.
+        progress: where bars and notes go.
 
     Raises:
-        ConfigError: a setting says nothing that is known.
-        OutputError: `config.out` holds something else.
+        ConfigError: a method that is not known.
+        OutputError: `out` holds something else.
         CompareError: nothing could be compared.
     """
-    if not config.footage:
-        raise ConfigError("missing: footage (adapt compare FOOTAGE… -o FOLDER)")
-    lanes = chosen_lanes(config.lanes)
-    least = {"enrollment": LEAST_SECONDS, "held_out": LEAST_SECONDS, "fit_steps": 1, "method_minutes": 1 / 60}
-    for name, value in least.items():
-        if getattr(config, name) < value:
-            raise ConfigError(f"--{name.replace('_', '-')} {getattr(config, name):g}: at least {value:.2g}")
-    if config.split not in WAYS:
-        raise ConfigError(f"--split {config.split}: choose one of {', '.join(WAYS)}")
-    out = Path(config.out)
-    if out.exists() and any(out.iterdir()) and not (out / CONFIG).is_file():
-        raise OutputError(f"{out}: holds something else than a comparison; choose another folder")
+    out = Path(out)
+    is_ours = not out.exists() or not any(out.iterdir()) or (out / CONFIG).is_file()
+    refuse_existing(out, True, "comparison", is_ours)
     cache = Cache(out / "cache")
-    found = Comparison()
-    prior = load_renderer_prior(None if config.prior is None else Path(config.prior))
-    found.methods = chosen_methods(config, RendererMethods(cache, config.fit_steps, prior), found.problems)
-    runner = Runner(cache, found, prior, config.sound)
-    write_config(config, out / CONFIG)  # from here on it is a comparison's folder, which a second run goes on with
+    prior = load_renderer_prior(options.prior)
+    comparison = Comparison()
+    comparison.methods.update(
+        chosen_methods(options, RendererMethods(cache, options.fit_steps, prior), comparison.problems)
+    )
+    runner = Runner(cache, comparison, prior, options.sound)
+    if settings is None:
+        settings = {"footage": [str(file) for file in footage], **_plain(options)}
+    write_json(out / CONFIG, settings)  # from here on it is a comparison's folder, which a second run goes on with
     without: list[Problem] = []
-    found.splits = find_splits(config, cache, without, progress)
-    if not found.splits:
+    comparison.splits.extend(find_splits(footage, options, cache, without, progress))
+    if not comparison.splits:
         raise CompareError(f"nothing to compare: {'; '.join(map(str, without))}")
-    found.problems += without
-    with progress.stage("compare", len(found.splits) * len(lanes) * len(found.methods)) as advance:
-        for split in found.splits:
-            for _ in runner.run(split, lanes):
+    comparison.problems.extend(without)
+    cells = len(comparison.splits) * len(options.lanes) * len(comparison.methods)
+    with progress.stage("compare", cells) as advance:
+        for split in comparison.splits:
+            for _ in runner.run(split, options.lanes):
                 advance(1)
-    borrow_articulation(found.lines)
-    for problem in found.problems:
+    borrow_articulation(comparison.lines)
+    for problem in comparison.problems:
         progress.note(f"left out: {problem}")
-    write_results(out, found, config)
-    return found
+    write_results(out, comparison, options)
+    return comparison
 
 
-def chosen_lanes(words: str) -> list[int]:
-    """Lanes of a setting such as "1,4"."""
-    chosen = [int(word) for word in words.split(",") if word.strip().isdigit()]
-    if not chosen or set(chosen) - set(LANES) or len(chosen) != len(words.split(",")):
-        raise ConfigError(f"--lanes {words}: numbers from 1 to {max(LANES)} with commas between")
-    return sorted(set(chosen))
+def _plain(options: CompareOptions) -> dict[str, Any]:
+    """Options as JSON-able values."""
+    return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()}
 
 
-def chosen_methods(config: CompareConfig, own: RendererMethods, problems: list[Problem]) -> dict[str, CompareMethod]:
+def chosen_methods(options: CompareOptions, own: RendererMethods, problems: list[Problem]) -> dict[str, CompareMethod]:
     """The methods of the settings, in the order of the tables; what cannot be had is a problem."""
     known = {REAL: CompareMethod(REAL, _real, {}), **own.methods()}
-    wanted = list(METHODS) if config.methods == ALL else [word.strip() for word in config.methods.split(",")]
+    wanted = METHODS if options.methods is None else options.methods
     chosen = {}
     for name in wanted:
         if name not in METHODS:
@@ -105,8 +111,8 @@ def chosen_methods(config: CompareConfig, own: RendererMethods, problems: list[P
             chosen[name] = wav2lip_method() if name == WAV2LIP else known[name]
         except StoreError as error:
             problems.append(Problem(str(error), method=name))
-    for entry in config.method:
-        method = outside_method(entry, config.method_minutes)
+    for entry in options.commands:
+        method = outside_method(entry, options.method_minutes)
         if method.name in METHODS or method.name in chosen:
             raise ConfigError(f"--method {method.name}: there is a method of this name")
         chosen[method.name] = method
@@ -117,20 +123,21 @@ def _real(*_: Any) -> torch.Tensor:
     raise AssertionError("the real frames are withheld from methods; the comparison scores them itself")
 
 
-def find_splits(config: CompareConfig, cache: Cache, problems: list[Problem], progress: Progress) -> list[Split]:
+def find_splits(
+    footage: Sequence[str | Path], options: CompareOptions, cache: Cache, problems: list[Problem], progress: Progress
+) -> list[Split]:
     """Track the footage and split it; what cannot be used is a problem."""
     takes: list[Take] = []
-    files = find_takes(config.footage)
-    prepared = None if config.tracks is None else Path(config.tracks)
+    files = find_takes([str(file) for file in footage])
     for path, person, speech in progress.over("tracks", files, len(files)):
         try:
-            takes.append(open_take(path, person, speech, cache, prepared))
+            takes.append(open_take(path, person, speech, cache, options.tracks))
         except AdaptError as error:
             problems.append(Problem(str(error), path.stem))
     splits = []
-    for group in group_takes(takes, config.split):
+    for group in group_takes(takes, options.split):
         try:
-            splits.append(make_split(group, config.enrollment, config.held_out, config.split))
+            splits.append(make_split(group, options.enrollment, options.held_out, options.split))
         except AdaptError as error:
             problems.append(Problem(str(error), group[0].footage.path.stem))
     return splits
@@ -149,35 +156,36 @@ def borrow_articulation(lines: list[dict[str, Any]]) -> None:
             line["scores"]["articulation"] = spoken[line["clip"], line["method"]]
 
 
-def write_results(out: Path, found: Comparison, config: CompareConfig) -> None:
-    """Write what was found."""
-    write_lines(out / SCORES, found.lines)
-    write_lines(out / FRAMES, found.frames)
-    table = found.table()
-    facts = facts_of(found, config)
+def write_results(out: Path, comparison: Comparison, options: CompareOptions) -> None:
+    """Write what was comparison."""
+    write_lines(out / SCORES, comparison.lines)
+    write_lines(out / FRAMES, comparison.frames)
+    table = comparison.table()
+    facts = facts_of(comparison, options)
     text = table.markdown(ADAPT, (REAL,), facts)
-    left_out = "".join(f"- {problem}\n" for problem in found.problems)
+    left_out = "".join(f"- {problem}\n" for problem in comparison.problems)
     write_text(out / TABLE, text + (f"\n## Left out\n\n{left_out}" if left_out else ""))
-    problems = [str(problem) for problem in found.problems]
-    write_report(out / REPORT, table, found.clips, ADAPT, (REAL,), facts, problems)
+    problems = [str(problem) for problem in comparison.problems]
+    write_report(out / REPORT, table, comparison.clips, ADAPT, (REAL,), facts, problems)
 
 
-def facts_of(found: Comparison, config: CompareConfig) -> list[str]:
+def facts_of(comparison: Comparison, options: CompareOptions) -> list[str]:
     """What a table is of, in sentences."""
-    people = {split.person for split in found.splits}
-    by_take = sum(split.way == "take" for split in found.splits)
-    short = sum(split.is_short for split in found.splits)
+    people = {split.person for split in comparison.splits}
+    by_take = sum(split.way == "take" for split in comparison.splits)
+    short = sum(split.is_short for split in comparison.splits)
     gap = f"a gap of at least {GAP_SECONDS:g} s" + (
         f" ({short} short: {SHORT[0]:g} s and a gap of {SHORT[1]:g} s)" if short else ""
     )
     sentences = [
-        f"{len(people)} people, {len(found.splits)} clips; {config.enrollment:g} s of enrollment, "
-        f"at most {config.held_out:g} s held out.",
-        f"Held out from another take: {by_take} clips; from the same one after {gap}: {len(found.splits) - by_take}.",
+        f"{len(people)} people, {len(comparison.splits)} clips; {options.enrollment:g} s of enrollment, "
+        f"at most {options.held_out:g} s held out.",
+        f"Held out from another take: {by_take} clips; from the same one after {gap}: "
+        f"{len(comparison.splits) - by_take}.",
         "Means over people, each weighing the same; in brackets the 95 % bootstrap interval over people.",
         "SN: SqueezeNet feature distance, comparable with no paper. Opening: as MediaPipe's face mesh sees it.",
     ]
-    return [*sentences, *sync_facts(found.lines), *learning_facts(found.lines)]
+    return [*sentences, *sync_facts(comparison.lines), *learning_facts(comparison.lines)]
 
 
 def sync_facts(lines: Sequence[dict[str, Any]]) -> list[str]:

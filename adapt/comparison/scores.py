@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from adapt.cache import code_sha256
+from adapt.comparison.options import LANES
 from adapt.metrics.mouth import landmark_distance, opening_ratio, opening_speed, silence_leak
 from adapt.metrics.mouth_meter import MouthMeter, openings_of
 from adapt.metrics.perceptual import PerceptualMetrics, perceptual_metrics
@@ -40,12 +41,6 @@ from render.head.track import Track
 from render.store import file_sha256
 
 #: Lane → what moves the mouth.
-LANES = {
-    1: "real motion, held-out frames",
-    2: "the speaker's own held-out sound",
-    3: "another speaker's sound",
-    4: "silence",
-}
 #: Lanes in which the true frames show what should be drawn.
 WITH_TRUTH = (1, 2)
 #: Frames of 1/25 s by which a real video's own sound is moved, and within which that must be found.

@@ -19,6 +19,7 @@ import torch
 from adapt.baselines.contract import Enrollment, length_seconds, rows_of, sound_of
 from adapt.cache import Cache, code_sha256, content_key
 from adapt.cast.analyse import analyse
+from adapt.comparison.options import LEAST_SECONDS
 from adapt.fitting.enrollment import CONFIDENT, YAW_LIMIT_DEGREES
 from adapt.preparation.index import find_clips
 from adapt.tracking.crop import read_crops
@@ -36,14 +37,10 @@ from render.video.footage import Footage
 GAP_SECONDS = 2.0
 #: What a clip too short for that gets: seconds of enrollment, at most, and of gap.
 SHORT = (2.0, 1.0)
-#: Fewer seconds of either are not worth a comparison.
-LEAST_SECONDS = 0.5
 #: Frames are taken at about this rate; a faster clip is thinned.
 FRAMES_PER_SECOND = 25.0
 #: A held-out part starts at one of the times so far apart.
 START_STEP_SECONDS = 0.2
-WAYS = ("auto", "time", "take")
-#: What a track depends on besides the file.
 
 
 @dataclass(frozen=True)

@@ -1,164 +1,99 @@
-"""`adapt dub`: re-render one or several actors' mouths in a shot and leave everything else as it was.
+"""`adapt dub`: a shot, and who is to say what in it, become a folder with the dubbed video and all that tells of it."""
 
-In: footage, and for each actor a bundle, a track and the motion to be drawn. A first look finds what lies in front of
-the mouths; then frames stream: cut crops, draw, composite plane by plane, encode. Out: the written video, and `Dubbed`,
-what happened frame by frame. Frames in which an actor cannot be dubbed pass through; the change ramps in and out beside
-them, and no temporal operation crosses a cut.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import numpy as np
-import torch
+from typing import Any
 
 from adapt.dubbing.options import DubOptions
-from adapt.dubbing.painter import Painter
-from adapt.dubbing.part import Part
-from adapt.dubbing.provenance import ALTERED
-from adapt.dubbing.weights import frame_status, part_weights
+from adapt.dubbing.provenance import RUN, run_facts
+from adapt.dubbing.redraw import Redrawn, redraw
+from adapt.dubbing.report import Recorder, quality_facts, write_report
+from adapt.dubbing.request import Request
+from adapt.dubbing.session import Session
+from adapt.dubbing.sound import MIXED, delivered, refuse_undeliverable
+from adapt.output import new_folder, refuse_existing
 from adapt.progress import SILENT, Progress
-from prior.renderer.prior import RendererPrior, load_renderer_prior
-from render.compositing.composite import Patch, changed_outside, composite, measure_grain
-from render.compositing.matte import REGIONS, feathered
-from render.compositing.occlusion import LOOK_PX, OccluderSeeker, Occlusion
-from render.drawing.crop import cut_crop
-from render.errors import DubError
-from render.video.footage import Footage, Frame
-from render.video.writer import VideoWriter
-
-__all__ = ["DubOptions", "Dubbed", "Part", "dub", "feathered", "frame_status", "part_weights"]
+from prior.motion.model import WEIGHTS as MOTION_MODEL
+from render.errors import ConfigError
+from render.store import file_sha256, write_json
+from render.video.footage import Footage
+from render.video.writer import FORMATS, codec_like
 
 
-@dataclass
+@dataclass(frozen=True)
 class Dubbed:
-    """What a dub did.
+    """A dub that was written.
 
     Attributes:
-        weights: [P, T] how much of each part's mouth every frame took.
-        status: per frame, a word of `adapt.reports.page.STATUS_COLOURS`.
-        in_front: frames in which something lies over a part of a lower face, and was left there.
-        notes: what could not be kept or done, one sentence each.
-        changed: per frame, the share of the coded samples that differ from the source's.
+        folder: holds video, report.html, sheet.jpg, qc.json, run.json.
+        video: the dubbed video in it.
+        redrawn: what happened frame by frame.
+        quality: what qc.json holds.
     """
 
-    weights: torch.Tensor
-    status: list[str]
-    in_front: list[int] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    changed: list[float] = field(default_factory=list)
-
-
-def find_occlusions(
-    footage: Footage, parts: Sequence[Part], prior: RendererPrior, progress: Progress
-) -> list[Occlusion]:
-    """Look once through the footage for what lies in front of each part's lower face."""
-    seekers = [OccluderSeeker(prior.model, part.bundle.texture, part.track) for part in parts]
-    wanted = [part_weights(part) > 0 for part in parts]
-    frames = torch.stack(wanted).any(0).nonzero()[:, 0]
-    if len(frames):
-        first, last = int(frames[0]), int(frames[-1])
-        for frame in progress.over("look", footage.frames(first, last + 1), last + 1 - first):
-            for seeker, rows in zip(seekers, wanted, strict=True):
-                if bool(rows[frame.index]):
-                    affine = seeker.track.crop_from_image[frame.index].numpy()
-                    seeker.look(frame.index, cut_crop(frame.preview, affine, LOOK_PX))
-    return [seeker.occlusion() for seeker in seekers]
+    folder: Path
+    video: Path
+    redrawn: Redrawn
+    quality: dict[str, Any]
 
 
 def dub(
-    footage: Footage,
-    parts: Sequence[Part],
-    output: Path,
-    options: DubOptions | None = None,
-    prior: RendererPrior | None = None,
-    watch: Callable[[Frame, list[Patch]], None] | None = None,
+    shot: str | Path,
+    requests: Sequence[Request],
+    out: str | Path,
+    options: DubOptions = DubOptions(),
+    *,
+    advice: str = "person=1",
+    settings: dict[str, Any] | None = None,
     progress: Progress = SILENT,
 ) -> Dubbed:
-    """Write `output`: the footage with the parts' mouths re-rendered.
+    """Dub a shot into a new folder; nothing is left where it fails.
 
     Args:
-        footage: the shot.
-        parts: who is dubbed, with what motion; each a different person.
-        output: video file to write; must not exist.
-        options: how; default `DubOptions()`.
-        prior: renderer prior; default the shipped one.
-        watch: called with each frame, before it is written, and what was put into it.
-        progress: where the bar goes.
+        shot: video file.
+        requests: who is dubbed to what; each a different person.
+        out: folder to write; must not exist.
+        options: how.
+        advice: how person 1 of several is chosen, for messages.
+        settings: what run.json keeps as the settings; default the options.
+        progress: where bars and notes go.
 
     Raises:
-        DubError: nothing can be dubbed, or no such region.
-        OutputError: the output cannot be written.
+        ConfigError, OutputError, FootageError, StoreError, TrackingError, FitError, DubError: with what is wrong.
     """
-    options = options or DubOptions()
-    if options.region not in REGIONS:
-        raise DubError(f"--region {options.region}: choose one of {', '.join(REGIONS)}")
-    prior = prior or load_renderer_prior()
-    found: list[Occlusion | None] = [None] * len(parts)
-    if options.occluders:
-        found = list(find_occlusions(footage, parts, prior, progress))
-    pairs = list(zip(parts, found, strict=True))
-    weights = torch.stack([part_weights(part, one.hidden if one else None) for part, one in pairs])
-    if not bool((weights > 0).any()):
-        raise DubError(_why_nothing(footage, found))
-    result = Dubbed(weights, frame_status(parts, weights, found))
-    result.in_front = sorted({frame for one in found if one for frame in one.masks if float(weights[:, frame].max())})
-    painters = [
-        Painter.of(part, prior, weight, one, options.region, options.device)
-        for (part, one), weight in zip(pairs, weights, strict=True)
-    ]
-    own = footage.metadata.get("comment", ALTERED)
-    tags = {"comment": own if own.startswith(ALTERED) else f"{ALTERED}; {own}"}
-    sound = (options.audio, options.audio_offset)
-    with (
-        VideoWriter(footage, output, options.codec, options.quality, *sound, tags, options.audio_end) as writer,
-        progress.stage("dub", footage.frame_count) as advance,
-    ):
-        for frames in _batches(footage.frames(), options.batch):
-            patches = [painter.paint(frames) for painter in painters]
-            for row, frame in enumerate(frames):
-                own = [patch for drawn in patches if (patch := drawn[row]) is not None]
-                if watch is not None:
-                    watch(frame, own)
-                result.changed.append(_write(writer, frame, own, options))
-                advance(1)
-    result.notes += writer.notes
-    return result
+    out = Path(out)
+    refuse_existing(out)
+    if not requests:
+        raise ConfigError("dub: nobody is to be dubbed; give at least one request")
+    footage = Footage(shot)
+    refuse_undeliverable(requests, options)
+    session = Session(footage, options, advice=advice, progress=progress)
+    session.refuse(requests)
+    with new_folder(out) as folder:
+        parts = session.parts(requests)
+        sound = delivered(requests, options, footage, folder)
+        if options.part and sound is not None and options.deliver is None:
+            session.note("the result's sound is the driving one alone; choose another with --deliver")
+        video = folder / _name(footage, options)
+        recorder = Recorder(parts[0])
+        redrawn = redraw(footage, parts, video, options, sound, recorder, progress)
+        quality = quality_facts(footage, redrawn, session.notes)
+        write_json(folder / "qc.json", quality)
+        facts = {
+            **run_facts(footage, parts, requests, video, sound),
+            "motion_model_sha256": file_sha256(options.motion_model or MOTION_MODEL),
+            "settings": asdict(options) if settings is None else settings,
+        }
+        write_json(folder / RUN, facts)
+        write_report(folder, footage, parts, redrawn, recorder, quality)
+        (folder / MIXED).unlink(missing_ok=True)
+    return Dubbed(out, out / video.name, redrawn, quality)
 
 
-def _why_nothing(footage: Footage, found: Sequence[Occlusion | None]) -> str:
-    name = footage.path.name
-    if any(one is not None and bool(one.hidden.any()) for one in found):
-        return (
-            f"{name}: in no frame can the chosen person be dubbed: something lies over the mouth, or the bundle is of "
-            "somebody else; look at `adapt preview`, or pass --occluders ignore"
-        )
-    return (
-        f"{name}: in no frame can the chosen person be dubbed (face not found, confidence too low, "
-        "or turned beyond the fitted range); `adapt track --overlay` shows why"
-    )
-
-
-def _batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
-    while batch := list(islice(frames, size)):
-        yield batch
-
-
-def _write(writer: VideoWriter, frame: Frame, patches: list[Patch], options: DubOptions) -> float:
-    """Composite and encode one frame; returns the share of its samples that changed."""
-    if not patches:
-        writer.write(frame)
-        return 0.0
-    footage = writer.footage
-    source = frame.planes
-    planes = source
-    for number, patch in enumerate(patches):
-        noise = measure_grain(footage, source, patch) if options.grain else None
-        planes = composite(footage, planes, patch, noise, (options.seed + number, frame.index))
-    stray = changed_outside(footage, source, planes, patches)
-    assert stray == 0, f"frame {frame.index}: {stray} samples outside the matte changed"
-    changed = sum(int(np.count_nonzero(new != old)) for new, old in zip(planes, source, strict=True))
-    writer.write(frame, planes)
-    return changed / sum(plane.size for plane in source)
+def _name(footage: Footage, options: DubOptions) -> str:
+    """The dubbed video's file name: the source's, in a container that holds the codec."""
+    suffix = footage.path.suffix.lower() if footage.path.suffix.lower() in FORMATS else ".mp4"
+    if suffix == ".mp4" and (options.codec or codec_like(footage)) == "prores":
+        suffix = ".mov"  # an MP4 cannot hold it
+    return f"{footage.path.stem}.dubbed{suffix}"

@@ -1,14 +1,18 @@
-"""Options of a dub: the one home of its defaults."""
+"""Options of a dub: the one home of its defaults. Light to import: the flags read them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from render.compositing.matte import DEFAULT
-from render.drawing.renderer import FIXED_BATCH
+from adapt.fitting.options import FitOptions
+from adapt.motion.words import MISMATCH, MOUTH_RANGE
+from render.compositing.region import DEFAULT_REGION, REGIONS
+from render.errors import ConfigError
+from render.video.encoding import CODECS, QUALITIES, Encoding
 
-#: What `--draft` allows: optimiser steps of a fit, and the encoder's quality. Frames and masks are the same.
+#: What a draft allows: optimiser steps of a fit, and the encoder's quality. Frames and masks are the same.
 DRAFT_FIT_STEPS, DRAFT_QUALITY = 80, "draft"
+#: What is delivered, where no file is named: the source's own sound, or the sum of all that drive.
+SOURCE, MIX = "source", "mix"
 
 
 @dataclass(frozen=True)
@@ -16,27 +20,64 @@ class DubOptions:
     """How a dub is made and written.
 
     Attributes:
-        codec: h264, h265, ffv1 or prores; default the source's family.
-        quality: draft, standard or final.
-        audio: sound files to deliver; None keeps the source's own.
-        audio_offset: seconds from the first frame to the start of those files.
-        audio_end: seconds from the first frame at which they end at the latest; None for their own end.
-        grain: put the source's own grain onto drawn pixels.
-        seed: of the grain.
-        region: which part of the new mouth is put back, of `render.compositing.matte.REGIONS`.
+        part: (start, end) seconds of the shot to dub; None for all of it. What drives starts with it.
+        mouth: factor on every movement of the mouth, in `adapt.motion.words.MOUTH_RANGE`.
+        audio_offset: seconds by which the driving sound starts later.
+        on_mismatch: what happens where lengths differ: error, trim, pad or hold (`adapt.motion.placement.motion_at`).
+        deliver: sound of the result: "source", "mix" (of all that drive), or a file that starts with the shot; None for
+            what drives.
+        region: which part of the new face is put back: lips, mouth or lower-face.
         occluders: look for what lies in front of the mouth, and keep it there.
+        codec: h264, h265, ffv1 or prores; None for the source's family.
+        quality: draft, standard or final.
+        grain: put the source's own grain onto drawn pixels.
+        fit_steps: optimiser steps for a cast member without a bundle.
+        fit_minutes: stop such a fit after so many minutes; None for never.
+        fit_cache: folder where such fits are kept; None for the user's cache folder.
+        motion_model: audio-to-motion weights; None for the shipped ones.
+        anyway: dub even where a bundle does not look like the person in the shot.
         device: where the network runs, such as cpu or cuda.
-        batch: frames held at once; does not change the result.
+        seed: of grain and of fits.
+        batch: frames held at once; does not change the result. None for twice the network's own.
+
+    Raises:
+        ConfigError: a word or a factor that means nothing.
     """
 
-    codec: str | None = None
-    quality: str = "standard"
-    audio: Sequence[Path] | None = None
+    part: tuple[float, float] | None = None
+    mouth: float = 1.0
     audio_offset: float = 0.0
-    audio_end: float | None = None
-    grain: bool = False
-    seed: int = 0
-    region: str = DEFAULT
+    on_mismatch: str = "error"
+    deliver: str | None = None
+    region: str = DEFAULT_REGION
     occluders: bool = True
-    device: str = "cpu"
-    batch: int = 2 * FIXED_BATCH
+    codec: str | None = None
+    quality: str = Encoding.quality
+    grain: bool = False
+    fit_steps: int = FitOptions.steps
+    fit_minutes: float | None = None
+    fit_cache: Path | None = None
+    motion_model: Path | None = None
+    anyway: bool = False
+    device: str = FitOptions.device
+    seed: int = 0
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("region", REGIONS),
+            ("on_mismatch", MISMATCH),
+            ("quality", QUALITIES),
+            ("codec", (None, *CODECS)),
+        ):
+            if getattr(self, name) not in known:
+                words = ", ".join(word for word in known if word)
+                raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: choose one of {words}")
+        least, most = MOUTH_RANGE
+        if not least <= self.mouth <= most:
+            raise ConfigError(f"--mouth {self.mouth}: give a factor from {least} to {most}")
+
+    def drafted(self) -> "DubOptions":
+        """The same for a quick look: every frame, but short fits, draft encoding, no grain."""
+        steps = min(self.fit_steps, DRAFT_FIT_STEPS)
+        return replace(self, quality=DRAFT_QUALITY, grain=False, fit_steps=steps)

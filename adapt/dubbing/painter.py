@@ -13,11 +13,11 @@ import torch
 
 from adapt.actor.renderer import adapted_renderer
 from adapt.dubbing.part import Part
-from prior.renderer.prior import RendererPrior
 from render.compositing.composite import Patch, match_tone
-from render.compositing.matte import DEFAULT, feathered, region_mask
+from render.compositing.matte import feathered, region_mask
 from render.compositing.occlusion import Occlusion
 from render.compositing.outline import Outline, carried_skin
+from render.compositing.region import DEFAULT_REGION
 from render.drawing.crop import CROP_SIZE, cut_crop
 from render.drawing.masks import dilate
 from render.drawing.renderer import Renderer, draw, render_inputs
@@ -33,17 +33,15 @@ class Painter:
 
     Attributes:
         part: whose track has crops of the renderer's size.
-        prior: renderer prior.
         renderer: the prior's with the actor's delta, on `device`.
         texture: [1, C, H, W] the actor's, on `device`.
         weight: [T] how much of it each frame takes.
         occlusion: what lies in front; None where it is not to be asked.
-        region: of `render.compositing.matte.REGIONS`.
+        region: of `render.compositing.region.REGIONS`.
         device: where the network runs.
     """
 
     part: Part
-    prior: RendererPrior
     renderer: Renderer
     texture: torch.Tensor
     weight: torch.Tensor
@@ -54,29 +52,28 @@ class Painter:
     @staticmethod
     def of(
         part: Part,
-        prior: RendererPrior,
         weight: torch.Tensor,
         occlusion: Occlusion | None = None,
-        region: str = DEFAULT,
+        region: str = DEFAULT_REGION,
         device: str = "cpu",
     ) -> "Painter":
         """A painter for a part."""
         small = replace(part, track=part.track.with_crop_size(CROP_SIZE))
-        renderer = adapted_renderer(prior, part.bundle.delta).to(device)
+        renderer = adapted_renderer(part.prior, part.bundle.delta).to(device)
         texture = part.bundle.texture[None].to(device)
-        return Painter(small, prior, renderer, texture, weight, occlusion, region, torch.device(device))
+        return Painter(small, renderer, texture, weight, occlusion, region, torch.device(device))
 
     def paint(self, frames: Sequence[Frame]) -> list[Patch | None]:
         """What is put into each frame; None where nothing is."""
         wanted = [frame for frame in frames if float(self.weight[frame.index]) > 0]
         if not wanted:
             return [None] * len(frames)
-        track, model = self.part.track, self.prior.model
+        track, model = self.part.track, self.part.prior.model
         index = torch.tensor([frame.index for frame in wanted])
         affine = [track.crop_from_image[number].numpy() for number in index]
         cut = [cut_crop(frame.rgb, matrix, CROP_SIZE) for frame, matrix in zip(wanted, affine, strict=True)]
         crops = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).float() / 255
-        inputs = render_inputs(model, track, index, crops, self.prior.outer_expressions, self.part.expression)
+        inputs = render_inputs(model, track, index, crops, self.part.prior.outer_expressions, self.part.expression)
         # One frame at a time: products of another size round differently, and batches would show.
         places = [
             (track.clip_vertices(model, one, self.part.expression[one]), track.clip_vertices(model, one))

@@ -1,10 +1,11 @@
 """Part: one actor's part in a dub, ready to be drawn."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from adapt.actor.bundle import ActorBundle
+from prior.renderer.prior import RendererPrior, load_renderer_prior
 from render.head.track import Track
 
 
@@ -17,9 +18,11 @@ class Part:
         track: of that person in the shot.
         expression: [T, E] lower expression to be drawn, one row a frame.
         driven: [T] bool; frames whose motion is known.
+        prior: renderer prior that the bundle belongs to; default the shipped one.
     """
 
     bundle: ActorBundle
     track: Track
     expression: torch.Tensor
     driven: torch.Tensor
+    prior: RendererPrior = field(default_factory=load_renderer_prior)

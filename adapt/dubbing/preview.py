@@ -1,29 +1,109 @@
 """`adapt preview`: real frames beside re-rendered ones and a grid over mouth opening, as one picture in seconds.
 
-In: an actor bundle, or the word "prior" for the unadapted renderer with a texture encoded from the video itself, and a
-video. Out: one PNG; every row is a frame: as it is, re-rendered with its own motion, then with the jaw held at each of
-the given openings.
+In: an actor bundle, or none for the unadapted renderer with a texture encoded from the video itself, and a video. Out:
+pictures; every row is a frame: as it is, re-rendered with its own motion, then with the jaw held at each of the given
+openings.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from prior.renderer.prior import RendererPrior
+from adapt.actor.bundle import ActorBundle
+from adapt.actor.renderer import adapted_renderer
+from adapt.progress import SILENT, Progress
+from adapt.reports.contact_sheet import contact_sheet
+from adapt.tracking.crop import read_crops
+from adapt.tracking.track import track_footage
+from prior.renderer.prior import RendererPrior, load_renderer_prior
 from render.compositing.matte import put_back
-from render.drawing.renderer import Renderer, draw, render_inputs
+from render.drawing.crop import CROP_SIZE
+from render.drawing.renderer import draw, render_inputs
 from render.errors import FootageError, TrackingError
 from render.head.track import Track
+from render.video.footage import Footage
+from render.video.media import timecode
 
-PRIOR = "prior"
 LEAST_CONFIDENCE = 0.5
 #: Frames that are shown where none are asked for, and frames that a texture is encoded from.
-SHOWN = 4
-
+SHOWN, ENCODED = 4, 48
+#: Mouth openings that are held where none are asked for.
+JAWS = (0.0, 0.5, 1.0)
 #: Rows of `RendererPrior.outer_expressions`: mouth closed, widest open.
 CLOSED, WIDEST = 0, 1
 
 
-def choose_frames(track: Track, times: list[float]) -> torch.Tensor:
+@dataclass(frozen=True)
+class Preview:
+    """A grid of pictures.
+
+    Attributes:
+        columns: their names.
+        pictures: uint8 [N, columns, H, W, 3].
+        frames: the N frame numbers.
+        times: of these frames, seconds of the video's own clock.
+    """
+
+    columns: list[str]
+    pictures: np.ndarray
+    frames: list[int]
+    times: list[float]
+
+    def sheet(self) -> np.ndarray:
+        """The grid with names and timecodes as one picture, uint8 [H, W, 3]."""
+        return contact_sheet(
+            [list(row) for row in self.pictures], self.columns, [timecode(time) for time in self.times]
+        )
+
+
+def preview(
+    actor: str | Path | None,
+    video: str | Path,
+    person: int | None = None,
+    at: Sequence[float] = (),
+    jaws: Sequence[float] = JAWS,
+    progress: Progress = SILENT,
+) -> Preview:
+    """Re-render a few frames of a video and a grid over mouth opening.
+
+    Args:
+        actor: bundle, or None for the unadapted renderer.
+        video: with the actor.
+        person: cast number of the actor in the video; needed where several people are seen.
+        at: seconds into the video; none for frames from closed to open.
+        jaws: mouth openings to hold, 0 closed to 1 widest.
+        progress: where bars go.
+
+    Raises:
+        FootageError, StoreError, TrackingError: a file cannot be read, or the person is not in the video.
+    """
+    prior = load_renderer_prior()
+    bundle = None if actor is None else ActorBundle.load(Path(actor), prior.sha256)
+    footage = Footage(video)
+    track = track_footage(footage, person, "the same command with --person 1", progress).with_crop_size(CROP_SIZE)
+    frames = choose_frames(track, at)
+    texture = encoded(prior, footage, track, progress) if bundle is None else bundle.texture[None].float()
+    delta = {} if bundle is None else bundle.delta
+    crops = read_crops(footage, track, frames, progress).float() / 255
+    inputs = (prior.model, track, frames, crops, prior.outer_expressions)
+    renderer = adapted_renderer(prior, delta)
+    pictures = [crops, put_back(draw(renderer, texture, render_inputs(*inputs)), crops)]
+    columns = ["real", "re-rendered"]
+    closed, widest = prior.outer_expressions[[CLOSED, WIDEST], 0]
+    for jaw in jaws:
+        lower = track.lower_expression.clone()
+        lower[:, 0] = closed + jaw * (widest - closed)
+        pictures.append(put_back(draw(renderer, texture, render_inputs(*inputs, lower)), crops))
+        columns.append(f"jaw {jaw:g}")
+    stacked = torch.stack(pictures, 1).permute(0, 1, 3, 4, 2)
+    shown = (stacked.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    return Preview(columns, shown, frames.tolist(), track.timestamps[frames].tolist())
+
+
+def choose_frames(track: Track, times: Sequence[float]) -> torch.Tensor:
     """Frames [N] nearest to times in seconds from the first frame, or a few that show the range of opening.
 
     Raises:
@@ -43,37 +123,9 @@ def choose_frames(track: Track, times: list[float]) -> torch.Tensor:
     return torch.stack([sure[(clock[sure] - time).abs().argmin()] for time in times])
 
 
-def preview(
-    prior: RendererPrior,
-    renderer: Renderer,
-    texture: torch.Tensor,
-    track: Track,
-    frames: torch.Tensor,
-    crops: torch.Tensor,
-    jaws: list[float],
-) -> tuple[list[str], np.ndarray]:
-    """Draw the grid.
-
-    Args:
-        prior: for the face model and the fixed expressions.
-        renderer: the actor's, of `adapted_renderer`.
-        texture: [1, C, H, W].
-        track: of the video, with 256 px crops.
-        frames: [N] int64.
-        crops: [N, 3, H, W] sRGB in [0, 1].
-        jaws: mouth openings, 0 closed to 1 widest.
-
-    Returns:
-        Names of the columns, and pictures uint8 [N, columns, H, W, 3].
-    """
-    still = (prior.model, track, frames, crops, prior.outer_expressions)
-    pictures = [crops, put_back(draw(renderer, texture, render_inputs(*still)), crops)]
-    columns = ["real", "re-rendered"]
-    closed, widest = prior.outer_expressions[[CLOSED, WIDEST], 0]
-    for jaw in jaws:
-        lower = track.lower_expression.clone()
-        lower[:, 0] = closed + jaw * (widest - closed)
-        pictures.append(put_back(draw(renderer, texture, render_inputs(*still, lower)), crops))
-        columns.append(f"jaw {jaw:g}")
-    stacked = torch.stack(pictures, 1).permute(0, 1, 3, 4, 2)
-    return columns, (stacked.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+def encoded(prior: RendererPrior, footage: Footage, track: Track, progress: Progress) -> torch.Tensor:
+    """Unadapted texture [1, C, H, W] from frames spread over the video."""
+    sure = (track.confidence >= LEAST_CONFIDENCE).nonzero()[:, 0]
+    known = sure[torch.linspace(0, len(sure) - 1, min(ENCODED, len(sure))).long()]
+    crops = read_crops(footage, track, known, progress).float() / 255
+    return prior.encode_texture((track, known, crops))

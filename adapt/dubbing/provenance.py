@@ -1,7 +1,8 @@
 """`adapt inspect`: what is known of an actor bundle, a dub's folder, or a video (altered by us, and by which run)."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,11 @@ import torch
 
 from adapt.actor.bundle import FACTS, read_facts
 from adapt.actor.consent import NO_CONSENT
-from adapt.commands.flags import DubConfig
-from adapt.dubbing.options import DubOptions
 from adapt.dubbing.part import Part
-from adapt.motion.placement import SILENCE
-from prior.renderer.prior import RendererPrior
+from adapt.dubbing.request import Request
 from render.errors import StoreError
 from render.store import code_version, file_sha256
+from render.video.encoding import DeliveredSound
 from render.video.footage import Footage
 from render.video.media import open_media
 
@@ -24,8 +23,21 @@ RUN = "run.json"
 ALTERED = "altered video: mouth re-rendered by adapt"
 
 
-def inspect_path(path: Path) -> dict[str, Any]:
-    """Facts of an actor bundle (a folder with actor.json), a dub's folder (run.json) or a video file.
+@dataclass(frozen=True)
+class Inspection:
+    """What is known of a path.
+
+    Attributes:
+        kind: "actor bundle", "dub" or "video".
+        facts: JSON-able.
+    """
+
+    kind: str
+    facts: dict[str, Any]
+
+
+def inspect(path: str | Path) -> Inspection:
+    """What is known of an actor bundle (a folder with actor.json), a dub's folder (run.json) or a video file.
 
     Raises:
         StoreError, FootageError: nothing is known about such a path.
@@ -33,12 +45,12 @@ def inspect_path(path: Path) -> dict[str, Any]:
     path = Path(path)
     if (path / FACTS).is_file():
         facts = read_facts(path)
-        return {"kind": "actor bundle", "consent": facts["facts"].get("consent") or NO_CONSENT, **facts}
+        return Inspection("actor bundle", {"consent": facts["facts"].get("consent") or NO_CONSENT, **facts})
     if (path / RUN).is_file():
-        return {"kind": "dub", **_read_run(path / RUN)}
+        return Inspection("dub", _read_run(path / RUN))
     if path.is_dir():
         raise StoreError(f"{path}: neither an actor bundle (no {FACTS}) nor a dub's folder (no {RUN})")
-    return _inspect_video(path)
+    return Inspection("video", _video_facts(path))
 
 
 def _read_run(path: Path) -> dict[str, Any]:
@@ -58,12 +70,11 @@ def _run_of(sidecar: Path, video: Path) -> dict[str, Any]:
     return run if isinstance(output, dict) and output.get("file") == video.name else {}
 
 
-def _inspect_video(path: Path) -> dict[str, Any]:
+def _video_facts(path: Path) -> dict[str, Any]:
     with open_media(path) as container:
         tags = dict(container.metadata)
     altered = next((value for value in tags.values() if value.startswith(ALTERED)), None)
     facts: dict[str, Any] = {
-        "kind": "video",
         "altered": altered or "not by adapt, as far as its tags say",
         "tags": tags,
     }
@@ -77,29 +88,30 @@ def _inspect_video(path: Path) -> dict[str, Any]:
 
 
 def run_facts(
-    config: DubConfig,
-    footage: Footage,
-    parts: list[Part],
-    options: DubOptions,
-    video: Path,
-    prior: RendererPrior,
+    footage: Footage, parts: Sequence[Part], requests: Sequence[Request], video: Path, sound: DeliveredSound | None
 ) -> dict[str, Any]:
-    """What run.json holds: hashes, versions, actors with their consent, settings."""
+    """What run.json holds beside the settings: versions, hashes of all that went in, actors with their consent.
+
+    Args:
+        footage: the shot.
+        parts: who was dubbed.
+        requests: to what, in the same order.
+        video: the dubbed video.
+        sound: what was delivered in place of the source's own sound.
+    """
     actors = [
         {"name": part.bundle.name, "person": part.track.source["person"], "consent": part.bundle.consent}
         for part in parts
     ]
-    driving = [entry.partition("=")[2] for entry in config.face] + ([config.audio] if config.audio else [])
-    driving = [sound for sound in driving if sound != SILENCE]
+    files = sound.files if sound else ()
     return {
         "statement": ALTERED,
         "code_version": code_version(),
         "torch": torch.__version__,
-        "prior_sha256": prior.facts["sha256"],
+        "prior_sha256": parts[0].prior.sha256,
         "source": {"file": footage.path.name, "sha256": footage.sha256},
-        "driving_sounds": [{"file": Path(path).name, "sha256": file_sha256(Path(path))} for path in driving],
-        "delivered_sounds": [{"file": path.name, "sha256": file_sha256(path)} for path in options.audio or []],
+        "drivers": [request.driver.facts() for request in requests],
+        "delivered_sounds": [{"file": path.name, "sha256": file_sha256(path)} for path in files],
         "actors": actors,
         "output": {"file": video.name, "sha256": file_sha256(video)},
-        "settings": asdict(config),
     }

@@ -1,29 +1,25 @@
-"""The folder that `adapt dub` leaves: the dubbed video, report, sheet, what was done frame by frame, sidecar."""
+"""Report of a dub: source and result side by side, what every frame is, and the frames that changed most."""
 
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from adapt.commands.flags import DubConfig
-from adapt.dubbing.dub import Dubbed, dub
-from adapt.dubbing.options import DubOptions
 from adapt.dubbing.part import Part
-from adapt.dubbing.provenance import RUN, run_facts
-from adapt.dubbing.weights import DUBBED
-from adapt.progress import Progress
+from adapt.dubbing.redraw import Redrawn
+from adapt.dubbing.weights import DUBBED, LOW, OCCLUDED, PASSED
 from adapt.reports.clip import ClipEncoder
 from adapt.reports.contact_sheet import contact_sheet, encode_image
 from adapt.reports.page import Report
-from prior.renderer.prior import RendererPrior
 from render.compositing.composite import Patch
 from render.drawing.crop import cut_crop
-from render.store import write_json
 from render.video.footage import Footage, Frame
 from render.video.media import timecode
-from render.video.writer import FORMATS, codec_like
 
+#: What a frame is → its colour in the strip under the player.
+STATUS_COLOURS = {DUBBED: "#3a8a4d", PASSED: "#9aa0a6", LOW: "#d9a300", OCCLUDED: "#c2571a"}
 #: Side of the report's player, px, and how many frames it shows at most.
 PLAYER_PX = 384
 MOST_SHOWN = 1500
@@ -83,52 +79,14 @@ def _overlaid(picture: np.ndarray, patch: Patch, picture_from_crop: np.ndarray) 
     return np.asarray(np.clip(np.rint(mixed), 0, 255), np.uint8)
 
 
-def write_folder(
-    folder: Path,
-    config: DubConfig,
-    footage: Footage,
-    parts: list[Part],
-    options: DubOptions,
-    prior: RendererPrior,
-    progress: Progress,
-    notes: list[str],
-) -> None:
-    """Dub into `folder`, and put beside the video what tells how it went.
-
-    Args:
-        folder: exists and is empty.
-        config: as resolved, for the sidecar.
-        footage: the shot.
-        parts: who is dubbed; the first one's face is shown in the report.
-        options: how.
-        prior: renderer prior.
-        progress: where bar and result go.
-        notes: what happened before, for report and `qc.json`.
-    """
-    suffix = footage.path.suffix.lower() if footage.path.suffix.lower() in FORMATS else ".mp4"
-    if suffix == ".mp4" and (options.codec or codec_like(footage)) == "prores":
-        suffix = ".mov"  # an MP4 cannot hold it
-    video = folder / f"{footage.path.stem}.dubbed{suffix}"
-    recorder = Recorder(parts[0])
-    result = dub(footage, parts, video, options, prior, recorder, progress)
-    result.notes = notes + result.notes
-    quality = quality_facts(footage, result)
-    write_json(folder / "qc.json", quality)
-    write_json(folder / RUN, run_facts(config, footage, parts, options, video, prior))
-    worst = recorder.worst()
-    sheet = contact_sheet(
-        [[real, new] for _, _, real, new in worst],
-        ["source", "dubbed"],
-        [f"frame {index}  {timecode(float(footage.timestamps[index]))}" for _, index, _, _ in worst],
-    )
-    (folder / "sheet.jpg").write_bytes(encode_image(sheet))
-    _report(folder, footage, parts, result, recorder, quality, sheet)
-    progress.result({"output": video.name, **quality})
-
-
-def quality_facts(footage: Footage, result: Dubbed) -> dict[str, Any]:
+def quality_facts(footage: Footage, result: Redrawn, notes: Sequence[str]) -> dict[str, Any]:
     """What a dub did, for qc.json: counts by status, and with timecodes the stretches that passed through, and those in
     which something lies in front of the mouth.
+
+    Args:
+        footage: the shot.
+        result: what was redrawn.
+        notes: what was told before.
     """
     stretches, start = [], 0
     for word, frames in groupby(result.status):
@@ -143,7 +101,7 @@ def quality_facts(footage: Footage, result: Dubbed) -> dict[str, Any]:
         "not_dubbed": stretches,
         "in_front": [_stretch(footage, int(frames[0]), int(frames[-1])) for frames in kept],
         "largest_changed_share": max(result.changed, default=0.0),
-        "notes": [*footage.notes, *result.notes],
+        "notes": [*footage.notes, *notes, *result.notes],
     }
 
 
@@ -152,29 +110,45 @@ def _stretch(footage: Footage, first: int, last: int) -> dict[str, Any]:
     return {"frames": [first, last], "from": begin, "to": end}
 
 
-def _report(
+def write_report(
     folder: Path,
     footage: Footage,
-    parts: list[Part],
-    result: Dubbed,
+    parts: Sequence[Part],
+    result: Redrawn,
     recorder: Recorder,
     quality: dict[str, Any],
-    sheet: np.ndarray,
 ) -> None:
-    report = Report(f"Dub of {footage.path.name}")
+    """Write sheet.jpg and report.html.
+
+    Args:
+        folder: exists.
+        footage: the shot.
+        parts: who was dubbed; the first one's face is shown.
+        result: what was redrawn.
+        recorder: that watched.
+        quality: of `quality_facts`.
+    """
+    worst = recorder.worst()
+    sheet = contact_sheet(
+        [[real, new] for _, _, real, new in worst],
+        ["source", "dubbed"],
+        [f"frame {index}  {timecode(float(footage.timestamps[index]))}" for _, index, _, _ in worst],
+    )
+    (folder / "sheet.jpg").write_bytes(encode_image(sheet))
+    report = Report(f"Dub of {footage.path.name}", STATUS_COLOURS)
     for part in parts:
         report.facts(
             {
                 "actor": part.bundle.name,
                 "person in the shot": part.track.source["person"],
                 "consent": part.bundle.consent,
-                "terms of the prior": part.bundle.facts.get("terms"),
+                "terms of the prior": part.bundle.facts.terms,
             }
         )
     shown = {frame: place for place, frame in enumerate(recorder.frames)}
     moments = [
         (shown[index], f"{timecode(float(footage.timestamps[index]))}: changed most")
-        for _, index, _, _ in recorder.worst()
+        for _, index, _, _ in worst
         if index in shown
     ]
     span = f" (frames {recorder.frames[0]} to {recorder.frames[-1]})" if len(shown) < footage.frame_count else ""

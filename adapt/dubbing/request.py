@@ -3,19 +3,19 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from adapt.motion.sources import Driver
+
 
 @dataclass(frozen=True)
 class Request:
-    """Who is to be dubbed to what, as asked for.
+    """One mouth that is to be moved.
 
     Attributes:
+        driver: what moves it.
         actor: path of a bundle, or None to fit the person from the shot.
         person: cast number in the shot, or None where one alone can be meant.
-        sound: audio file that drives, or None.
-        drive: "source", "silence", a video or a track file that drives, or None.
     """
 
-    actor: Path | None
-    person: int | None
-    sound: Path | None
-    drive: str | None
+    driver: Driver
+    actor: Path | None = None
+    person: int | None = None

@@ -1,4 +1,4 @@
-"""Mix: several sound files summed into one, streamed block by block."""
+"""Sound of a dub: what is delivered beside the pictures, and the sum of several files, streamed block by block."""
 
 import wave
 from collections.abc import Iterator, Sequence
@@ -8,12 +8,68 @@ from pathlib import Path
 import av
 import numpy as np
 
-from render.errors import FootageError
+from adapt.dubbing.options import MIX, SOURCE, DubOptions
+from adapt.dubbing.request import Request
+from adapt.motion.placement import length_seconds
+from adapt.motion.sources import Sound
+from render.errors import ConfigError, FootageError
+from render.video.encoding import DeliveredSound
+from render.video.footage import Footage
 from render.video.media import open_media
 
 SAMPLE_RATE = 48_000  # Hz
 BLOCK = 4_800  # samples
 CHANNELS = 2
+MIXED = "mix.wav"
+
+
+def refuse_undeliverable(requests: Sequence[Request], options: DubOptions) -> None:
+    """Look for all that can be wrong with what is to be delivered, before anything long is begun.
+
+    Raises:
+        ConfigError: nothing drives that could be mixed, or several people speak and nothing says what is heard.
+        FootageError: a file that is to be delivered cannot be read, or holds no sound.
+    """
+    speaking = sum(isinstance(request.driver, Sound) for request in requests)
+    if options.deliver == MIX and not speaking:
+        raise ConfigError("--deliver mix: no sound drives, so there is nothing to mix; leave it out")
+    if speaking > 1 and options.deliver is None:
+        raise ConfigError(
+            "several people speak: say with --deliver which sound the result has (mix, source, or an audio file)"
+        )
+    if options.deliver in (None, SOURCE, MIX):
+        return
+    with open_media(Path(options.deliver)) as container:
+        if not container.streams.audio:
+            raise FootageError(f"{options.deliver}: there is no sound in it to deliver")
+
+
+def delivered(
+    requests: Sequence[Request], options: DubOptions, footage: Footage, folder: Path
+) -> DeliveredSound | None:
+    """What is delivered in place of the source's own sound; None where that is kept.
+
+    Args:
+        requests: whose drivers are heard: sounds first, then videos.
+        options: say what is delivered, and when what drives starts.
+        footage: the shot.
+        folder: where a mix is made.
+
+    Raises:
+        FootageError: a file that is to be mixed cannot be read or holds no sound.
+    """
+    drivers = sorted((request.driver for request in requests), key=lambda driver: not isinstance(driver, Sound))
+    files = [path for driver in drivers if (path := driver.heard()) is not None]
+    start, end = options.part or (0.0, length_seconds(footage.timestamps))
+    if options.deliver == SOURCE or not files and options.deliver is None:
+        return None
+    if options.deliver not in (None, MIX):
+        return DeliveredSound([Path(options.deliver)])
+    if options.deliver == MIX:
+        mixed = folder / MIXED
+        mix_sounds(files, mixed)
+        files = [mixed]
+    return DeliveredSound(files, options.audio_offset + start, end if options.on_mismatch == "trim" else None)
 
 
 def mix_sounds(paths: Sequence[Path], output: Path) -> None:

@@ -12,6 +12,14 @@ import torch
 from adapt.dubbing.part import Part
 from render.compositing.occlusion import Occlusion
 
+#: Frames below this confidence pass through.
+CONFIDENT = 0.4
+RAMP_SECONDS = 0.16
+#: How far beyond the fitted pose a face may turn before it fades to the source, and over which angle; degrees.
+POSE_MARGIN_DEGREES, POSE_FADE_DEGREES = 12.0, 8.0
+#: What a frame may be.
+DUBBED, PASSED, LOW, OCCLUDED = STATUS = "dubbed", "passed through", "low confidence", "occluded"
+
 
 def blend_weights(
     usable: torch.Tensor, shot: torch.Tensor, timestamps: torch.Tensor, ramp_seconds: float
@@ -56,14 +64,6 @@ def pose_weights(rotation: torch.Tensor, low: torch.Tensor, high: torch.Tensor, 
     """
     beyond = torch.maximum(low - rotation, rotation - high).clamp(min=0).max(-1).values
     return (1 - beyond / fade_radians).clamp(0, 1).float()
-
-
-#: Frames below this confidence pass through.
-CONFIDENT = 0.4
-RAMP_SECONDS = 0.16
-#: How far beyond the fitted pose a face may turn before it fades to the source, and over which angle; degrees.
-POSE_MARGIN_DEGREES, POSE_FADE_DEGREES = 12.0, 8.0
-DUBBED, PASSED, LOW, OCCLUDED = "dubbed", "passed through", "low confidence", "occluded"
 
 
 def part_weights(part: Part, hidden: torch.Tensor | None = None) -> torch.Tensor:

@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 
-from adapt.actor.bundle import ActorBundle
+from adapt.actor.bundle import ActorBundle, FitFacts
 from adapt.actor.renderer import adapted_renderer
 from adapt.cache import code_sha256
 from adapt.cast.resemblance import describe
-from adapt.commands.flags import FitConfig
 from adapt.fitting.clear_frames import LEAST_CLEAR, clear_frames
 from adapt.fitting.clip import FitClip, clip_inputs
 from adapt.fitting.enrollment import ChosenFrames, choose_enrollment, describe_enrollment
 from adapt.fitting.optimiser import optimise
-from adapt.fitting.state import FitState
+from adapt.fitting.options import FitOptions
+from adapt.fitting.state import Checkpoint, FitState
 from adapt.progress import SILENT, Progress
 from adapt.tracking.crop import read_crops
 from adapt.tracking.track import track_footage
@@ -58,97 +58,98 @@ class Fitted:
 
 
 def fit(
-    footage: Sequence[Path],
+    footage: Sequence[str | Path],
     name: str,
-    person: int | None = None,
-    seconds: float | None = None,
-    part: tuple[float, float] | None = None,
-    steps: int = FitConfig.steps,
-    minutes: float | None = None,
-    consent: dict[str, str] | None = None,
-    seed: int = 0,
-    checkpoint: Path | None = None,
-    resume: bool = False,
+    options: FitOptions = FitOptions(),
+    *,
+    tracks: Sequence[Track] | None = None,
+    checkpoint: Checkpoint | None = None,
     prior: RendererPrior | None = None,
     progress: Progress = SILENT,
-    tracks: Sequence[Track] | None = None,
-    device: str = "cpu",
 ) -> Fitted:
     """Fit one actor.
 
     Args:
         footage: video files that show the actor.
         name: of the actor, for people.
-        person: cast number in each file (see `adapt check`); needed where several people are seen.
-        seconds: how much footage to learn from; None for all there is.
-        part: (start, end) seconds of each file to use.
-        steps: optimiser steps. The same steps, footage and seed give the same bundle.
-        minutes: stop optimising after so many minutes.
-        consent: consent record to keep in the bundle.
-        seed: of the choice of frames and of noise.
-        checkpoint: file to save progress to.
-        resume: go on from the checkpoint if it is there.
+        options: how.
+        tracks: of the person in each file, where they are known already.
+        checkpoint: file to save progress to, and whether to go on from it.
         prior: renderer prior; default the shipped one.
         progress: where the bar goes.
-        tracks: of the person in each file, where they are known already.
-        device: where the network learns, such as cpu or cuda.
 
     Raises:
         FootageError, TrackingError, FitError: the footage cannot be used; says what is missing.
     """
     prior = prior or load_renderer_prior()
     files = [Footage(file) for file in footage]
-    names = [file.path.name for file in files]
-    tracks = tracks or [track_footage(file, person, "the same command with --person 1", progress) for file in files]
-    tracks = [limit(track.with_crop_size(CROP_SIZE), part) for track in tracks]
-    enrollment = choose_enrollment(prior.model, tracks, names, seconds)
-    chosen = zip(files, tracks, enrollment.learn, enrollment.held_out, strict=True)
-    used = {
-        number: without_occluders(prior, _clip(*item, progress), progress)
-        for number, item in enumerate(chosen)
-        if len(item[2])
-    }
-    for number, clip in used.items():
-        enrollment.learn[number], enrollment.held_out[number] = clip.frames[clip.learn], clip.frames[clip.held_out]
-    enrollment = describe_enrollment(prior.model, tracks, enrollment.learn, enrollment.held_out)
-    clips = list(used.values())
+    advice = "the same command with --person 1"
+    tracks = tracks or [track_footage(file, options.person, advice, progress) for file in files]
+    tracks = [limit(track.with_crop_size(CROP_SIZE), options.part) for track in tracks]
+    clips, enrollment = learnable_clips(prior, files, tracks, options.seconds, progress)
     texture = first_texture(prior, clips)
     sources = [{**track.source, "frames": len(rows)} for track, rows in zip(tracks, enrollment.learn, strict=True)]
-    identity = {
+    if checkpoint is not None:
+        checkpoint = replace(checkpoint, identity=_identity(prior, clips, sources, options))
+    state = optimise(prior, clips, texture, options, checkpoint, progress)
+    adapted = state.adapted
+    bundle = ActorBundle(
+        name=name,
+        texture=(texture if adapted is None else adapted.texture)[0],
+        delta={} if adapted is None else adapted.delta,
+        style=_style(prior, tracks, enrollment),
+        prior_sha256=prior.sha256,
+        sources=sources,
+        pose_range=enrollment.pose_range,
+        facts=_facts(enrollment, state, options),
+        appearance=_appearance(prior, clips),
+    )
+    return Fitted(bundle, clips, texture, state)
+
+
+def learnable_clips(
+    prior: RendererPrior,
+    files: Sequence[Footage],
+    tracks: Sequence[Track],
+    seconds: float | None,
+    progress: Progress,
+) -> tuple[list[FitClip], ChosenFrames]:
+    """Choose frames to learn from and read them, without those in which something lies in front of the mouth.
+
+    Args:
+        prior: renderer prior.
+        files: the footage.
+        tracks: one a file, of the actor.
+        seconds: how much footage to learn from; None for all there is.
+        progress: where the bar goes.
+
+    Returns:
+        Clips of the files that any frame was chosen from, and what was chosen.
+    """
+    chosen = choose_enrollment(prior.model, tracks, [file.path.name for file in files], seconds)
+    clips = {}
+    for number, (file, track) in enumerate(zip(files, tracks, strict=True)):
+        learn, held_out = chosen.learn[number], chosen.held_out[number]
+        if len(learn):
+            clip = without_occluders(prior, _clip(file, track, learn, held_out, progress), progress)
+            chosen.learn[number], chosen.held_out[number] = clip.frames[clip.learn], clip.frames[clip.held_out]
+            clips[number] = clip
+    return list(clips.values()), describe_enrollment(prior.model, tracks, chosen.learn, chosen.held_out)
+
+
+def _identity(
+    prior: RendererPrior, clips: Sequence[FitClip], sources: list[dict[str, Any]], options: FitOptions
+) -> dict[str, Any]:
+    """All that decides the steps of a fit; a checkpoint of another one is refused."""
+    return {
         "sources": sources,
         "frames": [[clip.frames[rows].tolist() for rows in (clip.learn, clip.held_out)] for clip in clips],
-        "steps": steps,
-        "seed": seed,
-        "prior": prior.facts["sha256"],
+        "steps": options.steps,
+        "seed": options.seed,
+        "prior": prior.sha256,
         "face_model": file_sha256(FACE_MODEL),
         "code": code_sha256("adapt.fitting.fit"),
     }
-    state = optimise(
-        prior,
-        clips,
-        texture,
-        steps,
-        seed,
-        None if minutes is None else minutes * 60,
-        (checkpoint, identity) if checkpoint else None,
-        resume,
-        progress,
-        device,
-    )
-    facts = _facts(enrollment, state, seed, consent)
-    best = {key: value for key, value in state.best.items() if key != "texture"}
-    bundle = ActorBundle(
-        name,
-        state.best.get("texture", texture)[0],
-        best,
-        _style(prior, tracks, enrollment),
-        prior.facts["sha256"],
-        sources,
-        enrollment.pose_range,
-        facts,
-        _appearance(prior, clips),
-    )
-    return Fitted(bundle, clips, texture, state)
 
 
 def limit(track: Track, part: tuple[float, float] | None) -> Track:
@@ -212,20 +213,21 @@ def _appearance(prior: RendererPrior, clips: Sequence[FitClip]) -> dict[str, tor
     return describe(prior.model, clip.track, clip.frames[clip.learn], clip.crops[clip.learn])
 
 
-def _facts(enrollment: ChosenFrames, state: FitState, seed: int, consent: dict[str, str] | None) -> dict[str, Any]:
-    return {
-        "seconds": round(enrollment.seconds, 3),
-        "steps": state.step,
-        "seed": seed,
-        "adapted": bool(state.best),
-        "held_out_loss": {
+def _facts(enrollment: ChosenFrames, state: FitState, options: FitOptions) -> FitFacts:
+    kept = state.adapted is not None
+    return FitFacts(
+        seconds=round(enrollment.seconds, 3),
+        steps=state.step,
+        seed=options.seed,
+        adapted=kept,
+        held_out_loss={
             "unadapted": state.unadapted_loss,
-            "adapted": state.best_loss if state.best else state.unadapted_loss,
+            "adapted": state.best_loss if kept else state.unadapted_loss,
         },
-        "never_seen": enrollment.never_seen,
-        "consent": consent,
-        "terms": TERMS,
-    }
+        never_seen=enrollment.never_seen,
+        consent=options.consent,
+        terms=TERMS,
+    )
 
 
 def draw_clip(

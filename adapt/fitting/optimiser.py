@@ -12,15 +12,14 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import accumulate
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch.func import functional_call
 
 from adapt.actor.delta import new_delta, with_delta
 from adapt.fitting.clip import FitClip, FrameReader
-from adapt.fitting.state import FitState
+from adapt.fitting.options import FitOptions
+from adapt.fitting.state import Checkpoint, FitState
 from adapt.progress import SILENT, Progress
 from prior.renderer.losses import renderer_loss
 from prior.renderer.prior import RendererPrior
@@ -46,13 +45,9 @@ def optimise(
     prior: RendererPrior,
     clips: list[FitClip],
     texture: torch.Tensor,
-    steps: int,
-    seed: int = 0,
-    seconds_budget: float | None = None,
-    checkpoint: tuple[Path, dict[str, Any]] | None = None,
-    resume: bool = False,
+    options: FitOptions,
+    checkpoint: Checkpoint | None = None,
     progress: Progress = SILENT,
-    device: str = "cpu",
 ) -> FitState:
     """Fit a texture and a renderer delta to clips.
 
@@ -60,21 +55,19 @@ def optimise(
         prior: renderer prior; not changed.
         clips: what to learn from and be judged on.
         texture: [1, C, H, W] the unadapted texture.
-        steps: optimiser steps; the same steps, inputs and seed give the same bytes.
-        seed: of the choice of frames and of noise.
-        seconds_budget: stop after so many seconds; steps grow smaller towards their end, too. 0 takes no step.
-        checkpoint: file to save to every `CHECKPOINT_EVERY` steps, and the facts that identify this fit.
-        resume: go on from the checkpoint if it is there.
+        options: steps, minutes, seed and device are read. Steps grow smaller towards the end of the minutes, too; 0
+            minutes take no step.
+        checkpoint: saved to every `CHECKPOINT_EVERY` steps.
         progress: where the bar goes.
-        device: where the network runs, such as cpu or cuda; a GPU does not give the same bytes.
 
     Returns:
-        The last state, on the CPU; `best` holds the parameters to draw with (empty: the unadapted prior drew held-out
-        frames best).
+        The last state, on the CPU; `adapted` holds the parameters to draw with.
     """
-    reader = FrameReader(prior, clips, device)
-    if resume and checkpoint is not None and checkpoint[0].is_file():
-        state = FitState.load(*checkpoint).to(reader.device)
+    reader = FrameReader(prior, clips, options.device)
+    steps, seed = options.steps, options.seed
+    seconds = None if options.minutes is None else options.minutes * 60
+    if checkpoint is not None and checkpoint.resume and checkpoint.path.is_file():
+        state = FitState.load(checkpoint).to(reader.device)
     else:
         state = FitState(texture.clone(), new_delta(prior.renderer, seed)).to(reader.device)
         state.unadapted_loss = _judge(reader, state)
@@ -82,13 +75,13 @@ def optimise(
     started = time.monotonic()
     with progress.stage("fit", steps) as advance:
         advance(state.step)
-        while state.step < steps and (done := max(state.step / steps, _spent(started, seconds_budget))) < 1:
+        while state.step < steps and (done := max(state.step / steps, _spent(started, seconds))) < 1:
             _step(reader, state, done, seed)
             advance(1)
             if state.step % JUDGE_EVERY == 0:
                 _keep_best(state, _judge(reader, state))
             if checkpoint is not None and state.step % CHECKPOINT_EVERY == 0:
-                state.save(*checkpoint)
+                state.save(checkpoint)
     if not state.history or state.history[-1]["step"] < state.step:
         _keep_best(state, _judge(reader, state))
     _keep_blend(reader, state, texture.to(reader.device))

@@ -1,19 +1,21 @@
 """Report of a fit: held-out frames re-rendered, scored, and shown beside the real ones."""
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from adapt.commands.flags import FitConfig
-from adapt.config import write_config
+from adapt.actor.bundle import ActorBundle, FitScores
 from adapt.fitting.enrollment import HELD_OUT_GAP_SECONDS
 from adapt.fitting.fit import Fitted, draw_clip
 from adapt.fitting.state import FitState
 from adapt.metrics.picture import psnr
-from adapt.progress import Progress
+from adapt.output import write_settings
+from adapt.progress import SILENT, Progress
 from adapt.reports.clip import encode_clip
 from adapt.reports.contact_sheet import contact_sheet, encode_image
 from adapt.reports.page import Report
@@ -29,20 +31,40 @@ HELD_OUT_TEXT = (
 )
 
 
-def write_extras(
-    fitted: Fitted, prior: RendererPrior, folder: Path, config: FitConfig, progress: Progress
-) -> dict[str, Path]:
-    """Draw the held-out frames of the longest clip, score them, and write sheet, report and settings."""
+def save_fitted(
+    fitted: Fitted, out: Path, prior: RendererPrior, settings: Any, overwrite: bool = False, progress: Progress = SILENT
+) -> ActorBundle:
+    """Write a fit as a bundle with contact sheet, report and settings; returns what was written.
+
+    Args:
+        fitted: the fit.
+        out: the bundle's directory.
+        prior: that was fitted.
+        settings: dataclass, written as it is.
+        overwrite: replace an existing bundle.
+        progress: where the bar goes.
+
+    Raises:
+        OutputError: `out` exists, or cannot be written.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        scores = write_report(fitted, prior, Path(folder), progress)
+        write_settings(settings, Path(folder) / SETTINGS)
+        bundle = replace(fitted.bundle, facts=replace(fitted.bundle.facts, scores=scores))
+        bundle.save(out, {path.name: path for path in sorted(Path(folder).iterdir())}, overwrite)
+    return bundle
+
+
+def write_report(fitted: Fitted, prior: RendererPrior, folder: Path, progress: Progress) -> FitScores:
+    """Draw the held-out frames of the longest clip, score them, and write sheet and report."""
     clip = max(fitted.clips, key=lambda clip: len(clip.held_out))
     rows = clip.held_out
     with progress.stage("report", 2 * len(rows)) as advance:
         before = draw_clip(prior, fitted.unadapted, {}, clip, rows, advance)
         after = draw_clip(prior, fitted.bundle.texture[None], fitted.bundle.delta, clip, rows, advance)
     real = clip.crops[rows].float() / 255
-    scores = {}
-    for label, drawn in (("unadapted", before), ("adapted", after)):
-        scores[f"{label}: PSNR over the erased area, dB"] = round(float(psnr(drawn.rgb, real, drawn.outer).mean()), 2)
-    fitted.bundle.facts["scores"] = scores
+    means = [round(float(psnr(drawn.rgb, real, drawn.outer).mean()), 2) for drawn in (before, after)]
+    scores, facts = FitScores(*means), fitted.bundle.facts
     worst = psnr(after.rgb, real, after.outer).argsort()
     pictures = [_bytes(images) for images in (real, put_back(before, real), put_back(after, real))]
     shown = worst[:: max(1, len(worst) // SHEET_ROWS)][:SHEET_ROWS].tolist()
@@ -55,10 +77,10 @@ def write_extras(
     )
     (folder / "sheet.jpg").write_bytes(encode_image(sheet))
     report = Report(f"Actor {fitted.bundle.name}")
-    report.facts({"consent": fitted.bundle.consent, "terms of the prior": fitted.bundle.facts["terms"], **scores})
-    report.facts({key: value for key, value in fitted.bundle.facts.items() if key in ("seconds", "steps", "adapted")})
+    report.facts({"consent": fitted.bundle.consent, "terms of the prior": facts.terms, **scores.labelled})
+    report.facts({"seconds": facts.seconds, "steps": facts.steps, "adapted": facts.adapted})
     report.section("What the footage never showed")
-    report.text("; ".join(fitted.bundle.facts["never_seen"]))
+    report.text("; ".join(facts.never_seen))
     report.section("Held-out frames, re-rendered from their own tracked motion")
     clips = {label: encode_clip(images, times) for label, images in zip(columns, pictures, strict=True)}
     report.player(clips, times)
@@ -67,9 +89,7 @@ def write_extras(
     report.text(HELD_OUT_TEXT)
     report.figure(loss_curve(fitted.state), "mean over held-out frames")
     report.write(folder / "report.html")
-    # A fit that was resumed is the same as one that was not.
-    write_config(replace(config, resume=False), folder / SETTINGS)
-    return {path.name: path for path in sorted(folder.iterdir())}
+    return scores
 
 
 def loss_curve(state: FitState) -> Figure:

@@ -14,6 +14,29 @@ CHECKPOINT = "adapt-fit-checkpoint"
 CHECKPOINT_VERSION = 3
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a fit saves its progress.
+
+    Attributes:
+        path: file.
+        resume: go on from it if it is there.
+        identity: JSON-able facts that say which fit it is of.
+    """
+
+    path: Path
+    resume: bool = False
+    identity: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What was adapted to an actor: texture [1, C, H, W], and the delta of the renderer by name."""
+
+    texture: torch.Tensor
+    delta: dict[str, torch.Tensor]
+
+
 @dataclass
 class FitState:
     """What a fit changes as it goes; saved in checkpoints."""
@@ -32,6 +55,13 @@ class FitState:
         """Texture and delta by name."""
         return {"texture": self.texture, **self.delta}
 
+    @property
+    def adapted(self) -> Adapted | None:
+        """The parameters to draw with; None where the unadapted prior drew held-out frames best."""
+        if not self.best:
+            return None
+        return Adapted(self.best["texture"], {name: value for name, value in self.best.items() if name != "texture"})
+
     def to(self, device: torch.device) -> "FitState":
         """The same on another device."""
         delta, moments, best = (
@@ -39,20 +69,22 @@ class FitState:
         )
         return replace(self, texture=self.texture.to(device), delta=delta, moments=moments, best=best)
 
-    def save(self, path: Path, facts: dict[str, Any]) -> None:
-        """Write a checkpoint; `facts` say which fit it belongs to."""
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint."""
         groups = {"now": self.parameters, "best": self.best, "moment": self.moments}
         tensors = {f"{group}/{name}": value for group, named in groups.items() for name, value in named.items()}
         numbers = {"step": self.step, "best_loss": self.best_loss, "unadapted_loss": self.unadapted_loss}
-        save_tensors(path, CHECKPOINT, CHECKPOINT_VERSION, tensors, {**numbers, "history": self.history, "fit": facts})
+        facts = {**numbers, "history": self.history, "fit": checkpoint.identity}
+        save_tensors(checkpoint.path, CHECKPOINT, CHECKPOINT_VERSION, tensors, facts)
 
     @staticmethod
-    def load(path: Path, facts: dict[str, Any]) -> "FitState":
+    def load(checkpoint: Checkpoint) -> "FitState":
         """Read a checkpoint; raises `StoreError` where it belongs to another fit."""
-        tensors, stored = load_tensors(path, CHECKPOINT, CHECKPOINT_VERSION)
-        if stored.pop("fit") != facts:
+        tensors, stored = load_tensors(checkpoint.path, CHECKPOINT, CHECKPOINT_VERSION)
+        if stored.pop("fit") != checkpoint.identity:
             raise StoreError(
-                f"{path}: the checkpoint is of another fit (footage, settings or prior differ); fit without --resume"
+                f"{checkpoint.path}: the checkpoint is of another fit (footage, settings or prior differ); "
+                "fit without --resume"
             )
         groups: dict[str, dict[str, torch.Tensor]] = {"now": {}, "best": {}, "moment": {}}
         for name, value in tensors.items():

@@ -1,18 +1,44 @@
-"""Controls of motion: pure functions that change an expression [T, E] before it is drawn."""
+"""Controls of motion: what an editor may change of it before it is drawn, applied in the order given.
+
+Expressions are lower-expression coefficients, float32 [T, E]; a control is a pure function of them and of the style.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
-from render.errors import DubError
+from prior.motion.style import MouthStyle
 
 #: An actor's range is at most so much larger or smaller than the driver's: a few seconds often are of calm talking.
 RANGE_LIMIT = 1.5
 
 
-def scale_mouth(expression: torch.Tensor, rest: torch.Tensor, factor: float) -> torch.Tensor:
-    """Make every movement away from the closed mouth larger or smaller. `factor` in [0.6, 1.4]; 1 changes nothing."""
-    if not 0.6 <= factor <= 1.4:
-        raise DubError(f"--mouth {factor}: give a factor from 0.6 to 1.4")
-    return rest + (expression - rest) * factor
+class Control(Protocol):
+    """One change of a mouth's motion."""
+
+    def applied(self, expression: torch.Tensor, style: MouthStyle) -> torch.Tensor:
+        """The changed expression [T, E] of an actor of that style."""
+        ...
+
+
+@dataclass(frozen=True)
+class MouthScale:
+    """Every movement away from the closed mouth made larger or smaller; 1 changes nothing."""
+
+    factor: float = 1.0
+
+    def applied(self, expression: torch.Tensor, style: MouthStyle) -> torch.Tensor:
+        """Scaled about the closed mouth."""
+        return style.closed + (expression - style.closed) * self.factor
+
+
+def controlled(expression: torch.Tensor, style: MouthStyle, controls: Sequence[Control]) -> torch.Tensor:
+    """An expression [T, E] after all controls, in their order."""
+    for control in controls:
+        expression = control.applied(expression, style)
+    return expression
 
 
 def retarget(

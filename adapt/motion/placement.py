@@ -1,19 +1,19 @@
-"""Motion made ready for one shot: put on its frame times, scaled, retargeted, and how much of it each frame takes.
+"""Placement: motion put on the frame times of a shot, or of a part of it.
 
 Pure functions on tensors; nothing here reads a file. Times are seconds, expressions are lower-expression coefficients.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from adapt.motion.words import MISMATCH
 from render.errors import DubError
 from render.head.motion import Motion
+from render.head.track import Track
 
-MISMATCH = ("error", "trim", "pad", "hold")
-#: In place of what drives: nobody speaks, the mouth stays closed.
-SILENCE = "silence"
 #: Lengths that differ by no more than this are equal: encoders pad audio to whole packets.
 TOLERANCE_SECONDS = 0.15
 #: Where motion ends and the mouth is closed for the rest, it takes so long.
@@ -80,3 +80,81 @@ def _step(times: torch.Tensor) -> float:
 def length_seconds(times: np.ndarray) -> float:
     """From the first frame to the end of the last one; float64 [T] seconds."""
     return float(times[-1] - times[0]) + float(np.median(np.diff(times)) if len(times) > 1 else 0.0)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where in a shot motion lies.
+
+    Attributes:
+        part: (start, end) seconds from the first frame; None for the whole shot.
+        offset_seconds: by which what drives starts later than the part.
+        on_mismatch: see `motion_at`.
+    """
+
+    part: tuple[float, float] | None = None
+    offset_seconds: float = 0.0
+    on_mismatch: str = "error"
+
+    def inside(self, timestamps: np.ndarray, name: str) -> np.ndarray:
+        """Frames of the part, bool [T].
+
+        Args:
+            timestamps: [T] float64 seconds.
+            name: of the shot, for the message.
+
+        Raises:
+            DubError: there is none.
+        """
+        time = timestamps - timestamps[0]
+        if self.part is None:
+            return np.ones(len(time), bool)
+        start, end = self.part
+        inside = (time >= start) & (time < end)
+        if not inside.any():
+            raise DubError(f"--range {start:g}-{end:g}: no frame lies in it; {name} is {time[-1]:.2f} s long")
+        return np.asarray(inside)
+
+    def refuse_length(self, seconds: float, timestamps: np.ndarray, name: str) -> None:
+        """Refuse a sound of another length before anything long is begun; motion is compared again, exactly.
+
+        Args:
+            seconds: of the sound.
+            timestamps: [T] float64 seconds of the frames to be dubbed.
+            name: of the sound, for the message.
+
+        Raises:
+            DubError: lengths differ, and nothing says what is to happen then.
+        """
+        if self.on_mismatch != "error":
+            return
+        shot = length_seconds(timestamps)
+        end = seconds + self.offset_seconds
+        if abs(end - shot) > 2 * TOLERANCE_SECONDS:
+            raise DubError(
+                f"{name}: ends {abs(end - shot):.2f} s {'after' if end > shot else 'before'} the {shot:.2f} s to be "
+                "dubbed; pass --on-mismatch trim, pad or hold, or give the part with --range"
+            )
+
+    def placed(
+        self, motion: Motion, track: Track, inside: torch.Tensor, rest: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The motion on the frames of the part; others keep the track's own.
+
+        Args:
+            motion: what drives.
+            track: of the shot.
+            inside: [T] bool, frames of the part.
+            rest: [E] expression of the closed mouth.
+
+        Returns:
+            Expression [T, E], and whether the frame is driven, bool [T].
+        """
+        rows = inside.nonzero()[:, 0]
+        # The sound starts with the part, the first frame in it a part of a frame later.
+        late = float(track.timestamps[rows[0]] - track.timestamps[0]) - self.part[0] if self.part else 0.0
+        expression, driven = track.lower_expression.clone(), torch.zeros(len(track), dtype=torch.bool)
+        expression[rows], driven[rows] = motion_at(
+            motion, track.timestamps[rows], rest, self.on_mismatch, self.offset_seconds - late
+        )
+        return expression, driven

@@ -1,55 +1,233 @@
 """Sources of motion: what can drive a mouth, each with its motion, what is heard of it, and its facts.
 
-In: a sound, a video, a track file, the shot's own motion, or silence. Out: motion at the times of a shot's frames.
+In: a sound, a video, a track file, the shot's own motion, or silence. Out: motion of the shot's actor, in the source's
+own time. A file is read once, when it is first asked for.
 """
 
 import shlex
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from adapt.actor.bundle import ActorBundle
-from adapt.dubbing.request import Request
 from adapt.motion.controls import retarget
-from adapt.motion.placement import SILENCE
-from adapt.progress import Progress
+from adapt.motion.words import OWN, SILENCE
+from adapt.progress import SILENT, Progress
 from adapt.tracking.track import track_footage
+from prior.motion.model import MotionModel
 from prior.motion.style import LEAST_STYLE_FRAMES, MouthStyle, mouth_style
-from prior.renderer.prior import RendererPrior
-from prior.speech.sound import read_waveform
+from prior.speech.phonemes import LABEL_RATE
+from prior.speech.sound import SAMPLE_RATE, read_waveform
 from render.errors import DubError
+from render.head.face_model import FaceModel
 from render.head.motion import Motion
 from render.head.track import Track
+from render.store import file_sha256
 from render.video.footage import Footage
 
 SILENT_LEVEL = 1e-4
 TRACK_SUFFIX = ".safetensors"
 
 
-def read_sound(path: Path) -> np.ndarray:
-    """The sound that drives, mono at `SAMPLE_RATE`.
+@dataclass(frozen=True)
+class Driven:
+    """Who is driven: what a source needs to know of the actor in the shot.
 
-    Raises:
-        FootageError: unreadable, or no sound in it.
-        DubError: silent from end to end.
+    Attributes:
+        bundle: the actor.
+        track: of the actor in the shot.
+        style: closed mouth and range of the actor, from the bundle or else from the track.
+        model: the face model.
+        motion_model: audio to motion.
+        progress: where bars go.
     """
-    waveform = read_waveform(path, from_beginning=True)
-    if float(np.abs(waveform).max(initial=0.0)) < SILENT_LEVEL:
-        raise DubError(
-            f"{path}: silent from end to end; choose the file that holds the speech, or write {SILENCE} in its place "
-            "to close the mouth"
-        )
-    return waveform
+
+    bundle: ActorBundle
+    track: Track
+    style: MouthStyle
+    model: FaceModel
+    motion_model: MotionModel
+    progress: Progress = SILENT
 
 
-def style_of(track: Track, prior: RendererPrior) -> MouthStyle:
+class Driver(Protocol):
+    """A source of motion.
+
+    Attributes:
+        lies_on_frames: its motion has a row for every frame of the shot, and needs no placement.
+    """
+
+    lies_on_frames: bool
+
+    def motion(self, driven: Driven) -> Motion:
+        """The motion of the actor's mouth; time 0 is the source's beginning.
+
+        Raises:
+            FootageError, TrackingError, DubError: it holds no motion.
+        """
+        ...
+
+    def heard(self) -> Path | None:
+        """The file whose sound is heard where it drives, if any."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """What it is, for run.json: kind, and name and hash of its file."""
+        ...
+
+
+def _file_facts(kind: str, path: Path, sha256: str | None = None) -> dict[str, Any]:
+    return {"kind": kind, "file": path.name, "sha256": sha256 or file_sha256(path)}
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A file with speech in it."""
+
+    path: Path
+    lies_on_frames = False
+
+    @cached_property
+    def waveform(self) -> np.ndarray:
+        """Mono float32 [samples] at `SAMPLE_RATE`.
+
+        Raises:
+            FootageError: unreadable, or no sound in it.
+            DubError: silent from end to end.
+        """
+        waveform = read_waveform(self.path, from_beginning=True)
+        if float(np.abs(waveform).max(initial=0.0)) < SILENT_LEVEL:
+            raise DubError(
+                f"{self.path}: silent from end to end; choose the file that holds the speech, or write {SILENCE} in "
+                "its place to close the mouth"
+            )
+        return waveform
+
+    def motion(self, driven: Driven) -> Motion:
+        """What the audio-to-motion model makes of it, in the actor's style."""
+        times = np.arange(int(len(self.waveform) / SAMPLE_RATE * LABEL_RATE)) / LABEL_RATE
+        return driven.motion_model.predict(self.waveform, times, driven.style)
+
+    def heard(self) -> Path | None:
+        """The file itself."""
+        return self.path
+
+    def facts(self) -> dict[str, Any]:
+        """Kind, file and hash."""
+        return _file_facts("sound", self.path)
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video with one person who can be meant; its motion is carried over to the actor."""
+
+    path: Path
+    lies_on_frames = False
+
+    @cached_property
+    def footage(self) -> Footage:
+        """The video, opened; raises `FootageError`."""
+        return Footage(self.path)
+
+    def motion(self, driven: Driven) -> Motion:
+        """The tracked motion, in the actor's range."""
+        advice = f"adapt track {shlex.quote(str(self.path))} -o tracks"
+        return carried_over(track_footage(self.footage, None, advice, driven.progress), driven)
+
+    def heard(self) -> Path | None:
+        """The video's own sound, where it has any."""
+        return self.path if self.footage.audio else None
+
+    def facts(self) -> dict[str, Any]:
+        """Kind, file and hash."""
+        return _file_facts("video", self.path, self.footage.sha256)
+
+
+@dataclass(frozen=True)
+class TrackFile:
+    """A track that `adapt track` wrote; its motion is carried over to the actor."""
+
+    path: Path
+    lies_on_frames = False
+
+    def motion(self, driven: Driven) -> Motion:
+        """The track's motion, in the actor's range."""
+        return carried_over(Track.load(self.path), driven)
+
+    def heard(self) -> Path | None:
+        """Nothing."""
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """Kind, file and hash."""
+        return _file_facts("track", self.path)
+
+
+@dataclass(frozen=True)
+class OwnMotion:
+    """The shot's own motion, re-rendered."""
+
+    lies_on_frames = True
+
+    def motion(self, driven: Driven) -> Motion:
+        """The motion as tracked, frame by frame."""
+        track = driven.track
+        return Motion(track.timestamps - track.timestamps[0], track.lower_expression, track.confidence)
+
+    def heard(self) -> Path | None:
+        """Nothing but the shot's own sound."""
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """Kind alone."""
+        return {"kind": OWN}
+
+
+@dataclass(frozen=True)
+class Silence:
+    """Nobody speaks: the mouth is closed throughout."""
+
+    lies_on_frames = True
+
+    def motion(self, driven: Driven) -> Motion:
+        """The closed mouth in every frame."""
+        times = driven.track.timestamps - driven.track.timestamps[0]
+        return Motion(times, driven.style.closed.expand(len(times), -1), torch.ones(len(times)))
+
+    def heard(self) -> Path | None:
+        """Nothing but the shot's own sound."""
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """Kind alone."""
+        return {"kind": SILENCE}
+
+
+def driver_of_sound(word: str) -> Driver:
+    """What a word in the place of a sound file means: the file, or silence."""
+    return Silence() if word == SILENCE else Sound(Path(word))
+
+
+def driver_of_motion(word: str) -> Driver:
+    """What a word in the place of a motion means: the shot's own, silence, a track file, or a video."""
+    if word in (OWN, SILENCE):
+        return OwnMotion() if word == OWN else Silence()
+    path = Path(word)
+    return TrackFile(path) if path.suffix == TRACK_SUFFIX else Video(path)
+
+
+def style_of(track: Track, model: FaceModel) -> MouthStyle:
     """The mouth style that a track shows.
 
     Raises:
         DubError: the face is seen in too few frames.
     """
     try:
-        return mouth_style(track, prior.model)
+        return mouth_style(track, model)
     except ValueError as error:
         name = track.source.get("file", "the driving video")
         raise DubError(
@@ -58,22 +236,10 @@ def style_of(track: Track, prior: RendererPrior) -> MouthStyle:
         ) from error
 
 
-def video_motion(drive: str, actor: ActorBundle, prior: RendererPrior, progress: Progress) -> Motion:
-    """The mouth motion of another video or a track file, carried over to the actor's own closed mouth and range."""
-    path = Path(drive)
-    if path.suffix == TRACK_SUFFIX:
-        track = Track.load(path)
-    else:
-        track = track_footage(Footage(path), None, f"adapt track {shlex.quote(drive)} -o tracks", progress)
-    driver = style_of(track, prior)
+def carried_over(track: Track, driven: Driven) -> Motion:
+    """The motion of another person's track, carried over to the actor's own closed mouth and range."""
+    driver = style_of(track, driven.model)
     lower = track.lower_expression
-    if actor.style:
-        style = MouthStyle(**actor.style)
-        lower = retarget(lower, driver.closed, driver.spread, style.closed, style.spread)
+    if driven.bundle.style:
+        lower = retarget(lower, driver.closed, driver.spread, driven.style.closed, driven.style.spread)
     return Motion(track.timestamps - track.timestamps[0], lower, track.confidence)
-
-
-def driving_videos(requests: list[Request]) -> list[Path]:
-    """Videos whose motion drives."""
-    drives = [request.drive for request in requests if request.drive not in (None, "source", SILENCE)]
-    return [path for path in map(Path, filter(None, drives)) if path.suffix != TRACK_SUFFIX]

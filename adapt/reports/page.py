@@ -13,60 +13,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from render.store import write_atomic
+from render.store import write_text
 
 #: Per-frame status of a dub → colour of the strip.
-STATUS_COLOURS = {
-    "dubbed": "#3a8a4d",
-    "passed through": "#9aa0a6",
-    "low confidence": "#d9a300",
-    "occluded": "#c2571a",
-}
 
 
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1b1b1b;background:#fff}
-h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem;border-bottom:1px solid #ddd}
-table{border-collapse:collapse}td,th{padding:.2rem .7rem;text-align:left;border-bottom:1px solid #eee;vertical-align:top}
-td.number{text-align:right;font-variant-numeric:tabular-nums}img{max-width:100%}
-.videos{display:grid;gap:.5rem;grid-template-columns:repeat(auto-fit,minmax(14rem,1fr))}.videos figure{margin:0}.videos video{width:100%;background:#000}
-details{margin:.3rem 0}summary{cursor:pointer}.wide{overflow-x:auto;font-size:.85rem}
-figcaption{font-size:.85rem;color:#555}canvas{width:100%;height:18px;cursor:pointer}input[type=range]{width:100%}
-.legend span{display:inline-block;margin-right:1rem;font-size:.85rem}.legend i{display:inline-block;width:.8em;height:.8em}
-"""
-
-
-_SCRIPT = """
-for (const player of document.querySelectorAll('.player')) {
-  const videos = [...player.querySelectorAll('video')], data = JSON.parse(player.dataset.frames);
-  const sound = player.querySelector('audio'), media = sound ? [...videos, sound] : videos, fold = player.closest('details');
-  const seek = player.querySelector('input'), time = player.querySelector('.time'), strip = player.querySelector('canvas');
-  const at = data.times, last = at.length - 1, lead = videos[0];
-  const frame = () => { let i = 0; while (i < last && at[i + 1] <= lead.currentTime + 1e-4) i++; return i; };
-  const show = i => { i = Math.max(0, Math.min(last, i));
-    const t = i < last ? (at[i] + at[i + 1]) / 2 : at[i] + 1e-3; media.forEach(v => { v.pause(); v.currentTime = t; });
-    label(i); };
-  const label = i => { seek.value = i; player.dataset.frame = i;
-    time.textContent = 'frame ' + i + '  ' + at[i].toFixed(3) + ' s' + (data.status.length ? '  ' + data.status[i] : ''); };
-  seek.max = last; seek.oninput = () => show(+seek.value);
-  player.querySelector('.back').onclick = () => show(frame() - 1);
-  player.querySelector('.next').onclick = () => show(frame() + 1);
-  player.querySelector('.play').onclick = () => { if (lead.paused) { const t = lead.ended ? 0 : lead.currentTime;
-    media.forEach(v => { v.currentTime = t; }); media.forEach(v => v.play()); } else media.forEach(v => v.pause()); };
-  lead.ontimeupdate = () => { if (lead.paused) return; label(frame());
-    videos.forEach(v => { if (Math.abs(v.currentTime - lead.currentTime) > 0.08) v.currentTime = lead.currentTime; }); };
-  lead.onended = () => media.forEach(v => v.pause());
-  // A page may hold more videos than a browser keeps open: those of a folded player are loaded while it is unfolded.
-  if (fold) fold.addEventListener('toggle', () => media.forEach(v => {
-    if (fold.open) v.src = v.dataset.src; else { v.pause(); v.removeAttribute('src'); v.load(); } }));
-  document.querySelectorAll('[data-seek="' + player.id + '"]').forEach(a => a.onclick = e => {
-    e.preventDefault(); if (fold) fold.open = true; show(+a.dataset.index); player.scrollIntoView(); });
-  if (strip) { strip.width = at.length; strip.height = 1; const ink = strip.getContext('2d');
-    data.status.forEach((s, i) => { ink.fillStyle = data.colours[s] || '#000'; ink.fillRect(i, 0, 1, 1); });
-    strip.onclick = e => show(Math.floor(e.offsetX / strip.clientWidth * at.length)); }
-  label(0);
-}
-"""
+_STYLE, _SCRIPT = (Path(__file__).with_name(name) for name in ("page.css", "page.js"))
 
 
 def _data_uri(data: bytes, media_type: str) -> str:
@@ -82,10 +34,16 @@ def _cell(value: Any) -> str:
 
 
 class Report:
-    """A report under construction; sections appear in the order they are added."""
+    """A report under construction; sections appear in the order they are added.
 
-    def __init__(self, title: str) -> None:
+    Args:
+        title: of the page.
+        strip_colours: word for what a frame is → CSS colour, for the strips of players.
+    """
+
+    def __init__(self, title: str, strip_colours: Mapping[str, str] | None = None) -> None:
         self.title = title
+        self.strip_colours = dict(strip_colours or {})
         self._parts: list[str] = []
         self._players = 0
 
@@ -134,7 +92,7 @@ class Report:
         Args:
             clips: label → mp4 file as made by `encode_clip`, equal frame times.
             timestamps: seconds of the frames; shown from 0.
-            status: per frame, a key of `STATUS_COLOURS`; drawn as a strip.
+            status: per frame, a key of `strip_colours`; drawn as a strip.
             moments: (frame, text) links that seek the player.
             folded: what is seen until the player is unfolded; None: it is not folded.
             sound: Ogg file that is heard with the videos, from time 0.
@@ -153,11 +111,11 @@ class Report:
         data = {
             "times": [round(float(time) - float(start), 6) for time in timestamps],
             "status": list(status),
-            "colours": STATUS_COLOURS,
+            "colours": self.strip_colours,
         }
         legend = "".join(
             f'<span><i style="background:{colour}"></i> {html.escape(text)}</span>'
-            for text, colour in STATUS_COLOURS.items()
+            for text, colour in self.strip_colours.items()
             if text in status
         )
         strip = f'<canvas></canvas><div class="legend">{legend}</div>' if status else ""
@@ -180,11 +138,8 @@ class Report:
         title = html.escape(self.title)
         page = (
             f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-            f"<style>{_STYLE}</style></head><body><h1>{title}</h1>{''.join(self._parts)}"
-            f"<script>{_SCRIPT}</script></body></html>"
+            f"<style>{_STYLE.read_text(encoding='utf-8')}</style></head><body><h1>{title}</h1>{''.join(self._parts)}"
+            f"<script>{_SCRIPT.read_text(encoding='utf-8')}</script></body></html>"
         )
 
-        def write(temporary: Path) -> None:
-            temporary.write_text(page, encoding="utf-8")
-
-        write_atomic(path, write)
+        write_text(path, page)

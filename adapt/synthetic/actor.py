@@ -26,7 +26,7 @@ from prior.face.points import LIPS_INNER, LIPS_OUTER, eye_distance, lip_gap
 from render.head.camera import NEAR_CM, camera_from_head, clip_from_camera, transform_points
 from render.head.face_model import REGIONS, FaceModel
 from render.head.track import Track
-from render.store import write_atomic
+from render.store import write_bytes
 
 #: Rows and columns of the portrait that are shown: head, collar and some background.
 PORTRAIT = (slice(2, 274), slice(84, 356))
@@ -157,12 +157,7 @@ class SyntheticActor:
 
     def film(self, path: Path, take: Track) -> None:
         """Render a take into an H.264 mp4 file."""
-        data = encode_clip(self.frames(take), take.timestamps.tolist())
-
-        def write(temporary: Path) -> None:
-            temporary.write_bytes(data)
-
-        write_atomic(Path(path), write)
+        write_bytes(Path(path), encode_clip(self.frames(take), take.timestamps.tolist()))
 
 
 def make_actor(size: int = 512) -> SyntheticActor:

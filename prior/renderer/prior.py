@@ -71,6 +71,13 @@ class RendererPrior(nn.Module):
         self.register_buffer("outer_expressions", torch.zeros(outer_count, expressions))
         self.facts: dict[str, Any] = {}
 
+    @property
+    def sha256(self) -> str:
+        """Hash of the file it was read from; raises `ValueError` for one that was not."""
+        if "sha256" not in self.facts:
+            raise ValueError("RendererPrior.sha256: not read from a file")
+        return str(self.facts["sha256"])
+
     def encode(self, enrollment: TextureFrames) -> torch.Tensor:
         """Textures [P, TEXTURE_CHANNELS, TEXTURE_SIZE, TEXTURE_SIZE] of P people; differentiable in the encoder."""
         people = len(enrollment.crops)

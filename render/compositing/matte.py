@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import torch
 
+from render.compositing.region import MARGIN_PX
 from render.drawing.crop import CROP_SIZE
 from render.drawing.masks import dilate
 from render.drawing.renderer import RenderOutput
@@ -42,19 +43,13 @@ def put_back(drawn: RenderOutput, crops: torch.Tensor) -> torch.Tensor:
     return torch.lerp(crops, drawn.rgb, torch.from_numpy(np.stack(mattes))[:, None])
 
 
-#: Widening beyond lips and mouth, px of a 256 px crop; None for everything that may be painted.
-MARGIN_PX = {"lips": 12, "mouth": 22, "lower-face": None}
-REGIONS = tuple(MARGIN_PX)
-DEFAULT = "lower-face"
-
-
 def region_mask(mouth: torch.Tensor, paste: torch.Tensor, region: str) -> torch.Tensor:
     """The part of *paste* that a region leaves, [N, 1, H, W].
 
     Args:
         mouth: [N, 1, H, W] lips and mouth, those of the source and those that are drawn.
         paste: [N, 1, H, W] of `render.drawing.masks.paste_mask`.
-        region: of `REGIONS`.
+        region: of `render.compositing.region.REGIONS`.
     """
     margin = MARGIN_PX[region]
     return paste if margin is None else dilate(mouth, margin * paste.shape[-1] // CROP_SIZE) * paste

@@ -5,15 +5,15 @@ import torch
 
 from adapt.actor.bundle import ActorBundle
 from adapt.cli import main
-from adapt.dubbing.provenance import inspect_path
-from adapt.installation import diagnose
+from adapt.dubbing.provenance import inspect
+from adapt.installation import doctor
 from prior import shipped
 from render.errors import FootageError, StoreError
 from tests.media import make_clip
 
 
 def test_doctor_says_ok_or_how_to_fix():
-    findings = {finding.subject: finding for finding in diagnose()}
+    findings = {finding.subject: finding for finding in doctor().findings}
     assert findings["torch"].state == "ok"
     assert findings["codec ffv1"].state == "ok"
     for finding in findings.values():
@@ -53,23 +53,23 @@ def test_damaged_weights_are_named_with_hash_and_remedy(tmp_path, monkeypatch, c
 def test_inspect_an_actor(tmp_path, capsys):
     bundle = ActorBundle("Ada", torch.zeros(16, 4, 4), {}, {}, "a" * 64, [], {"yaw": [0.0, 1.0]}, {"steps": 7})
     bundle.save(tmp_path / "ada.actor")
-    facts = inspect_path(tmp_path / "ada.actor")
+    facts = inspect(tmp_path / "ada.actor").facts
     assert facts["consent"] == "consent: not recorded"
     with pytest.raises(SystemExit) as stopped:
         main(["inspect", str(tmp_path / "ada.actor"), "--json"])
     assert stopped.value.code == 0
     assert json.loads(capsys.readouterr().out)["facts"]["steps"] == 7
     with pytest.raises(StoreError, match="neither an actor bundle"):
-        inspect_path(tmp_path)
+        inspect(tmp_path)
 
 
 def test_inspect_a_video_beside_a_run_that_is_not_ours(tmp_path):
     path = make_clip(tmp_path / "shot.mp4", frames=3)
     for text in ('{"output": "somewhere"}', "[1, 2]", "{"):
         (tmp_path / "run.json").write_text(text)
-        assert "run" not in inspect_path(path)
+        assert "run" not in inspect(path).facts
     with pytest.raises(FootageError, match="gone.mp4: no such file"):
-        inspect_path(tmp_path / "gone.mp4")
+        inspect(tmp_path / "gone.mp4")
 
 
 def test_what_the_system_refuses_is_one_line(tmp_path, capsys):

@@ -188,7 +188,7 @@ def test_the_command_writes_a_bundle_and_refuses_to_replace_it(talking_clip, tmp
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     result = next(line for line in lines if line["event"] == "result")
     assert result["steps"] == 1 and result["scores"]
-    bundle = ActorBundle.load(out, load_renderer_prior().facts["sha256"])
+    bundle = ActorBundle.load(out, load_renderer_prior().sha256)
     assert bundle.consent == "who: Ada; scope: tests"
     assert bundle.sources[0]["file"] == talking_clip[0].name
     assert {"sheet.jpg", "report.html", "config.json"} <= {path.name for path in out.iterdir()}

@@ -6,7 +6,7 @@ import pytest
 import soundfile as sf
 import torch
 
-from adapt.dubbing.provenance import inspect_path
+from adapt.dubbing.provenance import inspect
 from prior.speech.features import HOP, MEL_BANDS, PROSODY, _pitch, features, log_mel
 from prior.speech.loudness import describe_audio
 from prior.speech.sound import SAMPLE_RATE, read_waveform
@@ -133,4 +133,4 @@ def test_tags_that_are_not_utf8_do_not_matter(tmp_path):
     whole = data + tag
     path.write_bytes(whole[:4] + (len(whole) - 8).to_bytes(4, "little") + whole[8:])
     assert len(read_waveform(path)) == pytest.approx(SAMPLE_RATE, abs=10)
-    assert inspect_path(path)["tags"]
+    assert inspect(path).facts["tags"]

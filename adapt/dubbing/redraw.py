@@ -1,0 +1,154 @@
+"""Redraw: re-render one or several actors' mouths in a shot and leave everything else as it was.
+
+In: footage, and for each actor a bundle, a track and the motion to be drawn. A first look finds what lies in front of
+the mouths; then frames stream: cut crops, draw, composite plane by plane, encode. Out: the written video, and
+`Redrawn`, what happened frame by frame. Frames in which an actor cannot be dubbed pass through; the change ramps in and
+out beside them, and no temporal operation crosses a cut.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from adapt.dubbing.options import DubOptions
+from adapt.dubbing.painter import Painter
+from adapt.dubbing.part import Part
+from adapt.dubbing.provenance import ALTERED
+from adapt.dubbing.weights import frame_status, part_weights
+from adapt.progress import SILENT, Progress
+from render.compositing.composite import Patch, changed_outside, composite, measure_grain
+from render.compositing.occlusion import LOOK_PX, OccluderSeeker, Occlusion
+from render.drawing.crop import cut_crop
+from render.drawing.renderer import FIXED_BATCH
+from render.errors import DubError
+from render.video.encoding import DeliveredSound, Encoding
+from render.video.footage import Footage, Frame
+from render.video.writer import VideoWriter
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """What was redrawn.
+
+    Attributes:
+        weights: [P, T] how much of each part's mouth every frame took.
+        status: per frame, a word of `adapt.dubbing.weights.STATUS`.
+        in_front: frames in which something lies over a part of a lower face, and was left there.
+        notes: what could not be kept or done, one sentence each.
+        changed: per frame, the share of the coded samples that differ from the source's.
+    """
+
+    weights: torch.Tensor
+    status: list[str]
+    in_front: list[int]
+    notes: list[str]
+    changed: list[float]
+
+
+def find_occlusions(footage: Footage, parts: Sequence[Part], progress: Progress) -> list[Occlusion]:
+    """Look once through the footage for what lies in front of each part's lower face."""
+    seekers = [OccluderSeeker(part.prior.model, part.bundle.texture, part.track) for part in parts]
+    wanted = [part_weights(part) > 0 for part in parts]
+    frames = torch.stack(wanted).any(0).nonzero()[:, 0]
+    if len(frames):
+        first, last = int(frames[0]), int(frames[-1])
+        for frame in progress.over("look", footage.frames(first, last + 1), last + 1 - first):
+            for seeker, rows in zip(seekers, wanted, strict=True):
+                if bool(rows[frame.index]):
+                    affine = seeker.track.crop_from_image[frame.index].numpy()
+                    seeker.look(frame.index, cut_crop(frame.preview, affine, LOOK_PX))
+    return [seeker.occlusion() for seeker in seekers]
+
+
+def redraw(
+    footage: Footage,
+    parts: Sequence[Part],
+    output: Path,
+    options: DubOptions = DubOptions(),
+    sound: DeliveredSound | None = None,
+    watch: Callable[[Frame, list[Patch]], None] | None = None,
+    progress: Progress = SILENT,
+) -> Redrawn:
+    """Write `output`: the footage with the parts' mouths re-rendered.
+
+    Args:
+        footage: the shot.
+        parts: who is dubbed, with what motion; each a different person.
+        output: video file to write; must not exist.
+        options: how it is drawn and written.
+        sound: what is delivered; None for the source's own sound.
+        watch: called with each frame, before it is written, and what was put into it.
+        progress: where the bar goes.
+
+    Raises:
+        DubError: nothing can be dubbed.
+        OutputError: the output cannot be written.
+    """
+    occlusions: list[Occlusion | None] = [None] * len(parts)
+    if options.occluders:
+        occlusions = list(find_occlusions(footage, parts, progress))
+    pairs = list(zip(parts, occlusions, strict=True))
+    weights = torch.stack([part_weights(part, one.hidden if one else None) for part, one in pairs])
+    if not bool((weights > 0).any()):
+        raise DubError(_why_nothing(footage, occlusions))
+    in_front = {frame for one in occlusions if one for frame in one.masks if float(weights[:, frame].max())}
+    painters = [
+        Painter.of(part, weight, one, options.region, options.device)
+        for (part, one), weight in zip(pairs, weights, strict=True)
+    ]
+    own = footage.metadata.get("comment", ALTERED)
+    tags = {"comment": own if own.startswith(ALTERED) else f"{ALTERED}; {own}"}
+    changed = []
+    with (
+        VideoWriter(footage, output, Encoding(options.codec, options.quality), sound, tags) as writer,
+        progress.stage("dub", footage.frame_count) as advance,
+    ):
+        for frames in _batches(footage.frames(), options.batch or 2 * FIXED_BATCH):
+            patches = [painter.paint(frames) for painter in painters]
+            for row, frame in enumerate(frames):
+                put_in = [patch for drawn in patches if (patch := drawn[row]) is not None]
+                if watch is not None:
+                    watch(frame, put_in)
+                changed.append(_write(writer, frame, put_in, options))
+                advance(1)
+    return Redrawn(weights, frame_status(parts, weights, occlusions), sorted(in_front), writer.notes, changed)
+
+
+def _why_nothing(footage: Footage, occlusions: Sequence[Occlusion | None]) -> str:
+    name = footage.path.name
+    if any(one is not None and bool(one.hidden.any()) for one in occlusions):
+        return (
+            f"{name}: in no frame can the chosen person be dubbed: something lies over the mouth, or the bundle is of "
+            "somebody else; look at `adapt preview`, or pass --occluders ignore"
+        )
+    return (
+        f"{name}: in no frame can the chosen person be dubbed (face not found, confidence too low, "
+        "or turned beyond the fitted range); `adapt track --overlay` shows why"
+    )
+
+
+def _batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
+    while batch := list(islice(frames, size)):
+        yield batch
+
+
+def _write(writer: VideoWriter, frame: Frame, patches: list[Patch], options: DubOptions) -> float:
+    """Composite and encode one frame; returns the share of its samples that changed."""
+    if not patches:
+        writer.write(frame)
+        return 0.0
+    footage = writer.footage
+    source = frame.planes
+    planes = source
+    for number, patch in enumerate(patches):
+        noise = measure_grain(footage, source, patch) if options.grain else None
+        planes = composite(footage, planes, patch, noise, (options.seed + number, frame.index))
+    stray = changed_outside(footage, source, planes, patches)
+    assert stray == 0, f"frame {frame.index}: {stray} samples outside the matte changed"
+    changed = sum(int(np.count_nonzero(new != old)) for new, old in zip(planes, source, strict=True))
+    writer.write(frame, planes)
+    return changed / sum(plane.size for plane in source)
