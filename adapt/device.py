@@ -1,4 +1,7 @@
-"""The device that a command is told to run its network on, checked before any work."""
+"""What torch computes on: the device that a command is told, checked before any work, and the number of threads."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -14,3 +17,19 @@ def usable_device(name: str) -> str:
     if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"--device {name}: torch finds no GPU here (see `adapt doctor`); leave out --device")
     return name
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread; a context, or a function's decorator.
+
+    For work of many small matrices: several threads mostly wait for each other, and how many there are decides in what
+    order sums are taken, so that the last bits of a float64 solve would differ from machine to machine. The number of
+    threads is the process's: what begins meanwhile on another Python thread gets one as well.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -20,6 +20,7 @@ import torch
 from adapt.reports.clip import encode_clip
 from adapt.synthetic.actor import babble, make_actor
 from adapt.tracking.jaw_leak import local_mean
+from adapt.tracking.sightings import Sightings
 from adapt.tracking.track import track_footage, track_landmarks
 from prior.cache.landmarks import Landmarks, load_all
 from prior.face.model import load_face_model
@@ -39,16 +40,16 @@ NARROW_GAP = (0.02, 0.08)
 def score(model: FaceModel, clip: Landmarks) -> dict[str, object]:
     """Track one clip from its landmarks and compare: see the keys."""
     started = time.process_time()
-    track = track_landmarks(
-        model,
-        lambda start, stop: clip.points[start:stop],
-        clip.confidence,
-        clip.timestamps,
-        clip.shot,
-        (clip.width, clip.height),
-        clip.source,
-        lambda start, stop: clip.flow[start:stop],
+    sightings = Sightings(
+        confidence=clip.confidence,
+        timestamps=clip.timestamps,
+        shot=clip.shot,
+        size=(clip.width, clip.height),
+        source=clip.source,
+        read_landmarks=lambda start, stop: clip.points[start:stop],
+        read_flow=lambda start, stop: clip.flow[start:stop],
     )
+    track = track_landmarks(model, sightings)
     seconds = time.process_time() - started
     rows = (clip.confidence > 0).nonzero()[:, 0]
     fitted = track.image_vertices(model, rows)[:, : model.landmark_count].double()

@@ -1,16 +1,12 @@
-"""`adapt track` on the command line: one track a person, and if wanted the video with the mesh drawn on it."""
+"""`adapt track`: settings → one track a person, and if wanted the video with the mesh drawn on it."""
 
 from pathlib import Path
 
-from adapt.cast.analyse import analyse, everyone
 from adapt.commands.flags import TrackConfig
 from adapt.output import write_settings
 from adapt.progress import Progress
-from adapt.tracking.overlay import write_overlay
-from adapt.tracking.track import track_person
-from prior.face.model import load_face_model
-from render.errors import StoreError, TrackingError
-from render.video.footage import Footage
+from adapt.tracking.track import track
+from render.errors import TrackingError
 
 
 def main(config: TrackConfig, progress: Progress) -> None:
@@ -21,40 +17,26 @@ def main(config: TrackConfig, progress: Progress) -> None:
         TrackingError: no face, or no such person; or, after the others were tracked, who could not be.
     """
     out = Path(config.out)
-    if out.exists() and not out.is_dir():
-        raise StoreError(f"{out}: is a file, not a folder")
-    if not config.overwrite and _made(out):
-        raise StoreError(f"{out}: holds tracks already; choose another folder or pass --overwrite")
-    footage = Footage(config.video)
-    analysis = analyse(footage, progress=progress)
-    numbers = everyone(analysis)
-    if config.person is not None:
-        numbers = [analysis.member(config.person).number]
-    for path in _made(out):  # of another video, perhaps, whose people these are not
-        path.unlink()
-    left_out = []
-    for number in progress.over("tracking", numbers, len(numbers)):
-        try:
-            track = track_person(analysis, number)
-        except TrackingError as error:
-            progress.note(f"person {number}: not tracked: {error}")
-            left_out.append(number)
+    tracked = track(
+        Path(config.video),
+        config.person,
+        out,
+        overlay=config.overlay,
+        overwrite=config.overwrite,
+        progress=progress,
+    )
+    for number in sorted({**tracked.tracks, **tracked.left_out}):
+        if number in tracked.left_out:
+            progress.note(f"person {number}: not tracked: {tracked.left_out[number]}")
             continue
-        path = out / f"{number}.track.safetensors"
-        track.save(path)
-        seen = int((track.confidence > 0).sum())
+        person_track, path = tracked.tracks[number], tracked.files[number]
+        seen = person_track.confidence[person_track.confidence > 0]
         progress.note(
-            f"{path}: person {number} in {seen} of {len(track)} frames, "
-            f"mean confidence {float(track.confidence[track.confidence > 0].mean()):.2f}"
+            f"{path}: person {number} in {len(seen)} of {len(person_track)} frames, "
+            f"mean confidence {float(seen.mean()):.2f}"
         )
-        progress.result({"person": number, "track": str(path), "frames": len(track), "frames_seen": seen})
-        if config.overlay:
-            write_overlay(footage, load_face_model(), track, out / f"{number}.overlay.mp4", progress)
+        progress.result({"person": number, "track": str(path), "frames": len(person_track), "frames_seen": len(seen)})
     write_settings(config, out / "track.json")
-    if left_out:
-        raise TrackingError(f"{config.video}: not tracked, for the reasons above: {', '.join(map(str, left_out))}")
-
-
-def _made(out: Path) -> list[Path]:
-    """Tracks and overlays in a folder."""
-    return [path for pattern in ("*.track.safetensors", "*.overlay.mp4") for path in sorted(out.glob(pattern))]
+    if tracked.left_out:
+        people = ", ".join(map(str, tracked.left_out))
+        raise TrackingError(f"{config.video}: not tracked, for the reasons above: {people}")

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from adapt.cast.analyse import Analysis, analyse
+from adapt.device import one_thread
 from adapt.preparation.index import ListedClip
 from adapt.tracking.crop import CROP_PX
 from adapt.tracking.track import track_person
@@ -54,6 +55,7 @@ CROP_QUALITY = "18"
 LONGEST_LAG_SECONDS = 0.4
 
 
+@one_thread()
 def prepare_clip(clip: ListedClip, folder: Path, stage: str) -> bool:
     """Prepare one clip unless that is done already; says whether it was done now."""
     footage = Footage(clip.path)

@@ -19,6 +19,7 @@ from scipy.spatial import Delaunay
 
 from adapt.cast.mediapipe_backend import MediaPipeBackend, silent_libraries
 from adapt.reports.clip import encode_clip
+from adapt.tracking.sightings import Sightings
 from adapt.tracking.track import track_landmarks
 from cuda_ext.ops import interpolate, rasterize, texture
 from prior.face.model import load_face_model
@@ -173,7 +174,8 @@ def cut_out(portrait: np.ndarray) -> SyntheticActor:
     twice = torch.stack([landmarks, landmarks])
     times = torch.tensor([0.0, 0.04], dtype=torch.float64)
     shot = torch.zeros(2, dtype=torch.int32)
-    pose = track_landmarks(model, lambda start, stop: twice[start:stop], torch.ones(2), times, shot, (size, size), {})
+    sightings = Sightings(torch.ones(2), times, shot, (size, size), {}, lambda start, stop: twice[start:stop])
+    pose = track_landmarks(model, sightings)
     with silent_libraries(), mediapipe.solutions.selfie_segmentation.SelfieSegmentation(model_selection=0) as cutter:
         person = cutter.process(portrait).segmentation_mask
     # The mask's soft edge holds pixels of the portrait's own background.

@@ -3,40 +3,37 @@
 In: one person's detector landmarks in every frame of a video, and how the skin moves from frame to frame, read a
 stretch at a time. Out: a `Track`. Shape comes from a bounded number of chosen frames; head pose from points that the
 jaw does not move, mended by their skin's motion, less what follows the jaw all the same; then expression with the pose
-held. All run in overlapping windows of frames, so memory does not grow and where a window ends is not seen.
+held. All run in overlapping windows of frames, so memory does not grow and where a window ends is not seen. `track`
+does it for everyone in a video, and writes a file a person.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from adapt.cast.analyse import Analysis, analyse, choose_person
+from adapt.cast.analyse import Analysis, analyse, choose_person, everyone
+from adapt.device import one_thread
 from adapt.progress import SILENT, Progress
 from adapt.tracking.crop import choose_crop_size, crop_from_path, crop_path, smooth_path
-from adapt.tracking.head_model import HeadFit, Observations, residual_of, translation_of
+from adapt.tracking.head_model import HeadFit, residual_of, translation_of
 from adapt.tracking.head_solvers import first_pose, solve_expression, solve_pose, solve_shape
 from adapt.tracking.jaw_leak import without_jaw_leak
+from adapt.tracking.overlay import write_overlay
 from adapt.tracking.pose_from_flow import carried_pose, pose_steps, steady_pose
+from adapt.tracking.sightings import Seen, Sightings, read_rows, solve_windows
 from prior.face.model import load_face_model
-from prior.face.points import EYE_DISTANCE_CM, lip_gap
-from render.errors import TrackingError
+from prior.face.points import lip_gap
+from render.errors import StoreError, TrackingError
 from render.head.camera import rotation_matrix
 from render.head.face_model import FaceModel
 from render.head.track import Track
 from render.video.footage import Footage
 
-#: Reads frames start ≤ index < stop: landmarks, float [stop − start, ≥ 468, 3] px and depth, where frames without a
-#: face hold anything; or the motion of the rigid points' skin since the frame before, [stop − start, K, 2] px or NaN.
-LandmarkReader = Callable[[int, int], torch.Tensor]
 #: Frames among which the `CHOSEN_FRAMES` are chosen that shape is found from.
 CANDIDATES = 256
 CHOSEN_FRAMES = 32
-#: Frames solved together, of which `MARGIN` more at either side only lend support.
-WINDOW = 128
-MARGIN = 16
 #: Where nothing says otherwise a face is this far away, cm, and no lens is wider than this times the longer side.
 FACE_DISTANCE_CM = 100.0
 LEAST_FOCAL = 1.2
@@ -45,118 +42,98 @@ BAD_RESIDUAL = 0.04
 
 
 @dataclass(frozen=True)
-class Seen:
-    """The frames in which one person's face was found.
+class Tracked:
+    """What was tracked in a video, by cast number.
 
     Attributes:
-        rows: [N] int64, ascending.
-        read: gives the landmarks; read_flow: the skin's motion, if that is known.
-        timestamps: [T] seconds; shot: [T] int32; both of all frames.
-        centre: [3] principal point, px, and 0.
-        count: detector points that the face model knows.
+        tracks: of those who could be tracked.
+        files: where each of them was written; empty where nothing was to be.
+        left_out: why the others could not.
     """
 
-    rows: torch.Tensor
-    read: LandmarkReader
-    read_flow: LandmarkReader | None
-    timestamps: torch.Tensor
-    shot: torch.Tensor
-    centre: torch.Tensor
-    count: int
-
-    def landmarks(self, rows: torch.Tensor) -> torch.Tensor:
-        """Landmarks [N, 468, 3] float64, px from the image centre, of ascending rows [N]."""
-        return read_rows(self.read, rows)[:, : self.count].double() - self.centre
-
-    def first(self, fit: HeadFit, rows: torch.Tensor, focal: torch.Tensor) -> tuple[Observations, torch.Tensor]:
-        """What was seen in rows [N] with focals [N] px, and first poses [N, 6]."""
-        points = self.landmarks(rows)
-        pose = first_pose(fit, points, focal)
-        return self.observations(points, rows, focal, pose), pose
-
-    def again(self, rows: torch.Tensor, focal: torch.Tensor, pose: torch.Tensor) -> Observations:
-        """What was seen in rows [N] whose poses [N, 6] are known."""
-        return self.observations(self.landmarks(rows), rows, focal, pose)
-
-    def observations(
-        self, points: torch.Tensor, rows: torch.Tensor, focal: torch.Tensor, pose: torch.Tensor
-    ) -> Observations:
-        """Landmarks [N, 468, 3] of rows [N] at poses [N, 6]."""
-        return Observations(points[..., :2], self.timestamps[rows], focal, EYE_DISTANCE_CM * focal / pose[:, 5].exp())
+    tracks: dict[int, Track]
+    files: dict[int, Path]
+    left_out: dict[int, str]
 
 
-def read_rows(read: LandmarkReader, rows: torch.Tensor) -> torch.Tensor:
-    """What a reader gives of ascending rows [N]; reads stretch by stretch."""
-    ends = (rows.diff() != 1).nonzero()[:, 0] + 1
-    return torch.cat([read(int(part[0]), int(part[-1]) + 1) for part in torch.tensor_split(rows, ends)])
+def track(
+    footage: Footage | Path,
+    person: int | None = None,
+    out: Path | None = None,
+    *,
+    overlay: bool = False,
+    overwrite: bool = False,
+    progress: Progress = SILENT,
+) -> Tracked:
+    """Track everyone in a video, or one person.
+
+    Args:
+        footage: the video.
+        person: cast number of the one person; default everyone.
+        out: folder for PERSON.track.safetensors, each written as soon as it is done; default none.
+        overlay: also write PERSON.overlay.mp4 there: mesh, uv grid, crop, confidence.
+        overwrite: replace all tracks and overlays of the folder.
+        progress: where the bar goes.
+
+    Raises:
+        StoreError: the folder holds tracks already, or is a file.
+        TrackingError: no face, or no such person.
+        ValueError: an overlay is wanted, but no folder given.
+    """
+    if overlay and out is None:
+        raise ValueError("track(): 'overlay' needs 'out', the folder to write to")
+    if out is not None:
+        _refuse_existing(out, overwrite)
+    footage = footage if isinstance(footage, Footage) else Footage(footage)
+    analysis = analyse(footage, progress=progress)
+    numbers = everyone(analysis)
+    if person is not None:
+        numbers = [analysis.member(person).number]
+    for path in _made(out) if out is not None else ():  # of another video, perhaps, whose people these are not
+        path.unlink()
+    tracked = Tracked({}, {}, {})
+    for number in progress.over("tracking", numbers, len(numbers)):
+        try:
+            person_track = track_person(analysis, number)
+        except TrackingError as error:
+            tracked.left_out[number] = str(error)
+            continue
+        tracked.tracks[number] = person_track
+        if out is None:
+            continue
+        tracked.files[number] = out / f"{number}.track.safetensors"
+        person_track.save(tracked.files[number])
+        if overlay:
+            write_overlay(footage, load_face_model(), person_track, out / f"{number}.overlay.mp4", progress)
+    return tracked
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute in one thread: matrices are small here, and threads mostly wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+def _refuse_existing(out: Path, overwrite: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise StoreError(f"{out}: is a file, not a folder")
+    if not overwrite and _made(out):
+        raise StoreError(f"{out}: holds tracks already; choose another folder or pass --overwrite")
+
+
+def _made(out: Path) -> list[Path]:
+    """Tracks and overlays in a folder."""
+    return [path for pattern in ("*.track.safetensors", "*.overlay.mp4") for path in sorted(out.glob(pattern))]
 
 
 @one_thread()
-def track_landmarks(
-    model: FaceModel,
-    read: LandmarkReader,
-    found: torch.Tensor,
-    timestamps: torch.Tensor,
-    shot: torch.Tensor,
-    size: tuple[int, int],
-    source: dict[str, object],
-    read_flow: LandmarkReader | None = None,
-) -> Track:
+def track_landmarks(model: FaceModel, sightings: Sightings) -> Track:
     """Track one person through a video.
-
-    Args:
-        model: the face model.
-        read: gives the detector's landmarks.
-        found: [T] in [0, 1], the detector's confidence, 0 where there is no face.
-        timestamps: [T] float64 seconds, ascending.
-        shot: [T] int32, ascending.
-        size: width and height, px.
-        source: facts that the track is to carry.
-        read_flow: gives the motion of the rigid points' skin; without it poses are the detector's alone.
 
     Raises:
         TrackingError: the person is in fewer than two frames.
     """
-    rows = (found > 0).nonzero()[:, 0]
-    if len(rows) < 2:
-        name = source.get("file", "footage")
-        raise TrackingError(f"{name}: the person is in {len(rows)} of {len(found)} frames; need 2 (see `adapt check`)")
-    width, height = size
-    fit = HeadFit.of(model)
-    centre = torch.tensor([width / 2, height / 2, 0.0], dtype=torch.float64)
-    seen = Seen(rows, read, read_flow, timestamps, shot, centre, model.landmark_count)
+    fit, seen = HeadFit.of(model), Seen.of(sightings, model)
+    (width, height), timestamps, shot = sightings.size, sightings.timestamps, sightings.shot
     shape, focals = find_shape(fit, seen, LEAST_FOCAL * max(width, height))
-
-    pose = torch.zeros(len(found), 6, dtype=torch.float64)
-    expression = torch.zeros(len(found), len(fit.every.expression), dtype=torch.float64)
-    residual = torch.ones(len(found), dtype=torch.float64)
-    gap = torch.zeros(len(found), dtype=torch.float64)
-    for solved, kept in windows(rows, shot):
-        part, start = seen.first(fit, solved, focals[solved])
-        inside = torch.isin(solved, kept)
-        pose[kept] = solve_pose(fit, part, shape, start)[inside]
-        gap[kept] = (lip_gap(part.points) / part.eye_distance)[inside]
-    pose[rows] = mended_pose(fit, seen, shape, pose, focals)
-    pose[rows] = without_jaw_leak(pose[rows], gap[rows], timestamps[rows], shot[rows])
-    for solved, kept in windows(rows, shot):
-        part = seen.again(solved, focals[solved], pose[solved])
-        inside = torch.isin(solved, kept)
-        own_expression = solve_expression(fit, part, shape, pose[solved])
-        expression[kept] = own_expression[inside]
-        residual[kept] = residual_of(fit, part, shape, pose[solved], own_expression)[inside]
-    confidence = confidence_of(found.double(), residual, pose)
-    held = nearest_found(rows, shot)
+    pose = find_pose(fit, seen, shape, focals)
+    expression, residual = find_expression(fit, seen, shape, pose, focals)
+    confidence = confidence_of(sightings.confidence.double(), residual, pose)
+    held = nearest_found(seen.rows, shot)
     pose, expression = pose[held], expression[held]
     # The crop follows from what the track stores, so that the last bits of the solver's float64 do not reach it.
     shape, focals = shape.float(), focals.float()
@@ -178,28 +155,59 @@ def track_landmarks(
         upper_expression=expression[:, fit.lower_count :].float(),
         crop_from_image=crop_from_path(path, crop_size),
         crop_size=crop_size,
-        source=source,
+        source=sightings.source,
     )
+
+
+def find_pose(fit: HeadFit, seen: Seen, shape: torch.Tensor, focals: torch.Tensor) -> torch.Tensor:
+    """Poses [T, 6] of a shape [S] at focals [T] px: mended by the skin, less what follows the jaw; 0 without a face."""
+
+    def solve(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        part, start = seen.first(fit, rows, focals[rows])
+        return solve_pose(fit, part, shape, start), lip_gap(part.points) / part.eye_distance
+
+    rows, timestamps, shot = seen.rows, seen.sightings.timestamps, seen.sightings.shot
+    pose, gap = solve_windows(seen, solve)
+    pose[rows] = mended_pose(fit, seen, shape, pose, focals)
+    pose[rows] = without_jaw_leak(pose[rows], gap[rows], timestamps[rows], shot[rows])
+    return pose
 
 
 def mended_pose(
     fit: HeadFit, seen: Seen, shape: torch.Tensor, pose: torch.Tensor, focals: torch.Tensor
 ) -> torch.Tensor:
     """Poses [N, 6] of the rows with a face that move as the skin does; from the detector's [T, 6]."""
-    rows = seen.rows
-    if seen.read_flow is None:
+    rows, timestamps, shot = seen.rows, seen.sightings.timestamps, seen.sightings.shot
+    read_flow = seen.sightings.read_flow
+    if read_flow is None:
         return pose[rows]
-    steps, trust = torch.zeros_like(pose), torch.zeros(len(pose), dtype=pose.dtype)
-    for _, kept in windows(rows, seen.shot):
-        flow = read_rows(seen.read_flow, kept)
-        both = torch.stack([pose[kept - 1], pose[kept]])
-        steps[kept], trust[kept] = pose_steps(fit, flow, shape, both, focals[kept])
-    trust[1:] *= (seen.shot[1:] == seen.shot[:-1]) & torch.isin(torch.arange(len(pose) - 1), rows)
-    carried, steady = torch.zeros_like(pose), torch.zeros_like(pose)
-    carried[rows] = carried_pose(pose[rows], steps[rows], trust[rows], seen.timestamps[rows])
-    for solved, kept in windows(rows, seen.shot):
-        steady[kept] = steady_pose(carried[solved], seen.timestamps[solved])[torch.isin(solved, kept)]
+
+    def solve(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        both = torch.stack([pose[rows - 1], pose[rows]])
+        return pose_steps(fit, read_rows(read_flow, rows), shape, both, focals[rows])
+
+    steps, trust = solve_windows(seen, solve, margin=0)
+    trust[1:] *= (shot[1:] == shot[:-1]) & torch.isin(torch.arange(len(pose) - 1), rows)
+    carried = torch.zeros_like(pose)
+    carried[rows] = carried_pose(pose[rows], steps[rows], trust[rows], timestamps[rows])
+    (steady,) = solve_windows(seen, lambda rows: (steady_pose(carried[rows], timestamps[rows]),))
     return steady[rows]
+
+
+def find_expression(
+    fit: HeadFit, seen: Seen, shape: torch.Tensor, pose: torch.Tensor, focals: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Expressions [T, E] at poses [T, 6], and the mesh's mean distance from the points [T], share of the eye distance.
+
+    Both are 0 where no face was found.
+    """
+
+    def solve(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        part = seen.again(rows, focals[rows], pose[rows])
+        expression = solve_expression(fit, part, shape, pose[rows])
+        return expression, residual_of(fit, part, shape, pose[rows], expression)
+
+    return solve_windows(seen, solve)
 
 
 def find_shape(fit: HeadFit, seen: Seen, least_focal: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -208,15 +216,16 @@ def find_shape(fit: HeadFit, seen: Seen, least_focal: float) -> tuple[torch.Tens
     A shot's focal starts where its face is at `FACE_DISTANCE_CM` (a crop of a wider picture looks like a long lens),
     and all shots' are scaled by one factor that the chosen frames agree on.
     """
+    shot = seen.sightings.shot
     candidates = seen.rows[torch.linspace(0, len(seen.rows) - 1, min(CANDIDATES, len(seen.rows))).round().long()]
     points = seen.landmarks(candidates)
     per_cm = first_pose(fit, points, torch.ones(len(points), dtype=torch.float64))[:, 5].neg().exp()  # px per cm
-    focals = torch.full((len(seen.shot),), least_focal, dtype=torch.float64)
-    for number in seen.shot.unique():
-        own = per_cm[seen.shot[candidates] == number]
+    focals = torch.full((len(shot),), least_focal, dtype=torch.float64)
+    for number in shot.unique():
+        own = per_cm[shot[candidates] == number]
         # A shot that is too short to be among the candidates goes by the whole.
         typical = (own if len(own) else per_cm).median()
-        focals[seen.shot == number] = max(least_focal, FACE_DISTANCE_CM * float(typical))
+        focals[shot == number] = max(least_focal, FACE_DISTANCE_CM * float(typical))
     chosen = candidates[choose_frames(points[..., :2])]
     part, pose = seen.first(fit, chosen, focals[chosen])
     shape, factor = solve_shape(fit, part, pose)
@@ -240,17 +249,6 @@ def choose_frames(points: torch.Tensor) -> torch.Tensor:
         chosen.append(int(distance.argmax()))
         distance = torch.minimum(distance, (form - form[chosen[-1]]).norm(dim=-1))
     return usual[chosen].sort().values
-
-
-def windows(rows: torch.Tensor, shot: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Overlapping windows over the rows [N] with a face, none across a cut: (rows solved, rows kept of them)."""
-    result = []
-    for number in shot[rows].unique():
-        own = rows[shot[rows] == number]
-        starts = list(range(0, max(1, len(own) - MARGIN), WINDOW))  # a short rest joins the last window
-        for start, stop in zip(starts, [*starts[1:], len(own)], strict=True):
-            result.append((own[max(0, start - MARGIN) : stop + MARGIN], own[start:stop]))
-    return result
 
 
 def nearest_found(rows: torch.Tensor, shot: torch.Tensor) -> torch.Tensor:
@@ -279,20 +277,19 @@ def confidence_of(found: torch.Tensor, residual: torch.Tensor, pose: torch.Tenso
 def track_person(analysis: Analysis, person: int) -> Track:
     """Track one cast member through the analysed footage."""
     footage = analysis.footage
-    found = np.zeros(footage.frame_count, np.float32)
+    confidence = np.zeros(footage.frame_count, np.float32)
     member = analysis.member(person)
-    found[member.values("frames")] = member.values("confidence")
-    source: dict[str, object] = {"file": footage.path.name, "sha256": footage.sha256, "person": person}
-    return track_landmarks(
-        load_face_model(),
-        lambda start, stop: torch.from_numpy(analysis.landmarks(person, start, stop)[0]),
-        torch.from_numpy(found),
-        torch.from_numpy(footage.timestamps),
-        torch.from_numpy(analysis.shot_of_frame()),
-        (footage.width, footage.height),
-        source,
-        lambda start, stop: torch.from_numpy(analysis.flow(person, start, stop)),
+    confidence[member.values("frames")] = member.values("confidence")
+    sightings = Sightings(
+        confidence=torch.from_numpy(confidence),
+        timestamps=torch.from_numpy(footage.timestamps),
+        shot=torch.from_numpy(analysis.shot_of_frame()),
+        size=(footage.width, footage.height),
+        source={"file": footage.path.name, "sha256": footage.sha256, "person": person},
+        read_landmarks=lambda start, stop: torch.from_numpy(analysis.landmarks(person, start, stop)[0]),
+        read_flow=lambda start, stop: torch.from_numpy(analysis.flow(person, start, stop)),
     )
+    return track_landmarks(load_face_model(), sightings)
 
 
 def track_footage(footage: Footage, person: int | None, advice: str, progress: Progress = SILENT) -> Track:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from adapt.tracking.jaw_leak import USUAL_LEAK
-from adapt.tracking.track import MARGIN, WINDOW, nearest_found, track_landmarks, windows
+from adapt.tracking.sightings import MARGIN, WINDOW, Sightings, windows
+from adapt.tracking.track import nearest_found, track_landmarks
 from prior.face.model import load_face_model
 from prior.face.points import NOSE_TIP, eye_distance, lip_gap
 from render.errors import TrackingError
@@ -16,7 +17,7 @@ def track(points, times, found=None, shot=None, reader=None):
     found = torch.ones(len(points)) if found is None else found
     shot = torch.zeros(len(points), dtype=torch.int32) if shot is None else shot
     reader = reader or (lambda start, stop: points[start:stop])
-    return track_landmarks(load_face_model(), reader, found, times, shot, SIZE, {"file": "head.mp4"})
+    return track_landmarks(load_face_model(), Sightings(found, times, shot, SIZE, {"file": "head.mp4"}, reader))
 
 
 def fitted_gap(result):

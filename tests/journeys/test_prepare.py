@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-import adapt.preparation.prepare
+import adapt.commands.prepare
 from adapt.commands.flags import PrepareConfig, TrackConfig
 from adapt.commands.track import main as track_main
 from adapt.preparation.index import find_clips
 from adapt.preparation.prepare import choose_crops
 from adapt.progress import SILENT
-from adapt.tracking.track import track_footage, track_person
+from adapt.tracking.track import track, track_footage, track_person
 from prior.cache.landmarks import load_all
 from prior.cache.prepared import FACTS_NAME, prepared_clips
 from prior.speech.sound import read_waveform, write_audio
@@ -140,12 +140,12 @@ def test_track_command_writes_a_track_a_person_and_an_overlay(talking_clip, tmp_
     path, _ = talking_clip
     config = TrackConfig(video=str(path), out=str(tmp_path / "tracks"), overlay=True)
     track_main(config, SILENT)
-    track = Track.load(tmp_path / "tracks" / "1.track.safetensors")
+    written = Track.load(tmp_path / "tracks" / "1.track.safetensors")
     footage = Footage(path)
-    assert len(track) == footage.frame_count and track.source["file"] == path.name
+    assert len(written) == footage.frame_count and written.source["file"] == path.name
     whole = track_footage(footage, None, "adapt track")
-    assert torch.equal(track.lower_expression, whole.lower_expression)
-    assert Footage(tmp_path / "tracks" / "1.overlay.mp4").frame_count == len(track)
+    assert torch.equal(written.lower_expression, whole.lower_expression)
+    assert Footage(tmp_path / "tracks" / "1.overlay.mp4").frame_count == len(written)
     assert json.loads((tmp_path / "tracks" / "track.json").read_text(encoding="utf-8"))["overlay"] is True
     with pytest.raises(StoreError, match="--overwrite"):
         track_main(config, SILENT)
@@ -156,10 +156,21 @@ def test_track_command_writes_a_track_a_person_and_an_overlay(talking_clip, tmp_
             raise TrackingError("too few")
         return found(analysis, number)
 
-    monkeypatch.setattr("adapt.commands.track.track_person", first_cannot)
-    monkeypatch.setattr("adapt.commands.track.everyone", lambda analysis: [1])
+    monkeypatch.setattr("adapt.tracking.track.track_person", first_cannot)
+    monkeypatch.setattr("adapt.tracking.track.everyone", lambda analysis: [1])
     with pytest.raises(TrackingError, match="not tracked, for the reasons above: 1"):
         track_main(TrackConfig(video=str(path), out=str(tmp_path / "tracks"), overwrite=True), SILENT)
     assert [entry.name for entry in (tmp_path / "tracks").iterdir()] == ["track.json"], "no track of before is left"
     with pytest.raises(TrackingError, match="no person 7"):
         track_main(TrackConfig(video=str(path), out=str(tmp_path / "other"), person=7), SILENT)
+
+
+def test_track_from_python_writes_only_where_it_is_told_to(talking_clip, tmp_path):
+    path, _ = talking_clip
+    tracked = track(path, 1)
+    assert list(tracked.tracks) == [1] and tracked.files == {} and tracked.left_out == {}
+    kept = track(Footage(path), out=tmp_path)
+    assert kept.files == {1: tmp_path / "1.track.safetensors"} and list(tmp_path.iterdir()) == [kept.files[1]]
+    assert torch.equal(Track.load(kept.files[1]).lower_expression, tracked.tracks[1].lower_expression)
+    with pytest.raises(ValueError, match="needs 'out'"):
+        track(path, overlay=True)

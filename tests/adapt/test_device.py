@@ -1,0 +1,23 @@
+import pytest
+import torch
+
+from adapt.device import one_thread, usable_device
+from render.errors import ConfigError
+
+
+def test_the_number_of_threads_is_put_back_whatever_happens():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(RuntimeError), one_thread():
+            assert torch.get_num_threads() == 1
+            raise RuntimeError
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_unknown_device_is_refused():
+    assert usable_device("cpu") == "cpu"
+    with pytest.raises(ConfigError, match="--device toaster: give cpu or cuda"):
+        usable_device("toaster")
