@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from weakref import finalize
 
@@ -107,12 +108,20 @@ node {
 """
 
 
+#: The descriptor of standard error is the process's: two that put it aside at once could lose it for good.
+STDERR_ASIDE = Lock()
+
+
 @contextmanager
 def silent_libraries() -> Iterator[None]:
-    """Native libraries greet on standard error while they load; errors still come as exceptions."""
+    """Native libraries greet on standard error while they load; errors still come as exceptions.
+
+    They write to the descriptor, past Python, so it is put aside for the whole process: what other threads write
+    there meanwhile is lost. Nothing but loading and a first picture belongs inside.
+    """
     sys.stderr.flush()
-    saved = os.dup(2)
-    with open(os.devnull, "w") as sink:
+    with STDERR_ASIDE, open(os.devnull, "w") as sink:
+        saved = os.dup(2)
         os.dup2(sink.fileno(), 2)
         try:
             yield
