@@ -10,7 +10,7 @@ from adapt.commands.flags import PrepareConfig, TrackConfig
 from adapt.commands.track import main as track_main
 from adapt.preparation.index import find_clips
 from adapt.preparation.prepare import choose_crops
-from adapt.progress import SILENT
+from adapt.progress import SILENT, Silent
 from adapt.tracking.track import track, track_footage, track_person
 from prior.cache.landmarks import load_all
 from prior.cache.prepared import FACTS_NAME, prepared_clips
@@ -76,7 +76,7 @@ def test_sound_is_stored_in_the_same_bytes_every_time(tmp_path):
 def test_landmarks_stage_and_footage_without_a_face(talking_clip, tmp_path):
     make_clip(tmp_path / "empty.mp4", frames=6)
     notes = []
-    progress = SILENT
+    progress = Silent()
     progress.note = notes.append
     config = PrepareConfig(
         footage=[str(talking_clip[0]), str(tmp_path / "empty.mp4")], out=str(tmp_path / "c"), stage="landmarks"
