@@ -16,6 +16,7 @@ from adapt.comparison.compare import compare
 from adapt.progress import Bar
 from adapt.synthetic.actor import babble, make_actor
 from prior.speech.phonemes import CLASSES, classes_of_arpabet
+from render.video.encoding import DeliveredSound
 from render.video.footage import Footage
 from render.video.writer import VideoWriter
 
@@ -42,7 +43,8 @@ def film(folder: Path, size: int, longest: float) -> None:
         silent, heard = Footage(folder / f"{name}.silent.mp4"), folder / "takes" / f"{name}.mp4"
         heard.parent.mkdir(exist_ok=True)
         heard.unlink(missing_ok=True)
-        with VideoWriter(silent, heard, audio=[SENTENCE] if name == "sentence" else None) as writer:
+        sound = DeliveredSound([SENTENCE]) if name == "sentence" else None
+        with VideoWriter(silent, heard, sound=sound) as writer:
             for frame in silent.frames():
                 writer.write(frame)
     (folder / "takes" / "index.csv").write_text("file,person,speech\nbabble.mp4,Ada,no\nsentence.mp4,Ada,yes\n")

@@ -43,6 +43,7 @@ from render.drawing.crop import CROP_SIZE, cut_crop
 from render.drawing.erasure import outer_mask
 from render.head.motion import Motion
 from render.head.track import Track
+from render.video.encoding import DeliveredSound, Encoding
 from render.video.footage import Footage, Frame
 from render.video.writer import VideoWriter
 
@@ -53,7 +54,7 @@ SHEET_ROWS = 4
 
 def cut_out(footage: Footage, track: Track, start: int, stop: int, path: Path) -> tuple[Footage, Track]:
     """Frames start ≤ index < stop of footage as a lossless file of its own, and the track of them."""
-    with VideoWriter(footage, path, codec="ffv1", audio=[]) as writer:
+    with VideoWriter(footage, path, Encoding("ffv1"), DeliveredSound([])) as writer:
         for frame in footage.frames(start, stop):
             writer.write(frame)
     return Footage(path), part_of_track(track, start, stop)

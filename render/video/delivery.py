@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import av
 
 from render.errors import FootageError, OutputError
+from render.video.encoding import DeliveredSound
 from render.video.footage import Footage
 from render.video.media import open_media
 
@@ -238,23 +239,14 @@ def _holds(container_name: str, source: Any) -> bool:
     return True
 
 
-def open_feeds(
-    footage: Footage,
-    output: Any,
-    audio: Sequence[str | Path] | None,
-    audio_offset: float,
-    notes: list[str],
-    audio_end: float | None = None,
-) -> list[StreamFeed]:
+def open_feeds(footage: Footage, output: Any, sound: DeliveredSound | None, notes: list[str]) -> list[StreamFeed]:
     """Add every stream beside the pictures to `output`.
 
     Args:
-        footage: the source, of which everything but the pictures (and, with `audio`, the sound) is passed on.
+        footage: the source, of which everything but the pictures (and, with `sound`, its sound) is passed on.
         output: an open PyAV output container that has its video stream.
-        audio: sound files, or None for the source's own sound.
-        audio_offset: seconds from the first frame to the start of those files.
+        sound: what is delivered; None for the source's own.
         notes: gets a sentence for everything that could not be passed on as it is.
-        audio_end: seconds from the first frame at which those files end at the latest.
 
     Raises:
         FootageError: a sound file cannot be read or holds no sound.
@@ -264,7 +256,7 @@ def open_feeds(
         own = StreamFeed(footage.path, output)
         feeds.append(own)
         for source in own.container.streams:
-            if source.index == footage.stream_index or source.type == "audio" and audio is not None:
+            if source.index == footage.stream_index or source.type == "audio" and sound is not None:
                 continue
             if _is_made_by_muxer(source, footage):
                 continue
@@ -272,18 +264,19 @@ def open_feeds(
                 notes.append(f"stream {source.index} of {footage.path.name}: its sound cannot be read; left out")
                 continue
             own.take(source, Fraction(0), notes, f"stream {source.index} of {footage.path.name}")
-        if audio is not None and len(footage.audio) > 1:
-            notes.append(f"{footage.path.name}: none of its {len(footage.audio)} sound tracks is in the result")
-        first = int(footage.pts[0]) * footage.time_base
-        for path in audio or ():
-            feed = StreamFeed(Path(path), output, None if audio_end is None else first + Fraction(audio_end))
-            feeds.append(feed)
-            sounds = [s for s in feed.container.streams.audio if s.codec_context is not None]
-            if not sounds:
-                raise FootageError(f"{path}: there is no sound in it to deliver")
-            start = Fraction(feed.container.start_time or 0, av.time_base)
-            shift = first + Fraction(audio_offset) - start
-            feed.take(sounds[0], shift, notes, Path(path).name)
+        if sound is not None:
+            if len(footage.audio) > 1:
+                notes.append(f"{footage.path.name}: none of its {len(footage.audio)} sound tracks is in the result")
+            first = int(footage.pts[0]) * footage.time_base
+            end = None if sound.end_seconds is None else first + Fraction(sound.end_seconds)
+            for path in sound.files:
+                feed = StreamFeed(path, output, end)
+                feeds.append(feed)
+                heard = [s for s in feed.container.streams.audio if s.codec_context is not None]
+                if not heard:
+                    raise FootageError(f"{path}: there is no sound in it to deliver")
+                start = Fraction(feed.container.start_time or 0, av.time_base)
+                feed.take(heard[0], first + Fraction(sound.offset_seconds) - start, notes, path.name)
         for feed in list(feeds):
             if not feed.streams:
                 feed.close()

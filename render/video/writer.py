@@ -24,11 +24,11 @@ from av.video.reformatter import ColorRange
 
 from render.errors import OutputError
 from render.video.delivery import StreamFeed, open_feeds
+from render.video.encoding import QUALITIES, DeliveredSound, Encoding
 from render.video.footage import Footage, Frame
 from render.video.picture import RGB_MATRIX, planar, plane_views
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
-QUALITIES = ("draft", "standard", "final")
 # Written by the muxer itself.
 OWN_METADATA = {"major_brand", "minor_version", "compatible_brands", "encoder", "handler_name", "vendor_id", "duration"}
 
@@ -112,12 +112,9 @@ class VideoWriter:
     Args:
         footage: the source of frames, timing, tags and other streams.
         path: `.mp4`, `.mov` or `.mkv`.
-        codec: `h264`, `h265`, `ffv1`, `prores`; default the source's own family.
-        quality: `draft`, `standard` or `final`.
-        audio: sound files to deliver, one stream each; default the source's own streams.
-        audio_offset: seconds by which delivered files start after the first frame.
-        tags: container metadata added to the source's.
-        audio_end: seconds after the first frame at which delivered files end at the latest.
+        encoding: how the pictures are encoded.
+        sound: what is delivered; default the source's own streams.
+        metadata: of the container, added to the source's.
         overwrite: replace a file that exists.
 
     Attributes:
@@ -132,22 +129,19 @@ class VideoWriter:
         self,
         footage: Footage,
         path: str | Path,
-        codec: str | None = None,
-        quality: str = "standard",
-        audio: Sequence[str | Path] | None = None,
-        audio_offset: float = 0.0,
-        tags: dict[str, str] | None = None,
-        audio_end: float | None = None,
+        encoding: Encoding = Encoding(),
+        sound: DeliveredSound | None = None,
+        metadata: dict[str, str] | None = None,
         overwrite: bool = False,
     ) -> None:
         self.footage = footage
         self.path = Path(path)
         self.overwrite = overwrite
-        self.codec = codec or codec_like(footage)
-        if self.codec not in ENCODERS or quality not in QUALITIES:
+        self.codec = encoding.codec or codec_like(footage)
+        if self.codec not in ENCODERS or encoding.quality not in QUALITIES:
             raise ValueError(
                 f"VideoWriter(): codec is one of {', '.join(ENCODERS)} and quality one of {', '.join(QUALITIES)}, "
-                f"got {codec!r} and {quality!r}"
+                f"got {encoding.codec!r} and {encoding.quality!r}"
             )
         self.notes: list[str] = []
         self._written: list[int] = []
@@ -157,8 +151,8 @@ class VideoWriter:
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         self._refuse_bad_path()
         try:
-            self._open(quality, tags or {})
-            self._feeds = open_feeds(footage, self._output, audio, audio_offset, self.notes, audio_end)
+            self._open(encoding.quality, metadata or {})
+            self._feeds = open_feeds(footage, self._output, sound, self.notes)
         except BaseException as error:
             self.abandon()
             self._explain(error)
@@ -176,12 +170,12 @@ class VideoWriter:
         if self.path.resolve() == self.footage.path.resolve():
             raise OutputError(f"{self.path}: is the source itself; choose another name")
 
-    def _open(self, quality: str, tags: dict[str, str]) -> None:
+    def _open(self, quality: str, added: dict[str, str]) -> None:
         footage, encoder = self.footage, ENCODERS[self.codec]
         container_name = FORMATS[self.path.suffix.lower()]
         with self._partial.open("wb"):
             pass  # a folder without permission is told here, by the system's own words
-        metadata = {k: v for k, v in footage.metadata.items() if k not in OWN_METADATA} | tags
+        metadata = {k: v for k, v in footage.metadata.items() if k not in OWN_METADATA} | added
         self._output = av.open(
             f"file:{self._partial}",
             "w",

@@ -14,6 +14,7 @@ from render.compositing.composite import (
     measure_grain,
     plane_steps,
 )
+from render.video.encoding import Encoding
 from render.video.footage import Footage
 from render.video.writer import VideoWriter
 from tests.media import Sound, make_clip
@@ -78,7 +79,7 @@ def test_outside_the_matte_nothing_changes(kind: str, tmp_path: Path) -> None:
     red = np.zeros((SIZE, SIZE, 3), np.float32)
     red[:] = (0.9, 0.2, 0.1)
     patch = Patch(red, disc(), matrix)
-    with VideoWriter(footage, tmp_path / "out.mp4", "ffv1") as writer:
+    with VideoWriter(footage, tmp_path / "out.mp4", Encoding("ffv1")) as writer:
         for frame in footage.frames():
             writer.write(frame, composite(footage, frame.planes, patch))
     result = Footage(tmp_path / "out.mp4")

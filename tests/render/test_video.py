@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from render.errors import FootageError, OutputError
+from render.video.encoding import DeliveredSound, Encoding
 from render.video.footage import Footage
 from render.video.media import timecode
 from render.video.writer import VideoWriter, codec_like, encoded_format
@@ -35,15 +36,20 @@ KINDS: dict[str, dict] = {
 }
 
 
+LOSSLESS = Encoding("ffv1")
+
+
 def clip_of(kind: str, folder: Path) -> Path:
     settings = {"frames": 12, **KINDS[kind]}
     return make_clip(folder / f"Prüf clip{settings.pop('suffix', '.mp4')}", **settings)
 
 
-def rewritten(source: Path, output: Path, codec: str = "ffv1", **settings: object) -> tuple[list, VideoWriter]:
+def rewritten(
+    source: Path, output: Path, encoding: Encoding = LOSSLESS, **settings: object
+) -> tuple[list, VideoWriter]:
     footage = Footage(source)
     seen = []
-    with VideoWriter(footage, output, codec, **settings) as writer:  # type: ignore[arg-type]
+    with VideoWriter(footage, output, encoding, **settings) as writer:  # type: ignore[arg-type]
         for frame in footage.frames():
             planes = frame.planes
             seen.append((frame.time, planes))
@@ -157,7 +163,7 @@ def test_truncated_file_gives_what_is_there(suffix: str, settings: dict, tmp_pat
     frames = list(footage.frames())
     assert 5 < len(frames) < 50 and len(frames) == footage.frame_count and footage.missing == []
     assert "missing" in footage.notes[0] and timecode(footage.end) in footage.notes[0]
-    seen, _ = rewritten(path, tmp_path / "saved.mp4", "h264", quality="draft")
+    seen, _ = rewritten(path, tmp_path / "saved.mp4", Encoding("h264", "draft"))
     assert Footage(tmp_path / "saved.mp4").frame_count == len(seen)
 
 
@@ -200,21 +206,21 @@ def test_delivered_sound_is_copied(name: str, sound: Sound, container: str, tmp_
     footage = make_clip(tmp_path / "silent.mp4", frames=30)
     voice = make_sound(tmp_path / name, sound)
     output = tmp_path / f"out{container}"
-    _, writer = rewritten(footage, output, "h264", quality="draft", audio=[voice])
+    _, writer = rewritten(footage, output, Encoding("h264", "draft"), sound=DeliveredSound([voice]))
     assert packets(output) == packets(voice) and writer.notes == []
     assert Footage(output).audio[0].start == pytest.approx(0, abs=0.03)
 
 
 def test_source_sound_and_several_files(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "two.mp4", frames=30, sounds=[Sound(layout="5.1"), Sound(start=0.4, language="fra")])
-    rewritten(source, tmp_path / "kept.mp4", "h264", quality="draft")
+    rewritten(source, tmp_path / "kept.mp4", Encoding("h264", "draft"))
     for number in (0, 1):
         assert packets(tmp_path / "kept.mp4", number=number) == packets(source, number=number)
     kept = Footage(tmp_path / "kept.mp4")
     assert kept.audio[1].start == pytest.approx(Footage(source).audio[1].start, abs=1e-3)
     assert kept.audio[1].language == "fra"
     voices = [make_sound(tmp_path / "a.m4a"), make_sound(tmp_path / "b.wav", Sound("pcm_u8", rate=8000, layout="mono"))]
-    _, writer = rewritten(source, tmp_path / "new.mp4", "h264", quality="draft", audio=voices, audio_offset=0.25)
+    _, writer = rewritten(source, tmp_path / "new.mp4", Encoding("h264", "draft"), sound=DeliveredSound(voices, 0.25))
     new = Footage(tmp_path / "new.mp4")
     assert [a.codec for a in new.audio] == ["aac", "aac"] and new.audio[0].start == pytest.approx(0.25, abs=0.03)
     assert packets(tmp_path / "new.mp4") == packets(voices[0])
@@ -236,7 +242,7 @@ def test_tags_are_carried(tmp_path: Path) -> None:
         tmp_path / "hdr.mp4", frames=6, codec="libx265", pix_fmt="yuv420p10le", context=context, metadata={"title": "A"}
     )
     for codec in ("h265", "ffv1"):
-        rewritten(source, tmp_path / f"{codec}.mp4", codec, quality="draft", tags={"comment": "altered"})
+        rewritten(source, tmp_path / f"{codec}.mp4", Encoding(codec, "draft"), metadata={"comment": "altered"})
         footage = Footage(tmp_path / f"{codec}.mp4")
         colour = footage.colour
         assert (colour.tag_matrix, colour.tag_primaries, colour.tag_transfer, colour.tag_range) == (9, 9, 16, 1)
@@ -253,10 +259,10 @@ def test_codec_and_format_choice(tmp_path: Path) -> None:
     assert encoded_format("gbrp", 160, 120, "ffv1") == "bgr0"
     source = make_clip(tmp_path / "source.mp4", frames=4)
     assert codec_like(Footage(source)) == "h264"
-    _, writer = rewritten(source, tmp_path / "out.mov", "prores")
+    _, writer = rewritten(source, tmp_path / "out.mov", Encoding("prores"))
     assert Footage(tmp_path / "out.mov").pix_fmt == "yuv422p10le" and "encoded as yuv422p10le" in writer.notes[0]
     with pytest.raises(OutputError, match="cannot hold prores"):
-        VideoWriter(Footage(source), tmp_path / "out.mp4", "prores")
+        VideoWriter(Footage(source), tmp_path / "out.mp4", Encoding("prores"))
     assert not list(tmp_path.glob(".*partial"))
 
 
@@ -287,7 +293,7 @@ def test_refusals_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(OutputError, match="the source itself"):
         VideoWriter(footage, footage.path, overwrite=True)
     with pytest.raises(FootageError, match="no sound in it"):
-        VideoWriter(footage, tmp_path / "out.mp4", audio=[footage.path])
+        VideoWriter(footage, tmp_path / "out.mp4", sound=DeliveredSound([footage.path]))
     with pytest.raises(OutputError, match="no frame was written"):
         VideoWriter(footage, tmp_path / "out.mp4").close()
     writer = VideoWriter(footage, tmp_path / "out.mp4")
@@ -321,7 +327,7 @@ def test_hdr_mastering_is_carried(tmp_path: Path) -> None:
     options = {"preset": "ultrafast", "x265-params": f"log-level=error:{light}"}
     source = make_clip(tmp_path / "hdr.mp4", frames=4, codec="libx265", pix_fmt="yuv420p10le", options=options)
     assert Footage(source).mastering == light
-    rewritten(source, tmp_path / "out.mp4", "h265", quality="draft")
+    rewritten(source, tmp_path / "out.mp4", Encoding("h265", "draft"))
     assert Footage(tmp_path / "out.mp4").mastering == light
 
 
@@ -340,10 +346,10 @@ def test_subtitles_and_chapters_are_passed_on(tmp_path: Path) -> None:
                     packet.stream = route[packet.stream_index]
                     output.mux(packet)
             container.close()
-    rewritten(source, tmp_path / "out.mkv", "h264", quality="draft")
+    rewritten(source, tmp_path / "out.mkv", Encoding("h264", "draft"))
     copy = Footage(tmp_path / "out.mkv")
     assert [line.split()[1] for line in copy.streams] == ["video", "audio", "subtitle"]
     assert packets(tmp_path / "out.mkv", "subtitle") == packets(source, "subtitle") == b"Hallo"
     assert [c["metadata"]["title"] for c in copy.chapters] == ["Middle"]
-    _, writer = rewritten(source, tmp_path / "out.mp4", "h264", quality="draft")
+    _, writer = rewritten(source, tmp_path / "out.mp4", Encoding("h264", "draft"))
     assert writer.notes == ["stream 2 of full.mkv: mp4 cannot hold it; left out"]
