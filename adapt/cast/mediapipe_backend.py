@@ -39,6 +39,7 @@ FACE_MESH_LAYOUT = LandmarkLayout(
 MESH_SIZE = 192
 # Side of the square that the mesh network sees, as a multiple of the landmarks' larger extent: what it was trained
 # with.
+# A second look, tighter by a fifth, was tried: it opens shaded lips of real people by up to 9 % too wide.
 MESH_MARGIN = 1.5
 # Side of a detector tile, px of the picture: a 40 px face is then a tenth of it.
 TILE = 384

@@ -24,6 +24,7 @@ SMALLEST_EYE_DISTANCE_PX = 14.0
 #: Least footage that a fit accepts.
 SHORTEST_SECONDS = 0.9
 #: Part of the enrollment that judges the fit, and the gap around it.
+#: Learning from that part as well was tried: no gain, and nothing unseen would be left to judge by.
 HELD_OUT_PART = 0.1
 HELD_OUT_GAP_SECONDS = 0.1
 MOST_HELD_OUT = 150

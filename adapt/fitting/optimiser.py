@@ -26,9 +26,11 @@ from prior.renderer.prior import RendererPrior
 from render.drawing.neural_texture import sample_texture
 from render.drawing.renderer import Renderer, RenderInputs
 
+#: Tried, no gain: four times the texture's rate; the delta's times three or a third; the texture alone at first.
 TEXTURE_RATE, DELTA_RATE, LAST_RATE = 1e-2, 3e-3, 0.02
 #: Parts of the way from the prior to the best state: the first is taken where it is level with the best state on
 #: held-out frames, otherwise the second where it is at least level with the prior.
+#: Tried, no gain: a mean of late states on top.
 BLENDS = (0.7, 0.85)
 #: Expression noise, in standard deviations: motion from sound differs from tracked motion.
 EXPRESSION_NOISE = 0.15
@@ -183,6 +185,7 @@ def _loss(renderer: Renderer, inputs: RenderInputs, state: FitState) -> torch.Te
     arguments = (features, inputs.buffer.inner, inputs.outer, inputs.crop, inputs.window, inputs.log_scale)
     rgb, matte = functional_call(renderer, with_delta(renderer, state.delta), arguments)
     masks = (inputs.buffer.inner, inputs.buffer.mouth, inputs.outer)
+    # No perceptual trunk: a loss on network features buys feature distance with PSNR.
     return renderer_loss(rgb, matte, inputs.crop, *masks, inputs.log_scale)["total"]
 
 

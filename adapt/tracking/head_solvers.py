@@ -25,6 +25,7 @@ EXPRESSION_ROUNDS = 2
 FOCAL_DEVIATION = 0.15
 
 #: Noise of the gap between a pair of lip points, share of the eye distance: what keeps closed lips closed.
+#: No curve from read to true gaps on top: one learnt on a rendered head opens real mouths too wide.
 GAP_NOISE = 0.003
 #: Frames' worth of evidence that many chosen frames of one shot have together: they err alike.
 EVIDENCE_FRAMES = 8.0

@@ -33,6 +33,7 @@ KIND_VERSION = 2
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "motion.safetensors"
 
+# Tried, no gain: hidden layers of the encoder or log-mel beside the posteriors; recurrent networks.
 INPUTS = len(CLASSES) + len(PROSODY)  # width of a row the network reads, without a front end
 
 LINEAR_TAPS, LINEAR_STEP_ROWS = 11, 2  # the linear filter: every 40 ms within 0.2 s to either side

@@ -16,6 +16,7 @@ from render.drawing.renderer import RenderOutput
 FEATHER_PX = 7
 #: But for where the new face leaves bare what the source's covered, it falls over so many px, to 0 so far inside that
 #: mask: just beyond the face the source is right, and the network guesses.
+#: Tried, no gain: a matte that follows where drawing and source agree; it leaves a dark line.
 FACE_FEATHER_PX, FACE_INSET_PX = 9, 3
 
 

@@ -19,6 +19,7 @@ LOOK_PX = CROP_SIZE // 2
 #: A narrower strip, px of a 256 px crop, is not counted as bare; so far around one lies near it.
 LEAST_BARE_PX, NEAR_PX = 6, 6
 #: How far below the source's chin its shadow lies.
+#: Painting over a wider strip beside the old chin was tried: no better.
 SHADOW_PX = 10
 
 
