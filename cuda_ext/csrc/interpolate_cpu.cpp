@@ -1,5 +1,5 @@
 // interpolate() on the CPU.
-#include "raster_cpu.h"
+#include "visibility_cpu.h"
 
 namespace ops {
 namespace {

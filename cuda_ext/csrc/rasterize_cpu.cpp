@@ -1,6 +1,6 @@
 // rasterize() on the CPU: faces are set up once, then every band of rows is drawn by one thread into a band-sized depth
 // buffer, and its pixels are resolved to barycentrics and depth while they are in cache.
-#include "raster_cpu.h"
+#include "visibility_cpu.h"
 
 namespace ops {
 namespace {

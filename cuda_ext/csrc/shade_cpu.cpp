@@ -1,6 +1,6 @@
 // shade() on the CPU: rasterize, interpolate uv and sample the feature map band by band, nothing written in between.
-#include "raster_cpu.h"
-#include "texture_cpu.h"
+#include "texture_sampling_cpu.h"
+#include "visibility_cpu.h"
 
 namespace ops {
 namespace {

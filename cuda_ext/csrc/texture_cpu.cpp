@@ -1,5 +1,5 @@
 // texture() on the CPU.
-#include "texture_cpu.h"
+#include "texture_sampling_cpu.h"
 
 namespace ops {
 namespace {

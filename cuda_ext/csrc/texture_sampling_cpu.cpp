@@ -1,7 +1,7 @@
 // The inner loops of bilinear sampling with clamp on the CPU. Channels go through in blocks of 16; a rest follows singly.
 #include <type_traits>
 
-#include "texture_cpu.h"
+#include "texture_sampling_cpu.h"
 
 namespace ops {
 namespace {

@@ -1,5 +1,5 @@
 // The inner loops of visibility on the CPU.
-#include "raster_cpu.h"
+#include "visibility_cpu.h"
 
 namespace ops {
 namespace {
