@@ -18,10 +18,37 @@ import torch
 from torch import Tensor
 
 from cuda_ext import ops, reference
+from cuda_ext.other_rasterizers import PEERS
 
 GRIDS = {1000: (20, 25), 10_000: (70, 72), 76_000: (190, 200)}  # faces: rings and segments of the mesh
 CHANNELS = 16
 MAP_SIZE = 256
+
+
+def ellipsoid(rings: int, segments: int, batch: int = 1, radius: float = 0.85) -> tuple[Tensor, Tensor, Tensor]:
+    """Make a closed mesh in perspective that fills `radius` of the image, wider than a face but as tall.
+
+    Args:
+        rings: rows of quads from pole to pole.
+        segments: quads around; 2 x rings x segments faces.
+        batch: images; each turned a little further.
+        radius: share of the half image that it reaches.
+
+    Returns:
+        clip_positions float32 [B, V, 4], faces int32 [F, 3], uv float32 [V, 2].
+    """
+    down, around = torch.meshgrid(torch.linspace(0, 1, rings + 1), torch.linspace(0, 1, segments + 1), indexing="ij")
+    images = []
+    for index in range(batch):
+        turn = 2 * math.pi * around + 0.1 * index
+        x, y, z = (math.pi * down).sin() * turn.cos(), (math.pi * down).cos(), (math.pi * down).sin() * turn.sin()
+        w = 2 + 0.2 * z
+        images.append(torch.stack([radius * x * w, radius * y * w, 0.5 * z * w, w], dim=-1).flatten(0, 1))
+    first = (torch.arange(rings)[:, None] * (segments + 1) + torch.arange(segments)).flatten()
+    upper = torch.stack([first, first + 1, first + segments + 1], dim=1)
+    lower = torch.stack([first + 1, first + segments + 2, first + segments + 1], dim=1)
+    uv = torch.stack([around, down], dim=-1).flatten(0, 1)
+    return torch.stack(images), torch.cat([upper, lower]).int(), uv.contiguous()
 
 
 class BenchScene:
@@ -110,29 +137,6 @@ def measure(scene: BenchScene, op: str, module: Any, repeats: int, device: str) 
     yield "forward+backward", median_ms(both, repeats, device), floor_ms(written, repeats, device)
 
 
-def nvdiffrast_rasterize(scene: BenchScene) -> Callable[[], object]:
-    """Forward call of nvdiffrast's rasterizer on the scene."""
-    import nvdiffrast.torch as peer
-
-    context = peer.RasterizeCudaContext(device=scene.clip.device)
-    return lambda: peer.rasterize(context, scene.clip, scene.faces, scene.resolution, grad_db=False)
-
-
-def pytorch3d_rasterize(scene: BenchScene) -> Callable[[], object]:
-    """Forward call of PyTorch3D's rasterizer on the scene."""
-    from pytorch3d.renderer.mesh.rasterize_meshes import rasterize_meshes
-    from pytorch3d.structures import Meshes
-
-    x, y, _, w = scene.clip.detach().unbind(-1)
-    corners = torch.stack([-x / w, y / w, w], dim=-1)
-    meshes = Meshes(corners, scene.faces.long().expand(len(corners), -1, -1))
-    size = scene.resolution
-    return lambda: rasterize_meshes(meshes, size, faces_per_pixel=1, perspective_correct=True)
-
-
-PEERS = {"nvdiffrast": nvdiffrast_rasterize, "pytorch3d": pytorch3d_rasterize}
-
-
 def rows(arguments: argparse.Namespace) -> Iterator[dict[str, object]]:
     """One dictionary per measurement."""
     for faces in arguments.faces:
@@ -154,7 +158,8 @@ def rows(arguments: argparse.Namespace) -> Iterator[dict[str, object]]:
                             yield row(f"twin {op}", *measured)
                 for name in set(arguments.against) & set(PEERS):
                     with torch.no_grad():
-                        ms = median_ms(PEERS[name](scene), arguments.repeats, arguments.device)
+                        call = PEERS[name](scene.clip, scene.faces, scene.resolution)
+                        ms = median_ms(call, arguments.repeats, arguments.device)
                     yield row(f"{name} rasterize", "forward", ms, floor_ms(scene.clip.nbytes, 1, arguments.device))
 
 
@@ -191,29 +196,3 @@ def main(words: list[str] | None = None) -> None:
 
 if __name__ == "__main__":
     main()
-
-
-def ellipsoid(rings: int, segments: int, batch: int = 1, radius: float = 0.85) -> tuple[Tensor, Tensor, Tensor]:
-    """Make a closed mesh in perspective that fills `radius` of the image, wider than a face but as tall.
-
-    Args:
-        rings: rows of quads from pole to pole.
-        segments: quads around; 2 x rings x segments faces.
-        batch: images; each turned a little further.
-        radius: share of the half image that it reaches.
-
-    Returns:
-        clip_positions float32 [B, V, 4], faces int32 [F, 3], uv float32 [V, 2].
-    """
-    down, around = torch.meshgrid(torch.linspace(0, 1, rings + 1), torch.linspace(0, 1, segments + 1), indexing="ij")
-    images = []
-    for index in range(batch):
-        turn = 2 * math.pi * around + 0.1 * index
-        x, y, z = (math.pi * down).sin() * turn.cos(), (math.pi * down).cos(), (math.pi * down).sin() * turn.sin()
-        w = 2 + 0.2 * z
-        images.append(torch.stack([radius * x * w, radius * y * w, 0.5 * z * w, w], dim=-1).flatten(0, 1))
-    first = (torch.arange(rings)[:, None] * (segments + 1) + torch.arange(segments)).flatten()
-    upper = torch.stack([first, first + 1, first + segments + 1], dim=1)
-    lower = torch.stack([first + 1, first + segments + 2, first + segments + 1], dim=1)
-    uv = torch.stack([around, down], dim=-1).flatten(0, 1)
-    return torch.stack(images), torch.cat([upper, lower]).int(), uv.contiguous()

@@ -3,9 +3,10 @@
 In: clip-space vertices and faces; out: an `ops.Raster` in this project's conventions (row 0 at the top, face_id −1
 where empty, barycentrics of vertices 0 and 1), differentiable as far as the backend is. Both are optional, built from
 source by the user, and imported when first asked for. nvdiffrast runs on CUDA only and is licensed for non-commercial
-use.
+use. `PEERS` has each one's own call made ready, for `cuda_ext.bench` to time.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -61,14 +62,25 @@ def _nvdiffrast_context(device: torch.device) -> Any:
     return peer.RasterizeCudaContext(device=device)
 
 
-def _nvdiffrast(clip_positions: Tensor, faces: Tensor, resolution: tuple[int, int], derivatives: bool) -> Raster:
-    """Undo its conventions: row 0 at the bottom, face index + 1, y derivatives upwards, depth 0 where empty."""
+def nvdiffrast_call(
+    clip_positions: Tensor, faces: Tensor, resolution: tuple[int, int], derivatives: bool = False
+) -> Callable[[], tuple[Tensor, ...]]:
+    """Make nvdiffrast ready for a mesh; the call answers in its own conventions.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
     try:
         import nvdiffrast.torch as peer
     except ModuleNotFoundError:
         raise _missing("nvdiffrast") from None
     context = _nvdiffrast_context(clip_positions.device)
-    found, slopes = peer.rasterize(context, clip_positions, faces, resolution, grad_db=derivatives)
+    return lambda: peer.rasterize(context, clip_positions, faces, resolution, grad_db=derivatives)
+
+
+def _nvdiffrast(clip_positions: Tensor, faces: Tensor, resolution: tuple[int, int], derivatives: bool) -> Raster:
+    """Undo its conventions: row 0 at the bottom, face index + 1, y derivatives upwards, depth 0 where empty."""
+    found, slopes = nvdiffrast_call(clip_positions, faces, resolution, derivatives)()
     found = found.flip(1)
     face_id = found[..., 3].detach().round().int() - 1
     depth = torch.where(face_id >= 0, found[..., 2], 1)
@@ -76,10 +88,13 @@ def _nvdiffrast(clip_positions: Tensor, faces: Tensor, resolution: tuple[int, in
     return Raster(face_id, found[..., :2].contiguous(), depth, upright)
 
 
-def _pytorch3d(clip_positions: Tensor, faces: Tensor, resolution: tuple[int, int]) -> Raster:
-    """Undo its conventions: x to the left, the shorter side from -1 to 1, depth is w, faces counted over the batch.
+def pytorch3d_call(
+    clip_positions: Tensor, faces: Tensor, resolution: tuple[int, int]
+) -> Callable[[], tuple[Tensor, ...]]:
+    """Make PyTorch3D ready for a mesh, which is also cut at the camera; the call answers in its own conventions.
 
-    It orders faces by w instead of z / w, which is the same for a perspective projection.
+    Raises:
+        ModuleNotFoundError: it is not installed.
     """
     try:
         from pytorch3d.renderer.mesh.rasterize_meshes import rasterize_meshes
@@ -91,13 +106,25 @@ def _pytorch3d(clip_positions: Tensor, faces: Tensor, resolution: tuple[int, int
     shorter = min(height, width)
     corners = torch.stack([-x / w * (width / shorter), y / w * (height / shorter), w], dim=-1)
     meshes = Meshes(corners, faces.long().expand(len(corners), -1, -1))
-    packed, _, weights, _ = rasterize_meshes(
-        meshes, resolution, faces_per_pixel=1, perspective_correct=True, z_clip_value=1e-4
-    )
-    first = torch.arange(len(corners), device=packed.device)[:, None, None] * faces.shape[0]
+    return lambda: rasterize_meshes(meshes, resolution, faces_per_pixel=1, perspective_correct=True, z_clip_value=1e-4)
+
+
+def _pytorch3d(clip_positions: Tensor, faces: Tensor, resolution: tuple[int, int]) -> Raster:
+    """Undo its conventions: x to the left, the shorter side from -1 to 1, depth is w, faces counted over the batch.
+
+    It orders faces by w instead of z / w, which is the same for a perspective projection.
+    """
+    packed, _, weights, _ = pytorch3d_call(clip_positions, faces, resolution)()
+    first = torch.arange(len(clip_positions), device=packed.device)[:, None, None] * faces.shape[0]
     covered = packed[..., 0] >= 0
     face_id = torch.where(covered, packed[..., 0] - first, -1).int()
     barycentrics = torch.where(covered[..., None], weights[..., 0, :2], 0).contiguous()
     raster = Raster(face_id, barycentrics, torch.ones_like(barycentrics[..., 0]))
     z, w_seen = ops.interpolate(clip_positions[..., 2:].contiguous(), raster, faces).unbind(-1)
     return raster._replace(depth=torch.where(covered, z / torch.where(covered, w_seen, 1), 1))
+
+
+PEERS: dict[str, Callable[..., Callable[[], tuple[Tensor, ...]]]] = {
+    "nvdiffrast": nvdiffrast_call,
+    "pytorch3d": pytorch3d_call,
+}

@@ -1,11 +1,11 @@
+import json
 import sys
 import types
 
 import pytest
 import torch
 
-from cuda_ext import ops
-from cuda_ext import other_rasterizers as raster_backends
+from cuda_ext import bench, ops, other_rasterizers
 from cuda_ext.bench import ellipsoid
 from tests.ops.closeness import assert_close
 
@@ -25,7 +25,7 @@ def fake_nvdiffrast(monkeypatch: pytest.MonkeyPatch) -> None:
     package.torch = module
     monkeypatch.setitem(sys.modules, "nvdiffrast", package)
     monkeypatch.setitem(sys.modules, "nvdiffrast.torch", module)
-    raster_backends._nvdiffrast_context.cache_clear()
+    other_rasterizers._nvdiffrast_context.cache_clear()
 
 
 def test_nvdiffrast_conventions_are_undone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,24 +33,33 @@ def test_nvdiffrast_conventions_are_undone(monkeypatch: pytest.MonkeyPatch) -> N
     clip, faces, _ = ellipsoid(5, 6, radius=0.5)
     clip[..., 1] += 0.4 * clip[..., 3]  # off centre, so that a wrong flip shows
     ours = ops.rasterize(clip, faces, (20, 30), derivatives=True)
-    theirs = raster_backends.rasterize(clip, faces, (20, 30), backend="nvdiffrast", derivatives=True)
+    theirs = other_rasterizers.rasterize(clip, faces, (20, 30), backend="nvdiffrast", derivatives=True)
     assert torch.equal(ours.face_id, theirs.face_id)
     for one, other in zip(ours[1:], theirs[1:], strict=True):
         assert torch.equal(one, other)
 
 
+def test_the_bench_times_a_peer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    fake_nvdiffrast(monkeypatch)
+    words = "--op rasterize --faces 1000 --size 16 --batch 2 --repeats 1 --device cpu --json --against nvdiffrast"
+    bench.main(words.split())
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["op"] for row in rows] == ["rasterize", "rasterize", "nvdiffrast rasterize"]
+    assert rows[-1]["pass"] == "forward" and rows[-1]["ms"] > 0
+
+
 def test_errors() -> None:
     clip, faces, _ = ellipsoid(3, 4)
     with pytest.raises(ValueError, match="'backend' must be one of"):
-        raster_backends.rasterize(clip, faces, (8, 8), backend="opengl")
+        other_rasterizers.rasterize(clip, faces, (8, 8), backend="opengl")
     with pytest.raises(ValueError, match="'pytorch3d' has no derivatives"):
-        raster_backends.rasterize(clip, faces, (8, 8), backend="pytorch3d", derivatives=True)
+        other_rasterizers.rasterize(clip, faces, (8, 8), backend="pytorch3d", derivatives=True)
     for name in ("nvdiffrast", "pytorch3d"):
         try:
             __import__(name)
         except ModuleNotFoundError:
             with pytest.raises(ModuleNotFoundError, match=f"'{name}' needs the package"):
-                raster_backends.rasterize(clip, faces, (8, 8), backend=name)
+                other_rasterizers.rasterize(clip, faces, (8, 8), backend=name)
 
 
 @pytest.mark.parametrize("backend", [pytest.param("nvdiffrast", marks=pytest.mark.cuda), "pytorch3d"])
@@ -60,7 +69,7 @@ def test_parity(backend: str) -> None:
     device = "cuda" if backend == "nvdiffrast" else "cpu"
     clip, faces, _ = (x.to(device) for x in ellipsoid(12, 15, batch=2))
     ours = ops.rasterize(clip, faces, (96, 128))
-    theirs = raster_backends.rasterize(clip, faces, (96, 128), backend=backend)
+    theirs = other_rasterizers.rasterize(clip, faces, (96, 128), backend=backend)
     same = ours.face_id == theirs.face_id
     assert same.float().mean() > 0.999
     assert_close(theirs.barycentrics[same], ours.barycentrics[same], tolerance=1e-3)
