@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cuda_ext import ops, reference
 from cuda_ext.other_rasterizers import PEERS
+from cuda_ext.types import Surface
 
 GRIDS = {1000: (20, 25), 10_000: (70, 72), 76_000: (190, 200)}  # faces: rings and segments of the mesh
 CHANNELS = 16
@@ -79,7 +80,7 @@ class BenchScene:
             "interpolate": lambda m: m.interpolate(self.vertex_uv, self.raster, faces),
             "texture": lambda m: m.texture(self.map, self.uv),
             "antialias": lambda m: m.antialias(self.features, self.raster, clip, faces, self.topology),
-            "shade": lambda m: m.shade(clip, faces, self.vertex_uv, self.map, size).features,
+            "shade": lambda m: m.shade(clip, faces, Surface(self.vertex_uv, self.map), size).features,
         }
 
     def leaves(self) -> list[Tensor]:

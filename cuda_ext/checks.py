@@ -3,19 +3,25 @@
 They do not wait for a CUDA device, except where `validate` asks for it.
 """
 
-from typing import TYPE_CHECKING, Any
+from enum import IntEnum
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cuda_ext.library import operators
-
-if TYPE_CHECKING:
-    from cuda_ext.types import Raster
-
+from cuda_ext.types import Raster, Surface
 
 BOUNDARIES = {"wrap": 0, "clamp": 1}
 MAX_SIZE = 16384  # px, keeps snapped edges exact in 64-bit integers
+
+
+class MeshFault(IntEnum):
+    """What the compiled `check_mesh` answers; of several faults the first."""
+
+    NONE = 0
+    NOT_FINITE = 1
+    INDEX_OUTSIDE = 2
 
 
 def describe(value: Any) -> str:
@@ -94,10 +100,10 @@ def check_values(where: str, name: str, values: Tensor, faces: Tensor, validate:
     """Refuse values that are not finite and indices out of range; on CUDA only where asked for: it waits."""
     if torch.compiler.is_compiling() or not (validate or values.device.type == "cpu"):
         return
-    code = operators.check_mesh(values, faces)
-    if code == 1:
+    fault = operators.check_mesh(values, faces)
+    if fault == MeshFault.NOT_FINITE:
         raise ValueError(f"{where}(): '{name}' holds a value that is not finite")
-    if code == 2:
+    if fault == MeshFault.INDEX_OUTSIDE:
         raise ValueError(f"{where}(): 'faces' must index the {values.shape[-2]} vertices of '{name}', got one outside")
 
 
@@ -111,7 +117,7 @@ def check_mesh(where: str, clip_positions: Any, faces: Any, validate: bool) -> N
     check_values(where, "clip_positions", clip_positions, faces, validate)
 
 
-def check_attributes(where: str, attributes: Any, raster: "Raster", faces: Any, validate: bool) -> Tensor:
+def check_attributes(where: str, attributes: Any, raster: Raster, faces: Any, validate: bool) -> Tensor:
     """Attributes for a raster; returns them as [1 or B, V, A]."""
     batch, height, width = raster.face_id.shape
     if isinstance(attributes, Tensor) and attributes.dim() == 2:
@@ -122,6 +128,28 @@ def check_attributes(where: str, attributes: Any, raster: "Raster", faces: Any, 
     check_faces(where, faces, batch, attributes)
     check_values(where, "attributes", attributes, faces, validate)
     return attributes
+
+
+def check_surface(where: str, surface: Surface, clip_positions: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
+    """A surface for a mesh; returns its uv as [1 or B, V, 2] and the faces' regions, uint8 [F]."""
+    vertex_uv, feature_map, face_region = surface.vertex_uv, surface.feature_map, surface.face_region
+    batch, face_count = clip_positions.shape[0], faces.shape[-2]
+    if isinstance(vertex_uv, Tensor) and vertex_uv.dim() == 2:
+        vertex_uv = vertex_uv[None]
+    check_tensor(where, "vertex_uv", vertex_uv, clip_positions, (None, clip_positions.shape[1], 2))
+    check_feature_map(where, feature_map)
+    for name, value in (("vertex_uv", vertex_uv), ("feature_map", feature_map)):
+        if value.shape[0] not in (1, batch):
+            raise ValueError(f"{where}(): '{name}' has batch {value.shape[0]}, 'clip_positions' {batch}")
+    half = feature_map.dtype == torch.float16 and clip_positions.dtype == torch.float32
+    check_same(where, "feature_map", feature_map, clip_positions, torch.float16 if half else None)
+    if face_region is None:
+        face_region = torch.ones(face_count, dtype=torch.uint8, device=faces.device)
+    if not isinstance(face_region, Tensor) or face_region.dtype != torch.uint8 or face_region.shape != (face_count,):
+        raise ValueError(f"{where}(): 'face_region' must be uint8 [{face_count}], got {describe(face_region)}")
+    check_device(where, "face_region", face_region, clip_positions)
+    check_boundary(where, surface.boundary_mode)
+    return vertex_uv, face_region.contiguous()
 
 
 def check_feature_map(where: str, feature_map: Any) -> None:

@@ -1,6 +1,8 @@
 """Loads the compiled ops and tells torch their gradients and output shapes.
 
-Schemas and implementations are in csrc; `operators` holds them as torch sees them.
+Schemas and implementations are in csrc; `operators` holds them as torch sees them. For every op stand here what its
+forward pass keeps (`_setup`), its gradients (`_backward`), and the shapes of its outputs (`_fake`, for tracing), which
+takes what the schema says.
 """
 
 from pathlib import Path
@@ -48,6 +50,27 @@ def _rasterize_backward(ctx: Any, grad_barycentrics: Any, grad_depth: Any, _face
     return grad_positions, None, None, None, None, None
 
 
+torch.library.register_autograd("cuda_ext::rasterize", _rasterize_backward, setup_context=_rasterize_setup)
+
+
+@torch.library.register_fake("cuda_ext::rasterize")
+def _rasterize_fake(
+    clip_positions: Tensor, faces: Tensor, height: int, width: int, derivatives: bool, deterministic: bool
+) -> tuple[Tensor, ...]:
+    shape = (clip_positions.shape[0], height, width)
+    return (
+        clip_positions.new_empty((*shape, 2)),
+        clip_positions.new_empty(shape),
+        faces.new_empty(shape),
+        clip_positions.new_empty((*shape, 4) if derivatives else (0,)),
+    )
+
+
+@torch.library.register_fake("cuda_ext::rasterize_backward")
+def _rasterize_backward_fake(clip_positions: Tensor, *_: object) -> Tensor:
+    return torch.empty_like(clip_positions)
+
+
 def _interpolate_setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
     ctx.save_for_backward(*inputs[:4])
     ctx.deterministic = inputs[4]
@@ -61,6 +84,21 @@ def _interpolate_backward(ctx: Any, grad: Tensor) -> tuple:
     return grad_attributes, None, grad_barycentrics, None, None
 
 
+torch.library.register_autograd("cuda_ext::interpolate", _interpolate_backward, setup_context=_interpolate_setup)
+
+
+@torch.library.register_fake("cuda_ext::interpolate")
+def _interpolate_fake(attributes: Tensor, face_id: Tensor, *_: object) -> Tensor:
+    return attributes.new_empty((*face_id.shape, attributes.shape[2]))
+
+
+@torch.library.register_fake("cuda_ext::interpolate_backward")
+def _interpolate_backward_fake(
+    attributes: Tensor, face_id: Tensor, barycentrics: Tensor, *_: object
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(attributes), torch.empty_like(barycentrics)
+
+
 def _texture_setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
     texels, uv, uv_da, *ctx.sampler, ctx.deterministic = inputs
     ctx.save_for_backward(texels, uv, uv_da)
@@ -72,6 +110,19 @@ def _texture_backward(ctx: Any, grad: Tensor) -> tuple:
         texels, uv, uv_da, grad.contiguous(), *ctx.sampler, ctx.deterministic
     )
     return grad_texels, grad_uv, *(None,) * 7
+
+
+torch.library.register_autograd("cuda_ext::texture", _texture_backward, setup_context=_texture_setup)
+
+
+@torch.library.register_fake("cuda_ext::texture")
+def _texture_fake(texels: Tensor, uv: Tensor, *_: object) -> Tensor:
+    return texels.new_empty((*uv.shape[:3], texels.shape[2]))
+
+
+@torch.library.register_fake("cuda_ext::texture_backward")
+def _texture_backward_fake(texels: Tensor, uv: Tensor, *_: object) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(texels), torch.empty_like(uv)
 
 
 def _shade_setup(ctx: Any, inputs: tuple, output: tuple) -> None:
@@ -92,6 +143,38 @@ def _shade_backward(ctx: Any, *grads: Tensor | None) -> tuple:
     return positions, None, uv, None, texels, *(None,) * 8
 
 
+torch.library.register_autograd("cuda_ext::shade", _shade_backward, setup_context=_shade_setup)
+
+
+@torch.library.register_fake("cuda_ext::shade")
+def _shade_fake(
+    clip_positions: Tensor,
+    faces: Tensor,
+    vertex_uv: Tensor,
+    face_region: Tensor,
+    texels: Tensor,
+    height: int,
+    width: int,
+    *_: int,
+) -> tuple[Tensor, ...]:
+    shape = (clip_positions.shape[0], height, width)
+    return (
+        texels.new_empty((*shape, texels.shape[2])),
+        face_region.new_empty(shape),
+        faces.new_empty(shape),
+        clip_positions.new_empty((*shape, 2)),
+        clip_positions.new_empty(shape),
+    )
+
+
+@torch.library.register_fake("cuda_ext::shade_backward")
+def _shade_backward_fake(
+    clip_positions: Tensor, faces: Tensor, vertex_uv: Tensor, face_region: Tensor, texels: Tensor, *rest: Any
+) -> tuple[Tensor, ...]:
+    inputs = zip((clip_positions, vertex_uv, texels), rest[-4:-1], strict=True)
+    return tuple(torch.empty_like(x) if needed else x.new_empty(0) for x, needed in inputs)
+
+
 def _antialias_setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
     ctx.save_for_backward(*inputs[:6])
     ctx.deterministic = inputs[6]
@@ -102,68 +185,16 @@ def _antialias_backward(ctx: Any, grad: Tensor) -> tuple:
     return grad_image, None, None, grad_positions, None, None, None
 
 
-def _register() -> None:
-    library = torch.library
-    library.register_autograd("cuda_ext::rasterize", _rasterize_backward, setup_context=_rasterize_setup)
-    library.register_autograd("cuda_ext::interpolate", _interpolate_backward, setup_context=_interpolate_setup)
-    library.register_autograd("cuda_ext::texture", _texture_backward, setup_context=_texture_setup)
-
-    library.register_autograd("cuda_ext::antialias", _antialias_backward, setup_context=_antialias_setup)
-    library.register_autograd("cuda_ext::shade", _shade_backward, setup_context=_shade_setup)
-
-    @library.register_fake("cuda_ext::rasterize")
-    def _(clip_positions, faces, height, width, derivatives, deterministic):  # type: ignore[no-untyped-def]
-        shape = (clip_positions.shape[0], height, width)
-        return (
-            clip_positions.new_empty((*shape, 2)),
-            clip_positions.new_empty(shape),
-            faces.new_empty(shape),
-            clip_positions.new_empty((*shape, 4) if derivatives else (0,)),
-        )
-
-    @library.register_fake("cuda_ext::rasterize_backward")
-    def _(clip_positions, faces, face_id, barycentrics, grad_barycentrics, grad_depth, deterministic):  # type: ignore[no-untyped-def]
-        return torch.empty_like(clip_positions)
-
-    @library.register_fake("cuda_ext::interpolate")
-    def _(attributes, face_id, barycentrics, faces, deterministic):  # type: ignore[no-untyped-def]
-        return attributes.new_empty((*face_id.shape, attributes.shape[2]))
-
-    @library.register_fake("cuda_ext::interpolate_backward")
-    def _(attributes, face_id, barycentrics, faces, grad, deterministic):  # type: ignore[no-untyped-def]
-        return torch.empty_like(attributes), torch.empty_like(barycentrics)
-
-    @library.register_fake("cuda_ext::texture")
-    def _(texels, uv, uv_da, height, width, levels, filter_mode, boundary_mode, deterministic):  # type: ignore[no-untyped-def]
-        return texels.new_empty((*uv.shape[:3], texels.shape[2]))
-
-    @library.register_fake("cuda_ext::texture_backward")
-    def _(texels, uv, uv_da, grad, height, width, levels, filter_mode, boundary_mode, deterministic):  # type: ignore[no-untyped-def]
-        return torch.empty_like(texels), torch.empty_like(uv)
-
-    @library.register_fake("cuda_ext::antialias")
-    def _(image, *rest):  # type: ignore[no-untyped-def]
-        return torch.empty_like(image)
-
-    @library.register_fake("cuda_ext::antialias_backward")
-    def _(image, face_id, depth, clip_positions, *rest):  # type: ignore[no-untyped-def]
-        return torch.empty_like(image), torch.empty_like(clip_positions)
-
-    @library.register_fake("cuda_ext::shade")
-    def _(clip_positions, faces, vertex_uv, face_region, texels, height, width, *_options):  # type: ignore[no-untyped-def]
-        shape = (clip_positions.shape[0], height, width)
-        return (
-            texels.new_empty((*shape, texels.shape[2])),
-            face_region.new_empty(shape),
-            faces.new_empty(shape),
-            clip_positions.new_empty((*shape, 2)),
-            clip_positions.new_empty(shape),
-        )
-
-    @library.register_fake("cuda_ext::shade_backward")
-    def _(clip_positions, faces, vertex_uv, face_region, texels, *rest):  # type: ignore[no-untyped-def]
-        inputs = zip((clip_positions, vertex_uv, texels), rest[-4:-1], strict=True)
-        return tuple(torch.empty_like(x) if needed else x.new_empty(0) for x, needed in inputs)
+torch.library.register_autograd("cuda_ext::antialias", _antialias_backward, setup_context=_antialias_setup)
 
 
-_register()
+@torch.library.register_fake("cuda_ext::antialias")
+def _antialias_fake(image: Tensor, *_: object) -> Tensor:
+    return torch.empty_like(image)
+
+
+@torch.library.register_fake("cuda_ext::antialias_backward")
+def _antialias_backward_fake(
+    image: Tensor, face_id: Tensor, depth: Tensor, clip_positions: Tensor, *_: object
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(image), torch.empty_like(clip_positions)

@@ -7,7 +7,8 @@
     uv_da = attribute_derivatives(vertex_uv, raster, faces)             # needs rasterize(..., derivatives=True)
     features = texture(feature_map, uv, uv_da, filter_mode="trilinear", mips=mips)
 
-    shading = shade(clip_positions, faces, vertex_uv, feature_map, (height, width), face_region=face_region)
+    surface = Surface(vertex_uv, feature_map, face_region)              # what is painted where
+    shading = shade(clip_positions, faces, surface, (height, width))
     shading.features, shading.region, shading.raster                    # the above in one pass, with masks
 
     topology = edge_topology(faces)                                     # once per mesh
@@ -28,7 +29,7 @@ from torch import Tensor
 
 from cuda_ext import checks
 from cuda_ext.library import operators
-from cuda_ext.types import MipStack, Raster, Shading
+from cuda_ext.types import MipStack, Raster, Shading, Surface
 
 _FILTERS = {"nearest": 0, "bilinear": 1, "trilinear": 2}
 
@@ -194,14 +195,9 @@ def texture(
 def shade(
     clip_positions: Tensor,
     faces: Tensor,
-    vertex_uv: Tensor,
-    feature_map: Tensor,
+    surface: Surface,
     resolution: tuple[int, int],
     *,
-    face_region: Tensor | None = None,
-    filter_mode: str = "bilinear",
-    boundary_mode: str = "clamp",
-    mips: MipStack | None = None,
     deterministic: bool = False,
     validate: bool = False,
 ) -> Shading:
@@ -213,13 +209,8 @@ def shade(
     Args:
         clip_positions: [B, V, 4] float32 or float64.
         faces: int32 [F, 3] or [B, F, 3].
-        vertex_uv: [V, 2], [1, V, 2] or [B, V, 2], origin top left.
-        feature_map: [B or 1, C, H', W']; one for all images, or one each.
+        surface: the vertices' uv, the feature map and how it is sampled, the faces' regions.
         resolution: (height, width), px.
-        face_region: uint8 [F] label per face; 1 everywhere where not given.
-        filter_mode: "nearest", "bilinear" or "trilinear".
-        boundary_mode: "clamp" or "wrap".
-        mips: `mip_stack(feature_map)`, for trilinear; built here where not given.
         deterministic: on CUDA, sum gradients in a fixed order.
         validate: on CUDA, check indices and positions, which waits for the device. On the CPU they always are.
 
@@ -229,34 +220,19 @@ def shade(
     where = "shade"
     height, width = checks.check_resolution(where, resolution)
     checks.check_mesh(where, clip_positions, faces, validate)
-    batch, face_count = clip_positions.shape[0], faces.shape[-2]
-    if isinstance(vertex_uv, Tensor) and vertex_uv.dim() == 2:
-        vertex_uv = vertex_uv[None]
-    checks.check_tensor(where, "vertex_uv", vertex_uv, clip_positions, (None, clip_positions.shape[1], 2))
-    checks.check_feature_map(where, feature_map)
-    for name, value in (("vertex_uv", vertex_uv), ("feature_map", feature_map)):
-        if value.shape[0] not in (1, batch):
-            raise ValueError(f"{where}(): '{name}' has batch {value.shape[0]}, 'clip_positions' {batch}")
-    half = feature_map.dtype == torch.float16 and clip_positions.dtype == torch.float32
-    checks.check_same(where, "feature_map", feature_map, clip_positions, torch.float16 if half else None)
-    if face_region is None:
-        face_region = torch.ones(face_count, dtype=torch.uint8, device=faces.device)
-    if not isinstance(face_region, Tensor) or face_region.dtype != torch.uint8 or face_region.shape != (face_count,):
-        raise ValueError(f"{where}(): 'face_region' must be uint8 [{face_count}], got {checks.describe(face_region)}")
-    checks.check_device(where, "face_region", face_region, clip_positions)
-    checks.check_boundary(where, boundary_mode)
-    texels, *map_shape = _choose_texels(where, feature_map, filter_mode, mips)
+    vertex_uv, face_region = checks.check_surface(where, surface, clip_positions, faces)
+    texels, *map_shape = _choose_texels(where, surface.feature_map, surface.filter_mode, surface.mips)
     features, region, *raster = operators.shade(
         clip_positions,
         faces,
         vertex_uv,
-        face_region.contiguous(),
+        face_region,
         texels,
         height,
         width,
         *map_shape,
-        _FILTERS[filter_mode],
-        checks.BOUNDARIES[boundary_mode],
+        _FILTERS[surface.filter_mode],
+        checks.BOUNDARIES[surface.boundary_mode],
         deterministic,
     )
     return Shading(features.permute(0, 3, 1, 2), region, Raster(*raster))

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from cuda_ext.types import MipStack, Raster, Shading
+from cuda_ext.types import MipStack, Raster, Shading, Surface
 
 _WALK_FACES = 16  # faces walked through, at most, between two pixel centres, by antialias
 
@@ -221,22 +221,20 @@ def bilinear_sample(level: Tensor, uv: Tensor, boundary_mode: str) -> Tensor:
     return result
 
 
-def shade(
-    clip_positions: Tensor,
-    faces: Tensor,
-    vertex_uv: Tensor,
-    feature_map: Tensor,
-    resolution: tuple[int, int],
-    *,
-    face_region: Tensor | None = None,
-    filter_mode: str = "bilinear",
-    boundary_mode: str = "clamp",
-) -> Shading:
+def shade(clip_positions: Tensor, faces: Tensor, surface: Surface, resolution: tuple[int, int]) -> Shading:
     """Twin of `ops.shade`: the other twins one after the other."""
     raster = rasterize(clip_positions, faces, resolution, derivatives=True)
-    uv = interpolate(vertex_uv, raster, faces)
-    uv_da = attribute_derivatives(vertex_uv, raster, faces)
-    features = texture(feature_map, uv, uv_da, filter_mode=filter_mode, boundary_mode=boundary_mode)
+    uv = interpolate(surface.vertex_uv, raster, faces)
+    uv_da = attribute_derivatives(surface.vertex_uv, raster, faces)
+    features = texture(
+        surface.feature_map,
+        uv,
+        uv_da,
+        filter_mode=surface.filter_mode,
+        boundary_mode=surface.boundary_mode,
+        mips=surface.mips,
+    )
+    face_region = surface.face_region
     if face_region is None:
         face_region = torch.ones(faces.shape[-2], dtype=torch.uint8, device=faces.device)
     covered = raster.face_id >= 0

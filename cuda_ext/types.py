@@ -1,5 +1,6 @@
-"""What the ops hand on to each other: a raster, a mip stack, fused shading. Plain frozen dataclasses of tensors."""
+"""What the ops hand on to each other: a raster, a mip stack, a surface, fused shading; tensors held together."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
@@ -35,6 +36,27 @@ class MipStack(NamedTuple):
     height: int
     width: int
     levels: int
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What `shade` interpolates over a mesh, and what it looks up there.
+
+    Attributes:
+        vertex_uv: [V, 2], [1, V, 2] or [B, V, 2], origin top left.
+        feature_map: [B or 1, C, H', W']; one for all images, or one each.
+        face_region: uint8 [F] label per face; 1 everywhere where not given.
+        filter_mode: "nearest", "bilinear" or "trilinear".
+        boundary_mode: "clamp" or "wrap".
+        mips: `mip_stack(feature_map)`, for trilinear; built by `shade` where not given.
+    """
+
+    vertex_uv: Tensor
+    feature_map: Tensor
+    face_region: Tensor | None = None
+    filter_mode: str = "bilinear"
+    boundary_mode: str = "clamp"
+    mips: MipStack | None = None
 
 
 class Shading(NamedTuple):

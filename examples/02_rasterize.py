@@ -13,11 +13,12 @@ import torch
 
 from cuda_ext import ops
 from cuda_ext.bench import ellipsoid
+from cuda_ext.types import Surface
 
 
 def draw(clip: torch.Tensor, faces: torch.Tensor, uv: torch.Tensor, colours: torch.Tensor, size: int) -> torch.Tensor:
     """Picture [1, 3, size, size] of the egg on black, linear rgb."""
-    shading = ops.shade(clip, faces, uv, colours, (size, size))
+    shading = ops.shade(clip, faces, Surface(uv, colours), (size, size))
     return ops.antialias(shading.features, shading.raster, clip, faces)
 
 

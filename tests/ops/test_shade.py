@@ -3,7 +3,7 @@ import torch
 
 from cuda_ext import ops, reference
 from cuda_ext.bench import ellipsoid
-from cuda_ext.types import Shading
+from cuda_ext.types import Shading, Surface
 from tests.ops.closeness import assert_close
 from tests.ops.scenes import random_triangles
 
@@ -40,10 +40,10 @@ def test_hand_computed() -> None:
     faces = torch.tensor([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7], [8, 9, 10], [8, 10, 11]], dtype=torch.int32)
     uv = torch.tensor([[0.25, 0.25]] * 4 + [[0.75, 0.75]] * 4 + [[0.25, 0.75]] * 4)
     feature_map = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
-    shading = ops.shade(clip, faces, uv, feature_map, (2, 4))
+    shading = ops.shade(clip, faces, Surface(uv, feature_map), (2, 4))
     assert shading.features[0, 0, 0].tolist() == [1, 1, 4, 0] and shading.region[0, 0].tolist() == [1, 1, 1, 0]
     labels = torch.tensor([0, 0, 7, 7, 1, 1], dtype=torch.uint8)
-    shading = ops.shade(clip, faces, uv, feature_map, (2, 4), face_region=labels)
+    shading = ops.shade(clip, faces, Surface(uv, feature_map, labels), (2, 4))
     assert shading.features[0, 0, 0].tolist() == [0, 0, 4, 0] and shading.region[0, 0].tolist() == [0, 0, 7, 0]
 
 
@@ -59,8 +59,8 @@ def test_equals_twin(dtype: torch.dtype, filter_mode: str) -> None:
         results = []
         for module in (ops, reference):
             inputs = [x.clone().requires_grad_() for x in (clip, uv, feature_map)]
-            modes = {"face_region": labels, "filter_mode": filter_mode}
-            out = module.shade(inputs[0], faces, *inputs[1:], (18, 21), **modes)
+            surface = Surface(*inputs[1:], labels, filter_mode)
+            out = module.shade(inputs[0], faces, surface, (18, 21))
             weigh(out, calm).backward()
             assert torch.equal(out.region[calm], results[0][1] if results else out.region[calm])
             gradients = [x.grad if x.grad is not None else torch.zeros_like(x) for x in inputs]
@@ -79,9 +79,7 @@ def test_equals_composition_of_the_ops(filter_mode: str) -> None:
     for fused in (True, False):
         positions, vertex_uv, texels = (x.clone().requires_grad_() for x in (clip, uv, feature_map))
         if fused:
-            shading = ops.shade(
-                positions, faces, vertex_uv, texels, (50, 60), face_region=labels, filter_mode=filter_mode
-            )
+            shading = ops.shade(positions, faces, Surface(vertex_uv, texels, labels, filter_mode), (50, 60))
             features, raster = shading.features, shading.raster
         else:
             raster = ops.rasterize(positions, faces, (50, 60), derivatives=True)
@@ -100,16 +98,28 @@ def test_equals_composition_of_the_ops(filter_mode: str) -> None:
         assert_close(ours, composed)
 
 
+def test_mips_may_be_given() -> None:
+    clip, faces, uv, feature_map, labels = shade_inputs(torch.float64)
+    for module in (ops, reference):
+        built = module.shade(clip, faces, Surface(uv, feature_map, labels, "trilinear"), (9, 8))
+        mips = module.mip_stack(feature_map)
+        given = module.shade(clip, faces, Surface(uv, feature_map, labels, "trilinear", mips=mips), (9, 8))
+        assert torch.equal(given.features, built.features)
+    others = Surface(uv, feature_map[..., :4], filter_mode="trilinear", mips=mips)
+    with pytest.raises(ValueError, match="'mips' do not belong to 'feature_map'"):
+        ops.shade(clip, faces, others, (9, 8))
+
+
 def test_batch_of_feature_maps_and_empty() -> None:
     clip, faces, uv, feature_map, _ = shade_inputs(torch.float32, 2)
-    both = ops.shade(clip, faces, uv, feature_map, (9, 8))
+    both = ops.shade(clip, faces, Surface(uv, feature_map), (9, 8))
     for index in range(2):
         one = slice(index, index + 1)
-        alone = ops.shade(clip[one].contiguous(), faces, uv, feature_map[one], (9, 8))
+        alone = ops.shade(clip[one].contiguous(), faces, Surface(uv, feature_map[one]), (9, 8))
         assert torch.equal(both.features[one], alone.features)
-    nothing = ops.shade(clip, faces[:0], uv, feature_map, (9, 8))
+    nothing = ops.shade(clip, faces[:0], Surface(uv, feature_map), (9, 8))
     assert (nothing.features == 0).all() and (nothing.region == 0).all()
-    assert ops.shade(clip[:0], faces, uv, feature_map[:1], (9, 8)).features.shape == (0, 5, 9, 8)
+    assert ops.shade(clip[:0], faces, Surface(uv, feature_map[:1]), (9, 8)).features.shape == (0, 5, 9, 8)
 
 
 def test_gradcheck_and_opcheck() -> None:
@@ -119,7 +129,7 @@ def test_gradcheck_and_opcheck() -> None:
     inputs = tuple(x.double().requires_grad_() for x in (clip, 0.9 * uv + 0.033, feature_map))
 
     def output(positions: torch.Tensor, vertex_uv: torch.Tensor, texels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        shading = ops.shade(positions, faces, vertex_uv, texels, (6, 8))
+        shading = ops.shade(positions, faces, Surface(vertex_uv, texels), (6, 8))
         return shading.features, shading.raster.barycentrics, shading.raster.depth
 
     assert torch.autograd.gradcheck(output, inputs)
@@ -137,7 +147,7 @@ def test_same_bytes_for_any_number_of_threads() -> None:
     for threads in (1, 2, 2):
         torch.set_num_threads(threads)
         inputs = [x.clone().requires_grad_() for x in (clip, uv, feature_map)]
-        shading = ops.shade(inputs[0], faces, *inputs[1:], (100, 90))
+        shading = ops.shade(inputs[0], faces, Surface(*inputs[1:]), (100, 90))
         shading.features.square().sum().backward()
         results.append([shading.features, shading.region, *(x.grad for x in inputs)])
     torch.set_num_threads(before)
@@ -147,24 +157,24 @@ def test_same_bytes_for_any_number_of_threads() -> None:
 
 def test_errors() -> None:
     clip, faces, uv, feature_map, labels = shade_inputs(torch.float32)
-    for arguments, options, text in [
-        ((clip, faces.long(), uv, feature_map, (8, 8)), {}, r"shade\(\): 'faces' must be int32"),
-        ((clip, faces, uv[:-1], feature_map, (8, 8)), {}, r"'vertex_uv' must be \[\*, 40, 2\]"),
-        ((clip, faces, uv.double(), feature_map, (8, 8)), {}, "'vertex_uv' must be torch.float32"),
-        ((clip, faces, uv, feature_map.double(), (8, 8)), {}, "'feature_map' must be torch.float32"),
-        ((clip, faces, uv, feature_map[0], (8, 8)), {}, "'feature_map' must be float32 or float64"),
-        ((clip, faces, uv, feature_map.repeat(3, 1, 1, 1), (8, 8)), {}, "'feature_map' has batch 3"),
-        ((clip, faces, uv, feature_map, (8, 8)), {"face_region": labels[1:]}, r"'face_region' must be uint8 \[44\]"),
-        ((clip, faces, uv, feature_map, (8, 8)), {"face_region": labels.int()}, r"'face_region' must be uint8"),
-        ((clip, faces, uv, feature_map, (8, 8)), {"face_region": [1]}, r"'face_region' must be uint8"),
-        ((clip, faces, uv, feature_map, (8, 8)), {"filter_mode": "cubic"}, "'filter_mode' must be one of"),
-        ((clip, faces, uv, feature_map, (8, 20000)), {}, "'resolution' must be 1 to 16384"),
-        ((clip * torch.inf, faces, uv, feature_map, (8, 8)), {}, "not finite"),
-        ((clip, faces + 1, uv, feature_map, (8, 8)), {}, "must index the 40 vertices"),
-        ((clip, faces, uv, feature_map.to("meta"), (8, 8)), {}, "'feature_map' is on meta"),
+    for positions, face_list, surface, size, text in [
+        (clip, faces.long(), Surface(uv, feature_map), (8, 8), r"shade\(\): 'faces' must be int32"),
+        (clip, faces, Surface(uv[:-1], feature_map), (8, 8), r"'vertex_uv' must be \[\*, 40, 2\]"),
+        (clip, faces, Surface(uv.double(), feature_map), (8, 8), "'vertex_uv' must be torch.float32"),
+        (clip, faces, Surface(uv, feature_map.double()), (8, 8), "'feature_map' must be torch.float32"),
+        (clip, faces, Surface(uv, feature_map[0]), (8, 8), "'feature_map' must be float32 or float64"),
+        (clip, faces, Surface(uv, feature_map.repeat(3, 1, 1, 1)), (8, 8), "'feature_map' has batch 3"),
+        (clip, faces, Surface(uv, feature_map, face_region=labels[1:]), (8, 8), r"'face_region' must be uint8 \[44\]"),
+        (clip, faces, Surface(uv, feature_map, face_region=labels.int()), (8, 8), r"'face_region' must be uint8"),
+        (clip, faces, Surface(uv, feature_map, face_region=[1]), (8, 8), r"'face_region' must be uint8"),
+        (clip, faces, Surface(uv, feature_map, filter_mode="cubic"), (8, 8), "'filter_mode' must be one of"),
+        (clip, faces, Surface(uv, feature_map), (8, 20000), "'resolution' must be 1 to 16384"),
+        (clip * torch.inf, faces, Surface(uv, feature_map), (8, 8), "not finite"),
+        (clip, faces + 1, Surface(uv, feature_map), (8, 8), "must index the 40 vertices"),
+        (clip, faces, Surface(uv, feature_map.to("meta")), (8, 8), "'feature_map' is on meta"),
     ]:
         with pytest.raises(ValueError, match=text):
-            ops.shade(*arguments, **options)
+            ops.shade(positions, face_list, surface, size)
 
 
 @pytest.mark.cuda
@@ -176,9 +186,8 @@ def test_cuda_equals_cpu(filter_mode: str, deterministic: bool) -> None:
     results = []
     for device in ("cpu", "cuda"):
         inputs = [x.double().to(device).requires_grad_() for x in (clip, uv, feature_map)]
-        out = ops.shade(
-            inputs[0], faces.to(device), *inputs[1:], (50, 60), filter_mode=filter_mode, deterministic=deterministic
-        )
+        surface = Surface(*inputs[1:], filter_mode=filter_mode)
+        out = ops.shade(inputs[0], faces.to(device), surface, (50, 60), deterministic=deterministic)
         (out.features.square().sum() + out.raster.barycentrics.sum() + out.raster.depth.sum()).backward()
         gradients = [torch.zeros_like(x) if x.grad is None else x.grad for x in inputs]
         results.append([x.cpu() for x in (out.features, out.region, *out.raster[:3], *gradients)])
