@@ -7,7 +7,7 @@ speed.
 import ctypes
 import re
 import shutil
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,13 +16,13 @@ import torch
 
 from cuda_ext import ops
 from cuda_ext.bench import ellipsoid
+from cuda_ext.checks import MeshFault
 from cuda_ext.types import MipStack
 from tests.ops.closeness import assert_close
 from tests.ops.scenes import random_triangles
 
 CSRC = Path(ops.__file__).parent / "csrc"
 CPU = torch.ops.cuda_ext
-HEADERS = ("cuda_runtime.h", "cuda_fp16.h")
 
 
 def without_launches(source: str) -> str:
@@ -38,35 +38,33 @@ def without_launches(source: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def cuda(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+def cuda(compile_once: Callable[..., Path]) -> SimpleNamespace:
     """The ops of the CUDA sources for CPU tensors, and `set_backwards`."""
-    compiler = shutil.which("g++")
-    if compiler is None:
+    if shutil.which("g++") is None:
         pytest.skip("no g++")
-    folder = tmp_path_factory.mktemp("cuda_on_cpu")
-    shutil.copy(Path(__file__).parent / "cuda_on_cpu.h", folder / HEADERS[0])
-    (folder / HEADERS[1]).write_text("#pragma once\n")
+    sources = {path.name: path.read_text() for path in CSRC.glob("*.h")}
+    sources["cuda_runtime.h"] = Path(__file__).with_name("cuda_on_cpu.h").read_text()
+    sources["cuda_fp16.h"] = "#pragma once\n"
     for path in CSRC.glob("*.cuh"):
         text = without_launches(path.read_text())
         text = re.sub(
             r"using torch::stable::accelerator::DeviceGuard;", "struct DeviceGuard { DeviceGuard(int) {} };", text
         )
         text = re.sub(r"aoti_torch_get_current_cuda_stream\(.*?\) == 0", "true", text)
-        (folder / path.name).write_text(text)
+        sources[path.name] = text
     unit = "".join(without_launches(path.read_text()) for path in sorted(CSRC.glob("*_cuda.cu")))
     unit = unit.replace("(cuda_ext, CUDA, m)", "(cuda_on_cpu, CPU, m)")
     schemas = (CSRC / "library.cpp").read_text().replace("(cuda_ext, m)", "(cuda_on_cpu, m)")
-    (folder / "unit.cpp").write_text('#include "cuda_runtime.h"\n' + unit + schemas)
+    sources["unit.cpp"] = '#include "cuda_runtime.h"\n' + unit + schemas
     package = Path(torch.__file__).parent
-    include = [folder, CSRC, package / "include", package / "include/torch/csrc/api/include"]
+    include = [".", package / "include", package / "include/torch/csrc/api/include"]
     flags = ["-shared", "-O0", "-std=c++17", "-fwrapv", "-ffp-contract=off", "-fPIC", "-pthread"]
     macro = "-DTORCH_TARGET_VERSION=0x020a000000000000"
     libraries = [f"-L{package / 'lib'}", "-ltorch_cpu", "-lc10"]
-    command = [compiler, *flags, macro, *(f"-I{path}" for path in include), "unit.cpp", "-o", "unit.so", *libraries]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr[-3000:]
-    torch.ops.load_library(str(folder / "unit.so"))
-    set_backwards = ctypes.CDLL(str(folder / "unit.so")).set_backwards
+    command = ["g++", *flags, macro, *(f"-I{path}" for path in include), "unit.cpp", *libraries]
+    library = str(compile_once(sources, command, "cuda_on_cpu.so"))
+    torch.ops.load_library(library)
+    set_backwards = ctypes.CDLL(library).set_backwards
     set_backwards.argtypes = [ctypes.c_bool]
     return SimpleNamespace(ops=torch.ops.cuda_on_cpu, set_backwards=set_backwards)
 
@@ -115,7 +113,9 @@ def test_mesh_ops(cuda: SimpleNamespace, scene: str) -> None:
     check(cuda, "antialias_backward", *outline, torch.randn_like(image), backward=True)
     broken = clip.clone()
     broken[1, 0, 0] = torch.inf
-    assert [cuda.ops.check_mesh(*x) for x in ((clip, faces), (broken, faces), (clip, faces + 99))] == [0, 1, 2]
+    assert cuda.ops.check_mesh(clip, faces) == MeshFault.NONE
+    assert cuda.ops.check_mesh(broken, faces) == cuda.ops.check_mesh(broken, faces + 99) == MeshFault.NOT_FINITE
+    assert cuda.ops.check_mesh(clip, faces + 99) == MeshFault.INDEX_OUTSIDE
 
 
 @pytest.mark.parametrize("filter_index", [0, 1, 2])

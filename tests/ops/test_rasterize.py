@@ -71,7 +71,9 @@ def test_watertight() -> None:
 def test_equals_twin(dtype: torch.dtype) -> None:
     compared = 0
     for seed in range(24):
-        size = [(24, 33), (1, 1), (17, 1), (48, 40)][seed % 4]
+        # 18 x 20 is over the border of a band of rows and of a block of columns; two scenes are over several.
+        size = [(18, 20), (1, 1), (17, 1), (18, 20)][seed % 4]
+        size = {0: (24, 33), 3: (48, 40)}.get(seed, size)
         clip, faces = random_triangles(seed, dtype=dtype)
         ours, twin = clip.clone().requires_grad_(), clip.double().requires_grad_()
         actual = ops.rasterize(ours, faces, size, derivatives=True)
