@@ -22,7 +22,6 @@ from adapt.actor.renderer import adapted_renderer
 from adapt.baselines.scratch import blank_renderer, from_scratch
 from adapt.benchmarks.leak import complete, read_crops, sheet
 from adapt.cache import code_sha256
-from adapt.commands.flags import FitConfig
 from adapt.fitting.clip import FitClip
 from adapt.fitting.enrollment import HELD_OUT_PART
 from adapt.fitting.fit import first_texture
@@ -195,7 +194,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Score adapt fit on held-out people.")
     parser.add_argument("cache", type=Path, help="prepared cache of people that the prior never saw, with every crop")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for scores, table and sheets")
-    parser.add_argument("--steps", type=int, default=FitConfig.steps, help="optimiser steps of the fit")
+    parser.add_argument("--steps", type=int, default=FitOptions.steps, help="optimiser steps of the fit")
     parser.add_argument("--enrollment", type=float, nargs="+", default=[4.0], help="seconds learnt from")
     parser.add_argument("--scratch", type=float, nargs="*", default=[], help="also from scratch, × the fit's time")
     parser.add_argument("--seed", type=int, default=0, help="of the fit")
