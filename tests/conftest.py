@@ -7,6 +7,7 @@ import torch
 
 from adapt.actor.bundle import ActorBundle
 from adapt.fitting.fit import fit
+from adapt.fitting.options import FitOptions
 from adapt.synthetic.actor import babble, make_actor
 from render.head.track import Track
 
@@ -44,4 +45,4 @@ def talking_clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Track]
 def ada(talking_clip: tuple[Path, Track]) -> ActorBundle:
     """The synthetic actor as a bundle: fitted on `talking_clip` from its true track, without a step."""
     path, take = talking_clip
-    return fit([path], "Ada", steps=0, tracks=[take]).bundle
+    return fit([path], "Ada", FitOptions(steps=0), tracks=[take]).bundle

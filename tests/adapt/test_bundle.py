@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from adapt.actor.bundle import FACTS, TENSORS, ActorBundle
-from adapt.actor.consent import NO_CONSENT, read_consent
-from render.errors import StoreError, StoreVersionError
+from adapt.actor.bundle import FACTS, TENSORS, ActorBundle, FitFacts, FitScores
+from adapt.actor.consent import NO_CONSENT, Consent, read_consent
+from render.errors import OutputError, StoreError, StoreVersionError
 
 
 def bundle():
@@ -19,7 +19,9 @@ def bundle():
         prior_sha256="a" * 64,
         sources=[{"file": "é.mp4", "sha256": "b" * 64, "person": 1, "seconds": 4.0}],
         pose_range={"yaw": [-9.0, 4.0], "pitch": [-3.0, 2.0]},
-        facts={"steps": 400},
+        facts=FitFacts(
+            seconds=3.96, steps=400, held_out_loss={"unadapted": 0.2, "adapted": 0.1}, never_seen=["no closed lips"]
+        ),
     )
 
 
@@ -33,18 +35,36 @@ def test_round_trip(tmp_path):
     torch.testing.assert_close(loaded.style, original.style)
     assert (loaded.name, loaded.sources, loaded.facts) == (original.name, original.sources, original.facts)
     assert loaded.consent == NO_CONSENT
-    assert replace(loaded, facts={"consent": {"who": "Ada", "scope": "film"}}).consent == "who: Ada; scope: film"
+    assert (
+        replace(loaded, facts=FitFacts(consent=Consent({"who": "Ada", "scope": "film"}))).consent
+        == "who: Ada; scope: film"
+    )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["ada.actor"]
+
+
+def test_how_it_was_fitted_comes_back_as_it_was(tmp_path):
+    consent = Consent({"who": "Ada", "scope": "film", "expiry": "2027-12-31"})
+    facts = FitFacts(steps=3, adapted=True, consent=consent, terms="research", scores=FitScores(20.5, 21.25))
+    replace(bundle(), facts=facts).save(tmp_path / "ada.actor")
+    assert ActorBundle.load(tmp_path / "ada.actor").facts == facts
+    stored = json.loads((tmp_path / "ada.actor" / FACTS).read_text())["facts"]
+    assert stored["scores"] == {
+        "unadapted: PSNR over the erased area, dB": 20.5,
+        "adapted: PSNR over the erased area, dB": 21.25,
+    }
+    assert stored["consent"]["expiry"] == "2027-12-31"
+    with pytest.raises(StoreError, match="damaged"):
+        FitFacts.of({"stepz": 3}, "actor.json")
 
 
 def test_refuses_to_replace_anything_that_is_no_bundle(tmp_path):
     bundle().save(tmp_path / "ada.actor")
-    with pytest.raises(StoreError, match="exists already"):
+    with pytest.raises(OutputError, match="exists already"):
         bundle().save(tmp_path / "ada.actor")
     bundle().save(tmp_path / "ada.actor", overwrite=True)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "keep.txt").write_text("dear")
-    with pytest.raises(StoreError, match="exists already"):
+    with pytest.raises(OutputError, match="exists already"):
         bundle().save(tmp_path / "mine", overwrite=True)
     assert (tmp_path / "mine" / "keep.txt").read_text() == "dear"
 

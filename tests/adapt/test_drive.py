@@ -1,10 +1,12 @@
 import pytest
 import torch
 
+from adapt.dubbing.options import DubOptions
 from adapt.dubbing.weights import blend_weights, pose_weights
-from adapt.motion.controls import RANGE_LIMIT, retarget, scale_mouth
+from adapt.motion.controls import RANGE_LIMIT, MouthScale, controlled, retarget
 from adapt.motion.placement import motion_at
-from render.errors import DubError
+from prior.motion.style import MouthStyle
+from render.errors import ConfigError, DubError
 from render.head.motion import Motion
 
 
@@ -74,6 +76,9 @@ def test_retarget_and_scale_are_about_the_closed_mouth():
     one, less, two = torch.tensor([1.0]), torch.tensor([0.8]), torch.tensor([2.0])
     torch.testing.assert_close(retarget(expression, one, one, two, less), torch.tensor([[2.0], [3.6]]))
     torch.testing.assert_close(retarget(expression, one, one, two, 0.1 * one), 2 + (expression - 1) / RANGE_LIMIT)
-    torch.testing.assert_close(scale_mouth(expression, one, 0.6), torch.tensor([[1.0], [2.2]]))
-    with pytest.raises(DubError, match="0.6 to 1.4"):
-        scale_mouth(expression, one, 3.0)
+    style = MouthStyle(one, one, one)
+    torch.testing.assert_close(MouthScale(0.6).applied(expression, style), torch.tensor([[1.0], [2.2]]))
+    both = controlled(expression, style, [MouthScale(0.6), MouthScale(1.4)])
+    torch.testing.assert_close(both, torch.tensor([[1.0], [2.68]]))
+    with pytest.raises(ConfigError, match="0.6 to 1.4"):
+        DubOptions(mouth=3.0)

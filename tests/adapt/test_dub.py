@@ -7,10 +7,11 @@ import torch
 
 from adapt.actor.bundle import ActorBundle
 from adapt.cli import main
-from adapt.dubbing.dub import dub
 from adapt.dubbing.part import Part
+from adapt.dubbing.redraw import redraw
 from adapt.dubbing.weights import part_weights
 from adapt.fitting.fit import fit
+from adapt.fitting.options import FitOptions
 from adapt.reports.clip import encode_clip
 from adapt.tracking.track import track_footage
 from render.errors import DubError
@@ -35,7 +36,7 @@ def shot(talking_clip, tmp_path_factory):
     # 24 frames at 23.976 per second with one long frame: times must come out as they went in.
     times = [index * 1001 / 24000 + (0.1 if index > 17 else 0.0) for index in range(24)]
     path.write_bytes(encode_clip(frames, times))
-    bundle = fit([talking_clip[0]], "Ada", steps=0).bundle
+    bundle = fit([talking_clip[0]], "Ada", FitOptions(steps=0)).bundle
     bundle.save(folder / "ada.actor")
     return path, folder / "ada.actor"
 
@@ -60,7 +61,7 @@ def test_a_shot_without_the_actor_is_refused(shot, tmp_path):
     part = part_of(*shot)
     nobody = Part(part.bundle, part.track, part.expression, torch.zeros(24, dtype=torch.bool))
     with pytest.raises(DubError, match="in no frame can the chosen person be dubbed"):
-        dub(Footage(shot[0]), [nobody], tmp_path / "x.mp4")
+        redraw(Footage(shot[0]), [nobody], tmp_path / "x.mp4")
     assert not list(tmp_path.iterdir())
 
 
@@ -68,7 +69,7 @@ def test_the_command_writes_a_folder_and_an_interrupt_leaves_nothing(shot, tmp_p
     path, actor = shot
     out = tmp_path / "out"
     words = ["dub", path, "--actor", actor, "--drive", "source", "-o", out]
-    monkeypatch.setattr("adapt.dubbing.report.quality_facts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("adapt.dubbing.dub.quality_facts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert command(*words) == 130
     assert not list(tmp_path.iterdir())
     monkeypatch.undo()

@@ -9,7 +9,7 @@ import torch
 
 from adapt.baselines.contract import METHODS, WAV2LIP, make_query
 from adapt.baselines.renderer import RendererMethods
-from adapt.commands.compare import main
+from adapt.commands.compare import main, options_of
 from adapt.commands.flags import CompareConfig
 from adapt.comparison.cells import CompareError, Comparison
 from adapt.comparison.compare import compare
@@ -42,7 +42,11 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> CompareConfig:
 
 @pytest.fixture(scope="module")
 def found(config: CompareConfig) -> Comparison:
-    return compare(config)
+    return compared(config)
+
+
+def compared(config: CompareConfig) -> Comparison:
+    return compare(config.footage, config.out, options_of(config))
 
 
 def beside(config: CompareConfig, folder: Path, **changes: object) -> CompareConfig:
@@ -77,7 +81,7 @@ def test_the_real_row_is_perfect(found: Comparison) -> None:
 
 
 def test_lanes_without_the_real_motion(config: CompareConfig, found: Comparison, tmp_path: Path) -> None:
-    other = lines_of(compare(beside(config, tmp_path, lanes="2,3,4", methods="real,prior", method=[])))
+    other = lines_of(compared(beside(config, tmp_path, lanes="2,3,4", methods="real,prior", method=[])))
     assert set(other) == {(lane, method) for lane in (2, 3, 4) for method in ("real", "prior")}
     assert other[2, "real"]["scores"]["ccc"] == pytest.approx(1, abs=1e-3)
     assert other[2, "prior"]["scores"]["ccc"] < 0.9
@@ -122,11 +126,11 @@ def test_a_second_run_reads_what_the_first_kept(
     drawn = []
     monkeypatch.setattr(RendererMethods, "drawn", lambda self, name, *_: drawn.append(name))
     table = (Path(config.out) / "table.md").read_bytes()
-    again = compare(config)
+    again = compared(config)
     assert not drawn and again.lines == found.lines
     assert (Path(config.out) / "table.md").read_bytes() == table
     # More frames, other cells: they are drawn, and what the stand-in gives is refused by name.
-    other = compare(beside(config, tmp_path, held_out=0.6, methods="real,prior", method=[]))
+    other = compared(beside(config, tmp_path, held_out=0.6, methods="real,prior", method=[]))
     assert drawn == ["prior"]
     assert [line["method"] for line in other.lines] == ["real"]
 
@@ -142,10 +146,10 @@ def test_a_stopped_run_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(RendererMethods, "nearest", stop)
         with pytest.raises(KeyboardInterrupt):
-            compare(config)
+            compared(config)
     assert not (tmp_path / "table.md").exists()
     monkeypatch.setattr(RendererMethods, "frozen", stop)  # kept: not asked again
-    assert [line["method"] for line in compare(config).lines] == ["real", "frozen mouth", "nearest mouth"]
+    assert [line["method"] for line in compared(config).lines] == ["real", "frozen mouth", "nearest mouth"]
 
 
 def test_a_query_holds_nothing_of_what_is_withheld(found: Comparison) -> None:
@@ -169,21 +173,21 @@ def test_a_method_without_its_weights_is_named(
 ) -> None:
     monkeypatch.setenv("ADAPT_WAV2LIP", str(tmp_path / "wav2lip.pth"))
     config = beside(config, tmp_path, methods="real,wav2lip", method=[])
-    problems = [str(problem) for problem in compare(config).problems]
+    problems = [str(problem) for problem in compared(config).problems]
     assert sum(problem.startswith("wav2lip: ") and "no such Wav2Lip weights" in problem for problem in problems) == 1
 
 
 def test_settings_that_say_nothing_known_are_refused(config: CompareConfig, tmp_path: Path) -> None:
     for change in ({"lanes": "0"}, {"lanes": "1;2"}, {"split": "person"}, {"methods": "magic"}, {"method": ["x=cp a"]}):
         with pytest.raises(ConfigError):
-            compare(replace(config, out=str(tmp_path / "none"), **change))
+            compared(replace(config, out=str(tmp_path / "none"), **change))
     for name in ("enrollment", "held_out", "fit_steps", "method_minutes"):
         with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} 0: at least"):
-            compare(replace(config, out=str(tmp_path / "none"), **{name: 0}))
+            compared(replace(config, out=str(tmp_path / "none"), **{name: 0}))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("mine")
     with pytest.raises(OutputError, match="something else"):
-        compare(replace(config, out=str(tmp_path / "mine")))
+        compared(replace(config, out=str(tmp_path / "mine")))
 
 
 def test_lines_are_json(config: CompareConfig, found: Comparison) -> None:

@@ -2,6 +2,7 @@ import json
 import shutil
 import wave
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,15 +17,19 @@ from adapt.commands.flags import DubConfig
 from adapt.config import command_line
 from adapt.dubbing.options import DRAFT_FIT_STEPS
 from adapt.dubbing.report import Recorder
-from adapt.dubbing.sound import mix_sounds
+from adapt.dubbing.request import Request
+from adapt.dubbing.sound import delivered, mix_sounds, refuse_undeliverable
 from adapt.metrics.mouth_meter import MouthMeter
+from adapt.motion.sources import OwnMotion, Silence, Sound, TrackFile, Video
 from adapt.tracking.crop import read_crops
 from prior.speech.sound import read_waveform
 from render.compositing.composite import Patch
 from render.drawing.crop import CROP_SIZE
 from render.head.track import Track
+from render.video.encoding import DeliveredSound
 from render.video.footage import Footage
-from tests.media import Sound, make_clip, make_sound
+from tests.media import Sound as MadeSound
+from tests.media import make_clip, make_sound
 
 
 def command(*words):
@@ -49,8 +54,8 @@ def inputs(talking_clip, ada, tmp_path_factory):
     stored.write_bytes(stored.read_bytes()[:-100])
     other = replace(ada, appearance={name: value.flip(0) for name, value in ada.appearance.items()})
     other.save(folder / "other.actor")
-    make_sound(folder / "voice.wav", Sound("pcm_s16le", layout="mono", seconds=1.6))
-    make_sound(folder / "short.wav", Sound("pcm_s16le", layout="mono", seconds=0.7))
+    make_sound(folder / "voice.wav", MadeSound("pcm_s16le", layout="mono", seconds=1.6))
+    make_sound(folder / "short.wav", MadeSound("pcm_s16le", layout="mono", seconds=0.7))
     with wave.open(str(folder / "silent.wav"), "wb") as silent:
         silent.setparams((1, 2, 16000, 0, "NONE", ""))
         silent.writeframes(bytes(2 * 16000))
@@ -117,7 +122,9 @@ def test_a_sound_without_a_bundle_fits_once_and_mixes(inputs, tmp_path, capsys):
     assert told.count("fitting from the shot itself") == 1 and told.count("fitted before") == 1
     run = json.loads((tmp_path / "second" / "run.json").read_text())
     assert run["settings"]["seed"] == 3 and run["settings"]["region"] == "lips" and run["settings"]["device"] == "cpu"
-    assert [sound["file"] for sound in run["driving_sounds"]] == ["voice.wav"]
+    (driver,) = run["drivers"]
+    assert (driver["kind"], driver["file"], len(driver["sha256"])) == ("sound", "voice.wav", 64)
+    assert len(run["motion_model_sha256"]) == 64
     assert not (tmp_path / "second" / "mix.wav").exists()
     first, second = (next((tmp_path / name).glob("*.dubbed.mp4")).read_bytes() for name in ("first", "second"))
     assert first == second
@@ -127,7 +134,7 @@ def test_silence_on_purpose_closes_the_mouth_and_keeps_the_sources_sound(inputs,
     words = ["--face", f"{inputs['ada.actor']}=silence", "--range", "0.4-1.1", "--occluders", "ignore"]
     assert command("dub", inputs["CLIP"], *words, "-o", tmp_path / "out") == 0
     run = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert run["driving_sounds"] == [] and run["delivered_sounds"] == []
+    assert run["drivers"] == [{"kind": "silence"}] and run["delivered_sounds"] == []
     dubbed = Footage(next((tmp_path / "out").glob("*.dubbed.mp4")))
     track, meter = Track.load(inputs["TRACK"]).with_crop_size(CROP_SIZE), MouthMeter()
     seen = {}
@@ -138,8 +145,23 @@ def test_silence_on_purpose_closes_the_mouth_and_keeps_the_sources_sound(inputs,
 
 
 def test_one_who_speaks_beside_one_who_is_silent_needs_no_choice_of_sound():
-    requests = requests_of(DubConfig("shot.mp4", out="out", face=["ada.actor=voice.wav", "2=silence"]))
-    assert [(str(one.sound), one.drive) for one in requests] == [("voice.wav", None), ("None", "silence")]
+    config = DubConfig("shot.mp4", out="out", face=["ada.actor=voice.wav", "2=silence"])
+    requests = requests_of(config)
+    assert requests == [Request(Sound(Path("voice.wav")), Path("ada.actor")), Request(Silence(), person=2)]
+    refuse_undeliverable(requests, options_of(config))
+
+
+@pytest.mark.parametrize(
+    ("word", "driver"),
+    [
+        ("source", OwnMotion()),
+        ("silence", Silence()),
+        ("1.track.safetensors", TrackFile(Path("1.track.safetensors"))),
+        ("reading.mp4", Video(Path("reading.mp4"))),
+    ],
+)
+def test_what_a_word_of_drive_means(word, driver):
+    assert requests_of(DubConfig("shot.mp4", drive=word, out="out")) == [Request(driver)]
 
 
 def test_the_command_that_chooses_is_printed_whole():
@@ -151,21 +173,23 @@ def test_the_command_that_chooses_is_printed_whole():
 def test_draft_and_offsets_reach_the_dub(talking_clip, tmp_path):
     footage = Footage(talking_clip[0])
     config = DubConfig("shot.mp4", "voice.wav", out="out", draft=True, grain=True, range="0.5-1.2", audio_offset=0.5)
-    options = options_of(config, requests_of(config), footage, tmp_path)
+    options = options_of(config)
     assert options.quality == "draft" and not options.grain
-    assert options.audio_offset == 1.0 and options.audio_end is None
-    assert DRAFT_FIT_STEPS < DubConfig.fit_steps
-    own = replace(config, deliver="source")
-    assert options_of(own, requests_of(own), footage, tmp_path).audio is None
+    assert options.fit_steps == DRAFT_FIT_STEPS < DubConfig.fit_steps
+
+    def sound_of(config):
+        return delivered(requests_of(config), options_of(config), footage, tmp_path)
+
+    assert sound_of(config) == DeliveredSound([Path("voice.wav")], 1.0, None)
+    assert sound_of(replace(config, deliver="source")) is None
     trimmed = replace(config, on_mismatch="trim")
-    assert options_of(trimmed, requests_of(trimmed), footage, tmp_path).audio_end == 1.2
-    whole = replace(trimmed, range=None)
-    assert options_of(whole, requests_of(whole), footage, tmp_path).audio_end == pytest.approx(1.6)
+    assert sound_of(trimmed).end_seconds == 1.2
+    assert sound_of(replace(trimmed, range=None)).end_seconds == pytest.approx(1.6)
 
 
 def test_a_video_that_drives_is_heard_unless_told_otherwise(talking_clip, tmp_path):
     footage = Footage(talking_clip[0])
-    reading = make_clip(tmp_path / "reading.mp4", sounds=[Sound()])
+    reading = make_clip(tmp_path / "reading.mp4", sounds=[MadeSound()])
     for drive, deliver, heard in (
         (str(reading), None, [reading]),
         (str(reading), "source", None),
@@ -174,7 +198,8 @@ def test_a_video_that_drives_is_heard_unless_told_otherwise(talking_clip, tmp_pa
         (str(tmp_path / "1.track.safetensors"), None, None),
     ):
         config = DubConfig("shot.mp4", actor="ada.actor", drive=drive, deliver=deliver, out="out")
-        assert options_of(config, requests_of(config), footage, tmp_path).audio == heard
+        sound = delivered(requests_of(config), options_of(config), footage, tmp_path)
+        assert (None if sound is None else list(sound.files)) == heard
 
 
 def test_a_late_range_is_what_report_and_sheet_show(inputs):
@@ -193,7 +218,7 @@ def test_a_late_range_is_what_report_and_sheet_show(inputs):
 
 
 def test_trimmed_sound_ends_with_the_picture(inputs, tmp_path):
-    long = make_sound(tmp_path / "long.wav", Sound("pcm_s16le", layout="mono", seconds=4.0))
+    long = make_sound(tmp_path / "long.wav", MadeSound("pcm_s16le", layout="mono", seconds=4.0))
     words = ["--face", f"{inputs['ada.actor']}={long}", "--on-mismatch", "trim", "--occluders", "ignore"]
     assert command("dub", inputs["CLIP"], *words, "--range", "0.4-1.1", "-o", tmp_path / "out") == 0
     dubbed = Footage(next((tmp_path / "out").glob("*.dubbed.mp4")))
@@ -203,8 +228,8 @@ def test_trimmed_sound_ends_with_the_picture(inputs, tmp_path):
 
 
 def test_a_mix_is_the_sum(tmp_path):
-    long = make_sound(tmp_path / "long.wav", Sound("pcm_s16le", rate=44100, layout="mono", seconds=0.5))
-    short = make_sound(tmp_path / "short.wav", Sound("pcm_s16le", rate=48000, layout="mono", seconds=0.25))
+    long = make_sound(tmp_path / "long.wav", MadeSound("pcm_s16le", rate=44100, layout="mono", seconds=0.5))
+    short = make_sound(tmp_path / "short.wav", MadeSound("pcm_s16le", rate=48000, layout="mono", seconds=0.25))
     mix_sounds([long, short], tmp_path / "mix.wav")
     mixed, alone = read_waveform(tmp_path / "mix.wav"), read_waveform(long)
     assert len(mixed) == pytest.approx(len(alone), abs=16)

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from adapt.dubbing.dub import dub
 from adapt.dubbing.options import DubOptions
 from adapt.dubbing.part import Part
-from render.compositing.matte import REGIONS
+from adapt.dubbing.redraw import redraw
+from render.compositing.region import REGIONS
 from render.errors import OutputError
 from render.head.camera import rotation_matrix
+from render.video.encoding import DeliveredSound
 from render.video.footage import Footage
 from render.video.writer import VideoWriter
 from tests.media import Sound, make_clip, make_sound, packets
@@ -57,7 +58,9 @@ def lossless(source, parts, output, **options):
     """Dub into FFV1; returns what is read back of source and result, and the patches of each frame."""
     patches = {}
     options = DubOptions(codec="ffv1", **options)
-    result = dub(Footage(source), parts, output, options, watch=lambda frame, own: patches.update({frame.index: own}))
+    result = redraw(
+        Footage(source), parts, output, options, watch=lambda frame, own: patches.update({frame.index: own})
+    )
     before, times = decoded(source)
     after, new_times = decoded(output)
     assert times == new_times
@@ -158,8 +161,8 @@ def test_delivered_sound_is_copied_packet_by_packet(talking_clip, ada, pictures,
     make_clip(tmp_path / "in.mp4", pictures=pictures[:2], sounds=[Sound(seconds=0.1)])
     voice = make_sound(tmp_path / "voice.m4a", Sound(seconds=0.1, layout="mono"))
     part = part_of(ada, rows_of(talking_clip[1], range(2)))
-    dub(Footage(tmp_path / "in.mp4"), [part], tmp_path / "own.mp4")
-    dub(Footage(tmp_path / "in.mp4"), [part], tmp_path / "voice.mp4", DubOptions(audio=[voice]))
+    redraw(Footage(tmp_path / "in.mp4"), [part], tmp_path / "own.mp4")
+    redraw(Footage(tmp_path / "in.mp4"), [part], tmp_path / "voice.mp4", sound=DeliveredSound([voice]))
     assert packets(tmp_path / "own.mp4") == packets(tmp_path / "in.mp4")
     assert packets(tmp_path / "voice.mp4") == packets(voice)
 
@@ -172,7 +175,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(talking_clip, ada, pictures, tmp
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
     try:
         with pytest.raises(OutputError, match=r"out\.mp4"):
-            dub(Footage(tmp_path / "in.mp4"), [part], tmp_path / "out.mp4", DubOptions(codec="ffv1"))
+            redraw(Footage(tmp_path / "in.mp4"), [part], tmp_path / "out.mp4", DubOptions(codec="ffv1"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
@@ -184,14 +187,14 @@ def test_beyond_the_fitted_pose_the_source_stays(talking_clip, ada, pictures, tm
     far = replace(ada, pose_range={"yaw": [np.rad2deg(yaw) - 60, np.rad2deg(yaw) - 40], "pitch": [-90, 90]})
     make_clip(tmp_path / "in.mp4", pictures=pictures[:2])
     with pytest.raises(Exception, match="turned beyond the fitted range"):
-        dub(Footage(tmp_path / "in.mp4"), [part_of(far, take)], tmp_path / "out.mp4")
+        redraw(Footage(tmp_path / "in.mp4"), [part_of(far, take)], tmp_path / "out.mp4")
 
 
 def test_stereo_samples_without_named_speakers_are_delivered_in_mp4(talking_clip, ada, pictures, tmp_path):
     make_clip(tmp_path / "in.mp4", pictures=pictures[:2])
     voice = make_sound(tmp_path / "voice.wav", Sound("pcm_s16le", seconds=0.1))
     part = part_of(ada, rows_of(talking_clip[1], range(2)))
-    result = dub(Footage(tmp_path / "in.mp4"), [part], tmp_path / "out.mp4", DubOptions(audio=[voice]))
+    result = redraw(Footage(tmp_path / "in.mp4"), [part], tmp_path / "out.mp4", sound=DeliveredSound([voice]))
     assert packets(tmp_path / "out.mp4") and "encoded anew as aac" in " ".join(result.notes)
 
 

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from adapt.actor.bundle import ActorBundle
 from adapt.cli import main
 from adapt.fitting.fit import draw_clip, fit, without_occluders
 from adapt.fitting.optimiser import frame_of_step, optimise
-from adapt.fitting.state import FitState
+from adapt.fitting.options import FitOptions
+from adapt.fitting.state import Checkpoint, FitState
 from adapt.progress import Bar
 from adapt.reports.clip import encode_clip
 from prior.renderer.prior import load_renderer_prior
@@ -18,6 +20,7 @@ from render.errors import FitError, StoreError
 from render.video.footage import Footage
 
 DEVICES = ("cpu", "cuda")
+FOUR = FitOptions(steps=4, seed=3)
 
 
 def command(*words):
@@ -28,7 +31,7 @@ def command(*words):
 
 @pytest.fixture(scope="module")
 def fitted(talking_clip):
-    return fit([talking_clip[0]], "Ada", steps=2)
+    return fit([talking_clip[0]], "Ada", FitOptions(steps=2))
 
 
 def test_a_fit_draws_a_mouth_where_there_was_a_hole(fitted):
@@ -48,8 +51,8 @@ def test_same_steps_same_state_and_a_resumed_fit_too(fitted, tmp_path, monkeypat
     monkeypatch.setattr("adapt.fitting.optimiser.CHECKPOINT_EVERY", 2)
     monkeypatch.setattr("adapt.fitting.optimiser.JUDGE_EVERY", 1)
     monkeypatch.setattr("adapt.fitting.clip.KEPT_INPUTS", 1)
-    whole = optimise(prior, clips, fitted.unadapted, 4, seed=3)
-    checkpoint = (tmp_path / "checkpoint", {"fit": 1})
+    whole = optimise(prior, clips, fitted.unadapted, FOUR)
+    checkpoint = Checkpoint(tmp_path / "checkpoint", identity={"fit": 1})
 
     class Killed(Exception):
         pass
@@ -64,9 +67,9 @@ def test_same_steps_same_state_and_a_resumed_fit_too(fitted, tmp_path, monkeypat
     step = module._step
     monkeypatch.setattr(module, "_step", killed)
     with pytest.raises(Killed):
-        optimise(prior, clips, fitted.unadapted, 4, seed=3, checkpoint=checkpoint)
+        optimise(prior, clips, fitted.unadapted, FOUR, checkpoint)
     monkeypatch.setattr(module, "_step", step)
-    resumed = optimise(prior, clips, fitted.unadapted, 4, seed=3, checkpoint=checkpoint, resume=True)
+    resumed = optimise(prior, clips, fitted.unadapted, FOUR, replace(checkpoint, resume=True))
     assert resumed.step == whole.step == 4
     assert resumed.history == whole.history and resumed.best_loss == whole.best_loss
     for named in ("parameters", "best", "moments"):
@@ -74,7 +77,7 @@ def test_same_steps_same_state_and_a_resumed_fit_too(fitted, tmp_path, monkeypat
         for name, value in getattr(whole, named).items():
             assert torch.equal(value, getattr(resumed, named)[name]), name
     with pytest.raises(StoreError, match="of another fit"):
-        FitState.load(checkpoint[0], {"fit": 2})
+        FitState.load(replace(checkpoint, identity={"fit": 2}))
 
 
 def test_a_budget_of_time_ends_a_fit_and_its_steps_grow_smaller(fitted, monkeypatch):
@@ -87,14 +90,15 @@ def test_a_budget_of_time_ends_a_fit_and_its_steps_grow_smaller(fitted, monkeypa
         state.step += 1
 
     monkeypatch.setattr("adapt.fitting.optimiser._step", step)
-    state = optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, 100, seconds_budget=4)
+    state = optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, FitOptions(steps=100, minutes=4 / 60))
     assert done == [0.25, 0.5, 0.75] and state.history[-1]["step"] == state.step == 3
 
 
 @pytest.mark.cuda
 def test_a_gpu_learns_the_same_but_for_rounding(fitted):
     on = {
-        device: optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, 3, device=device) for device in DEVICES
+        device: optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, FitOptions(steps=3, device=device))
+        for device in DEVICES
     }
     assert all(value.device.type == "cpu" for value in on["cuda"].parameters.values())
     assert on["cuda"].unadapted_loss == pytest.approx(on["cpu"].unadapted_loss, rel=0.02)
@@ -102,7 +106,7 @@ def test_a_gpu_learns_the_same_but_for_rounding(fitted):
 
 
 def test_the_first_step_moves_the_texture_and_the_delta(fitted):
-    state = optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, 1)
+    state = optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, FitOptions(steps=1))
     assert not torch.equal(state.texture, fitted.unadapted)
     assert any(bool(value.any()) for name, value in state.delta.items() if name.endswith(".left"))
 
@@ -111,7 +115,7 @@ def test_the_first_step_moves_the_texture_and_the_delta(fitted):
 def test_a_fit_is_kept_unless_it_draws_held_out_frames_worse(fitted, judged, kept, monkeypatch):
     losses = iter([1.0, judged])
     monkeypatch.setattr("adapt.fitting.optimiser._judge", lambda *arguments: next(losses, 2.0))
-    state = optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, 1)
+    state = optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, FitOptions(steps=1))
     assert bool(state.best) == kept
     if kept:
         assert state.best_loss == judged and torch.equal(state.best["texture"], state.texture)
@@ -121,7 +125,7 @@ def test_a_fit_is_kept_unless_it_draws_held_out_frames_worse(fitted, judged, kep
 def test_some_of_the_way_is_gone_back_and_more_where_it_costs_nothing(fitted, blends, part, monkeypatch):
     losses = iter([1.0, 0.9, *blends])
     monkeypatch.setattr("adapt.fitting.optimiser._judge", lambda *arguments: next(losses))
-    state = optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, 1)
+    state = optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, FitOptions(steps=1))
     assert state.best_loss == (blends[-1] if part < 1 else 0.9)
     torch.testing.assert_close(state.best["texture"], torch.lerp(fitted.unadapted, state.texture, part))
     for name, value in state.delta.items():
@@ -157,25 +161,25 @@ def test_frames_with_a_covered_mouth_are_left_out_and_it_is_said(fitted, covered
 
 def test_what_was_left_out_does_not_count_as_seen(talking_clip, monkeypatch):
     path, take = talking_clip
-    whole = fit([path], "Ada", steps=0, tracks=[take])
+    whole = fit([path], "Ada", FitOptions(steps=0), tracks=[take])
     yaw = take.rotation[:, 1]
     covered = yaw < yaw.quantile(0.2)
     monkeypatch.setattr("adapt.fitting.fit.clear_frames", lambda model, track, frames, crops: ~covered[frames])
-    bundle = fit([path], "Ada", steps=0, tracks=[take]).bundle
+    bundle = fit([path], "Ada", FitOptions(steps=0), tracks=[take]).bundle
     learn = whole.clips[0].frames[whole.clips[0].learn]
     left = len(learn) - int(covered[learn].sum())
     assert bundle.sources[0]["frames"] == left < len(learn)
-    assert bundle.facts["seconds"] == pytest.approx(left / 25, abs=1e-3)
+    assert bundle.facts.seconds == pytest.approx(left / 25, abs=1e-3)
     assert bundle.pose_range["yaw"][0] > whole.bundle.pose_range["yaw"][0]
 
 
 def test_several_files_are_learnt_from_or_the_frames_of_one_that_show_most(talking_clip):
     path, take = talking_clip
-    fitted = fit([path, path], "Ada", steps=0, tracks=[take, take])
+    fitted = fit([path, path], "Ada", FitOptions(steps=0), tracks=[take, take])
     assert [source["frames"] for source in fitted.bundle.sources] == [len(clip.learn) for clip in fitted.clips]
     assert len(fitted.clips) == 2 and all(len(clip.held_out) for clip in fitted.clips)
-    best = fit([path], "Ada", seconds=1.0, steps=0, tracks=[take])
-    assert best.bundle.facts["seconds"] == pytest.approx(0.9, abs=0.1)
+    best = fit([path], "Ada", FitOptions(seconds=1.0, steps=0), tracks=[take])
+    assert best.bundle.facts.seconds == pytest.approx(0.9, abs=0.1)
     assert len(best.clips[0].learn) < len(fitted.clips[0].learn)
 
 
@@ -233,7 +237,7 @@ def test_an_interrupted_fit_says_how_to_go_on_and_ends_in_the_same_bundle(talkin
         assert path.read_bytes() == (other / path.name).read_bytes(), path.name
     monkeypatch.chdir(tmp_path / "early")
     assert command(*words, "--resume", "--minutes", 0) == 0
-    assert ActorBundle.load(tmp_path / "early" / "ada.actor").facts["steps"] == 2
+    assert ActorBundle.load(tmp_path / "early" / "ada.actor").facts.steps == 2
     assert [path.name for path in (tmp_path / "early").iterdir()] == ["ada.actor"]
 
 
@@ -245,19 +249,18 @@ def test_everyone_in_a_shot_is_fitted_and_who_cannot_be_is_said(talking_clip, tm
     words = ["fit", "two.mp4", "-o", "crowd.actor", "--steps", 1]
     assert command(*words) == 1
     assert "choose one: the same command with --person 1" in capsys.readouterr().err
-    learn = fit.fit
 
-    def first_cannot(footage, name, person, *rest):
-        if person == 1:
+    def first_cannot(footage, name, options, **rest):
+        if options.person == 1:
             raise FitError("too small")
-        return learn(footage, name, person, *rest)
+        return fit(footage, name, options, **rest)
 
     monkeypatch.setattr("adapt.commands.fit.fit", first_cannot)
     assert command(*words, "--all") == 1
     told = capsys.readouterr()
     assert "person 1: not fitted: too small" in told.out and "for the reasons above: 1" in told.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["crowd.2.actor", "two.mp4"]
-    monkeypatch.setattr("adapt.commands.fit.fit", learn)
+    monkeypatch.setattr("adapt.commands.fit.fit", fit)
     assert command(*words, "--all") == 1
     assert "crowd.2.actor: exists already" in capsys.readouterr().err and not (tmp_path / "crowd.1.actor").exists()
     second = (tmp_path / "crowd.2.actor" / "actor.json").stat().st_mtime_ns

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-import adapt.dubbing.preview
 from adapt.commands.flags import PreviewConfig
 from adapt.commands.preview import main
 from adapt.dubbing.preview import choose_frames
@@ -15,7 +14,7 @@ from adapt.progress import SILENT
 from adapt.reports.contact_sheet import HEADER_PX, MARGIN_PX
 from prior.face.model import load_face_model
 from prior.renderer.prior import RendererPrior, extreme_expressions
-from render.errors import FootageError, StoreError
+from render.errors import FootageError, OutputError
 from render.head.track import Track
 
 
@@ -26,7 +25,7 @@ def untrained(talking_clip: tuple[Path, Track], monkeypatch: pytest.MonkeyPatch)
     prior = RendererPrior(model, {"widths": [8, 8, 8, 8, 8]})
     prior.outer_expressions.copy_(extreme_expressions(model, talking_clip[1].lower_expression))
     prior.facts = {"sha256": "0"}
-    monkeypatch.setattr(adapt.dubbing.preview, "load_renderer_prior", lambda: prior.eval().requires_grad_(False))
+    monkeypatch.setattr("adapt.dubbing.preview.load_renderer_prior", lambda: prior.eval().requires_grad_(False))
 
 
 def test_preview_writes_a_grid_and_refuses_to_overwrite(talking_clip, untrained, tmp_path):
@@ -39,7 +38,7 @@ def test_preview_writes_a_grid_and_refuses_to_overwrite(talking_clip, untrained,
     top = slice(0, 40)  # above the lower face nothing changes
     assert all(abs(cell[top] - cells[0][top]).max() == 0 for cell in cells)
     assert abs(cells[3] - cells[2]).max() > 20, "an open jaw is not a closed one"
-    with pytest.raises(StoreError, match="--overwrite"):
+    with pytest.raises(OutputError, match="--overwrite"):
         main(config, SILENT)
 
 
