@@ -13,7 +13,7 @@ def main(config: TrackConfig, progress: Progress) -> None:
     """Track everyone in a video, or one person.
 
     Raises:
-        StoreError: the output folder holds tracks already, or is a file.
+        OutputError: the output folder holds tracks already, or is a file.
         TrackingError: no face, or no such person; or, after the others were tracked, who could not be.
     """
     out = Path(config.out)

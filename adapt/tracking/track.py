@@ -15,6 +15,7 @@ import torch
 
 from adapt.cast.analyse import Analysis, analyse, choose_person, everyone
 from adapt.device import one_thread
+from adapt.output import refuse_files
 from adapt.progress import SILENT, Progress
 from adapt.tracking.crop import choose_crop_size, crop_from_path, crop_path, smooth_path
 from adapt.tracking.head_model import HeadFit, residual_of, translation_of
@@ -25,7 +26,7 @@ from adapt.tracking.pose_from_flow import carried_pose, pose_steps, steady_pose
 from adapt.tracking.sightings import Seen, Sightings, read_rows, solve_windows
 from prior.face.model import load_face_model
 from prior.face.points import lip_gap
-from render.errors import StoreError, TrackingError
+from render.errors import TrackingError
 from render.head.camera import rotation_matrix
 from render.head.face_model import FaceModel
 from render.head.track import Track
@@ -76,14 +77,14 @@ def track(
         progress: where the bar goes.
 
     Raises:
-        StoreError: the folder holds tracks already, or is a file.
+        OutputError: the folder holds tracks already, or is a file.
         TrackingError: no face, or no such person.
         ValueError: an overlay is wanted, but no folder given.
     """
     if overlay and out is None:
         raise ValueError("track(): 'overlay' needs 'out', the folder to write to")
     if out is not None:
-        _refuse_existing(out, overwrite)
+        refuse_files(out, [path.name for path in _made(out)], overwrite)
     footage = footage if isinstance(footage, Footage) else Footage(footage)
     analysis = analyse(footage, progress=progress)
     numbers = everyone(analysis)
@@ -106,13 +107,6 @@ def track(
         if overlay:
             write_overlay(footage, load_face_model(), person_track, out / f"{number}.overlay.mp4", progress)
     return tracked
-
-
-def _refuse_existing(out: Path, overwrite: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise StoreError(f"{out}: is a file, not a folder")
-    if not overwrite and _made(out):
-        raise StoreError(f"{out}: holds tracks already; choose another folder or pass --overwrite")
 
 
 def _made(out: Path) -> list[Path]:

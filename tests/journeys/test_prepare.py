@@ -16,7 +16,7 @@ from prior.cache.landmarks import load_all
 from prior.cache.prepared import FACTS_NAME, prepared_clips
 from prior.speech.sound import read_waveform, write_audio
 from render.drawing.crop import cut_crop
-from render.errors import ConfigError, FootageError, StoreError, TrackingError
+from render.errors import ConfigError, FootageError, OutputError, TrackingError
 from render.head.track import Track
 from render.video.footage import Footage
 from tests.media import make_clip
@@ -147,7 +147,7 @@ def test_track_command_writes_a_track_a_person_and_an_overlay(talking_clip, tmp_
     assert torch.equal(written.lower_expression, whole.lower_expression)
     assert Footage(tmp_path / "tracks" / "1.overlay.mp4").frame_count == len(written)
     assert json.loads((tmp_path / "tracks" / "track.json").read_text(encoding="utf-8"))["overlay"] is True
-    with pytest.raises(StoreError, match="--overwrite"):
+    with pytest.raises(OutputError, match="--overwrite"):
         track_main(config, SILENT)
     found = track_person
 
