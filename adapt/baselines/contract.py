@@ -85,12 +85,6 @@ def rows_of(track: Track, rows: torch.Tensor) -> Track:
     return replace(track, **part)
 
 
-def length_seconds(track: Track) -> float:
-    """From a track's first frame to the end of its last."""
-    times = track.timestamps
-    return float(times[-1] - times[0] + (times[1:] - times[:-1]).median()) if len(times) > 1 else 0.0
-
-
 def sound_of(waveform: np.ndarray, start: float, seconds: float) -> np.ndarray:
     """A part of a waveform [N] at `SAMPLE_RATE`, float32; silence where the part reaches beyond it."""
     first, count = round(start * SAMPLE_RATE), round(seconds * SAMPLE_RATE)
@@ -124,7 +118,7 @@ def motion_of(model: FaceModel, speech: MotionModel, enrollment: Enrollment, que
         return query.motion
     if query.waveform is None:
         raise ValueError("motion_of(): the query has neither motion nor sound")
-    sure = int((enrollment.track.confidence >= 0.5).sum())
+    sure = int(enrollment.track.sure().sum())
     style = mouth_style(enrollment.track, model) if sure >= LEAST_STYLE_FRAMES else None
     return speech.predict(query.waveform, query.seconds.numpy(), style).lower_expression
 

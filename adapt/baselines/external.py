@@ -102,8 +102,7 @@ def call(words: list[str], limit_minutes: float, log: Path) -> None:
 
 def frame_rate(track: Track) -> Fraction:
     """Frames per second of a track's rows, as a container can say it."""
-    times = track.timestamps
-    step = float((times[1:] - times[:-1]).median()) if len(times) > 1 else 0.04
+    step = track.frame_seconds if len(track) > 1 else 0.04
     return Fraction(1 / step).limit_denominator(1001)
 
 

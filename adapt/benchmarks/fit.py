@@ -37,6 +37,7 @@ from prior.renderer.prior import RendererPrior, load_renderer_prior
 from prior.training.renderer_items import good_frames
 from render.drawing.renderer import draw, fast_renderer, render_inputs
 from render.errors import StoreError
+from render.head.track import frame_seconds
 
 GAP_SECONDS = 2.0
 #: Enrollments of so many seconds or fewer make do with this gap; they are rows of their own.
@@ -73,7 +74,7 @@ def split_fit(clip: PreparedClip, lengths: Sequence[float]) -> dict[float, FitSp
     times = clip.track.timestamps[frames]
     if len(frames) < 2:
         return {}
-    step = max(1, round(1 / float((times[1:] - times[:-1]).median()) / FRAMES_PER_SECOND))
+    step = max(1, round(1 / frame_seconds(times) / FRAMES_PER_SECOND))
     whole = float(times[-1] - times[0])
     splits = {}
     needed = [length + _gap(length) for length in lengths if length + _gap(length) + HELD_OUT_SECONDS[1] <= whole]

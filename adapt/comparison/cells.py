@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from adapt.baselines.contract import REAL, CompareMethod, Enrollment, Query, length_seconds, make_query, sound_of
+from adapt.baselines.contract import REAL, CompareMethod, Enrollment, Query, make_query, sound_of
 from adapt.baselines.external import MethodError
 from adapt.baselines.renderer import SPEECH
 from adapt.cache import Cache, content_key
@@ -161,7 +161,7 @@ class Runner:
             CompareError: the lane has no sound to be driven by.
         """
         track, own = split.held_out.track, split.held_out.waveform
-        seconds = length_seconds(track)
+        seconds = track.duration_seconds
         if lane == 4:
             silent = np.zeros(round(seconds * SAMPLE_RATE), np.float32)
             return LaneSound(silent, {"sound": None}, Heard(speech=torch.zeros(len(track), dtype=torch.bool)))

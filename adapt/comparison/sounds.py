@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from adapt.baselines.contract import length_seconds, sound_of
+from adapt.baselines.contract import sound_of
 from adapt.comparison.scores import SHIFTS, Heard
 from adapt.comparison.split import Split
 from prior.face.model import load_face_model
@@ -40,7 +40,7 @@ def shifted_sounds(split: Split) -> dict[int, np.ndarray]:
     heard, track = split.held_out.take.waveform, split.held_out.track
     if heard is None:
         return {}
-    start, seconds = float(track.timestamps[0]), length_seconds(track)
+    start, seconds = float(track.timestamps[0]), track.duration_seconds
     return {shift: sound_of(heard, start - shift / FRAME_RATE, seconds) for shift in SHIFTS}
 
 

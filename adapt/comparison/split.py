@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from adapt.baselines.contract import Enrollment, length_seconds, rows_of, sound_of
+from adapt.baselines.contract import Enrollment, rows_of, sound_of
 from adapt.cache import Cache, code_sha256, content_key
 from adapt.cast.analyse import analyse
 from adapt.comparison.options import LEAST_SECONDS
-from adapt.fitting.enrollment import CONFIDENT, YAW_LIMIT_DEGREES
+from adapt.fitting.enrollment import YAW_LIMIT_DEGREES
 from adapt.preparation.index import find_clips
 from adapt.tracking.crop import read_crops
 from adapt.tracking.track import track_person
@@ -55,10 +55,8 @@ class Take:
     @property
     def rows(self) -> torch.Tensor:
         """Rows [N] that are tracked surely, at about `FRAMES_PER_SECOND`."""
-        times = self.track.timestamps
-        rate = 1 / float((times[1:] - times[:-1]).median())
-        rows = torch.arange(0, len(times), max(1, round(rate / FRAMES_PER_SECOND)))
-        return rows[self.track.confidence[rows] >= CONFIDENT]
+        rows = torch.arange(0, len(self.track), max(1, round(1 / self.track.frame_seconds / FRAMES_PER_SECOND)))
+        return rows[self.track.sure()[rows]]
 
     def times(self, rows: torch.Tensor) -> torch.Tensor:
         """Seconds of rows [N] on the file's own clock."""
@@ -110,7 +108,7 @@ class TakePart:
         """The part's own sound, time 0 at its first frame."""
         if self.take.waveform is None:
             return None
-        return sound_of(self.take.waveform, float(self.track.timestamps[0]), length_seconds(self.track))
+        return sound_of(self.take.waveform, float(self.track.timestamps[0]), self.track.duration_seconds)
 
     @property
     def facts(self) -> dict[str, Any]:

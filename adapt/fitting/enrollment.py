@@ -15,8 +15,6 @@ from render.errors import FitError
 from render.head.face_model import FaceModel
 from render.head.track import Track
 
-#: Frames below this confidence are not learnt from.
-CONFIDENT = 0.5
 #: Beyond this yaw the far side of the mouth is hidden.
 YAW_LIMIT_DEGREES = 40.0
 #: Eye distance in source px below which a face is too small to learn a mouth from.
@@ -75,7 +73,7 @@ def choose_enrollment(
         FitError: the footage cannot be learnt from; says what is missing and how to choose other footage.
     """
     usable = [_usable(track, name) for track, name in zip(tracks, names, strict=True)]
-    available = sum(_seconds(track, len(rows)) for track, rows in zip(tracks, usable, strict=True))
+    available = sum(len(rows) * track.frame_seconds for track, rows in zip(tracks, usable, strict=True))
     if available < SHORTEST_SECONDS:
         raise FitError(
             f"{', '.join(names)}: {available:.1f} s of usable footage, at least {SHORTEST_SECONDS} s are needed "
@@ -106,13 +104,8 @@ def describe_enrollment(
 ) -> ChosenFrames:
     """What frames to learn from and held-out ones, by clip, make up; arguments as in `ChosenFrames`."""
     shapes = [mouth_shape(model, track) for track in tracks]
-    seconds = sum(_seconds(track, len(rows)) for track, rows in zip(tracks, learn, strict=True))
+    seconds = sum(len(rows) * track.frame_seconds for track, rows in zip(tracks, learn, strict=True))
     return ChosenFrames(learn, held_out, seconds, _never_seen(shapes, tracks, learn), _pose_range(tracks, learn))
-
-
-def _seconds(track: Track, frames: int) -> float:
-    times = track.timestamps
-    return frames * float((times[1:] - times[:-1]).median()) if len(times) > 1 else 0.0
 
 
 def _usable(track: Track, name: str) -> torch.Tensor:
@@ -132,7 +125,7 @@ def _usable(track: Track, name: str) -> torch.Tensor:
             f"{name}: the actor is seen from the side (yaw {float(yaw[seen].median()):.0f}°); "
             f"choose footage within {YAW_LIMIT_DEGREES:.0f}° of frontal"
         )
-    return torch.nonzero((track.confidence >= CONFIDENT) & (yaw <= YAW_LIMIT_DEGREES)).flatten()
+    return torch.nonzero(track.sure() & (yaw <= YAW_LIMIT_DEGREES)).flatten()
 
 
 def _refuse_stills(
@@ -153,7 +146,7 @@ def _split(track: Track, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
         return rows, rows
     count = min(max(round(len(rows) * HELD_OUT_PART), 3), MOST_HELD_OUT)
     held_out = rows[-count:]
-    gap = min(HELD_OUT_GAP_SECONDS, 0.1 * _seconds(track, len(rows)))
+    gap = min(HELD_OUT_GAP_SECONDS, 0.1 * (len(rows) * track.frame_seconds))
     before = track.timestamps[rows] < track.timestamps[held_out[0]] - gap
     return rows[before], held_out
 

@@ -12,7 +12,7 @@ import torch
 from adapt.motion.words import MISMATCH
 from render.errors import DubError
 from render.head.motion import Motion
-from render.head.track import Track
+from render.head.track import Track, frame_seconds
 
 #: Lengths that differ by no more than this are equal: encoders pad audio to whole packets.
 TOLERANCE_SECONDS = 0.15
@@ -47,8 +47,8 @@ def motion_at(
         raise DubError(f"--on-mismatch {on_mismatch}: choose one of {', '.join(MISMATCH)}")
     times = motion.timestamps + offset_seconds
     query = timestamps - timestamps[0]
-    step = _step(times)
-    difference = float(times[-1] + step - (query[-1] + _step(query)))
+    step = frame_seconds(times)
+    difference = float(times[-1] + step - (query[-1] + frame_seconds(query)))
     if on_mismatch == "error" and abs(difference) > TOLERANCE_SECONDS:
         longer = "longer" if difference > 0 else "shorter"
         raise DubError(
@@ -73,12 +73,11 @@ def motion_at(
     return expression, inside & known
 
 
-def _step(times: torch.Tensor) -> float:
-    return float((times[1:] - times[:-1]).median()) if len(times) > 1 else 0.0
-
-
 def length_seconds(times: np.ndarray) -> float:
-    """From the first frame to the end of the last one; float64 [T] seconds."""
+    """From the first frame to the end of the last one; float64 [T] seconds.
+
+    Of two differences in the middle the mean is taken, where `frame_seconds` takes the lower one.
+    """
     return float(times[-1] - times[0]) + float(np.median(np.diff(times)) if len(times) > 1 else 0.0)
 
 

@@ -48,7 +48,6 @@ AUDIO_NAME = "audio.ogg"
 
 #: Neighbouring frames in a run of crops.
 RUN_FRAMES = 5
-LEAST_CONFIDENCE = 0.5
 #: x264's quality of the crops: about 2 KB a crop, 40 dB.
 CROP_QUALITY = "18"
 #: Largest lag that is looked for between sound and lips.
@@ -137,7 +136,7 @@ def small_crops(track: Track) -> Track:
 
 def choose_crops(track: Track, count: int) -> list[int]:
     """About `count` frames to keep crops of: runs of neighbours in one shot, evenly spread over the sure ones."""
-    sure = track.confidence >= LEAST_CONFIDENCE
+    sure = track.sure()
     apart = RUN_FRAMES - 1
     starts = torch.arange(max(0, len(track) - apart))
     usable = track.shot[starts] == track.shot[starts + apart] if len(starts) > 0 else starts.bool()

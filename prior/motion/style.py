@@ -51,10 +51,9 @@ class MouthStyle:
         return MouthStyle(closed, expression.mean(0), expression.std(0), torch.tensor(float(len(expression))))
 
 
-def mouth_style(track: Track, face_model: FaceModel, least_confidence: float = 0.5) -> MouthStyle:
+def mouth_style(track: Track, face_model: FaceModel) -> MouthStyle:
     """The style of a tracked person; raises ValueError where too few frames are tracked surely."""
-    sure = track.confidence >= least_confidence
-    expression = track.lower_expression[sure]
+    expression = track.lower_expression[track.sure()]
     return MouthStyle.of(expression, lip_gap(face_model.vertices(track.shape, expression)))
 
 

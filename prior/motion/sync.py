@@ -22,6 +22,7 @@ from prior.speech.features import features
 from prior.speech.phonemes import LABEL_RATE
 from prior.speech.phonetics import ConvolutionBlock, shipped_phonetics
 from render.head.motion import Motion
+from render.head.track import SURE_CONFIDENCE
 from render.store import load_tensors, save_tensors
 
 KIND = "adapt-sync-model"
@@ -38,7 +39,6 @@ LAGS = tuple(range(-LONGEST_LAG_FRAMES, LONGEST_LAG_FRAMES + 1))
 LEAST_SHARE = 0.5
 #: Shortest stretch that can be judged, and longest time between frames that are read as one motion, seconds.
 SHORTEST_SECONDS, LONGEST_GAP_SECONDS = 1.0, 0.09
-LEAST_CONFIDENCE = 0.5
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class SyncModel(nn.Module):
         """How a sound lies against a motion.
 
         Args:
-            motion: at times on the sound's clock; rows of confidence under `LEAST_CONFIDENCE` take no part.
+            motion: at times on the sound's clock; rows of confidence under `SURE_CONFIDENCE` take no part.
             waveform: [N] at `audio.SAMPLE_RATE`.
 
         Raises:
@@ -205,7 +205,7 @@ def best_lag(curve: torch.Tensor) -> SyncOffset:
 
 def motion_rows(motion: Motion) -> tuple[torch.Tensor, torch.Tensor, int]:
     """Motion at `LABEL_RATE`: lower expression [T, E], bool [T] where known, and the first row's place from time 0."""
-    sure = motion.confidence >= LEAST_CONFIDENCE
+    sure = motion.confidence >= SURE_CONFIDENCE
     if int(sure.sum()) < 2:
         raise ValueError(f"motion_rows(): {int(sure.sum())} frames of {len(sure)} are known; 2 are needed")
     seconds, values = motion.timestamps[sure].numpy(), motion.lower_expression[sure].numpy()

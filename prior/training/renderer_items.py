@@ -19,8 +19,6 @@ from render.drawing.renderer import expression_window, log_source_scale
 from render.errors import StoreError
 from render.head.face_model import FaceModel
 
-#: Frames tracked less surely teach nothing.
-LEAST_CONFIDENCE = 0.5
 #: Length of the enrollment part, seconds (shortest, longest), and the shortest gap to the targets where there is room.
 ENROLLMENT_SECONDS = (1.5, 6.0)
 GAP_SECONDS = 1.0
@@ -70,7 +68,7 @@ class TrainingItem:
 def good_frames(clip: PreparedClip) -> torch.Tensor:
     """Frames [N] (int64) of a clip that have a crop and are tracked surely."""
     frames = clip.frames()
-    return frames[clip.track.confidence[frames] >= LEAST_CONFIDENCE]
+    return frames[clip.track.sure()[frames]]
 
 
 class RendererDataset:

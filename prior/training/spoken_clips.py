@@ -27,7 +27,6 @@ from render.errors import FootageError, StoreError
 from render.head.face_model import FaceModel
 from render.head.track import Track
 
-LEAST_CONFIDENCE = 0.5
 LONGEST_GAP_SECONDS = 0.08  # between tracked frames that a row may lie between
 LEAST_SYNC = 0.25  # correlation of predicted and seen opening at the best lag, below which a clip is left out
 LONGEST_LAG_ROWS = 15  # 0.3 s
@@ -85,7 +84,7 @@ def spoken_clips(
     ears = load_phonetics(), front_end
     for name, track, waveform in sounding(cache, footage):
         try:
-            style = mouth_style(track, face_model, LEAST_CONFIDENCE)
+            style = mouth_style(track, face_model)
         except ValueError:
             continue  # hardly tracked: nothing to pair
         yield [_spoken_clip(name, track, face_model, style, waveform, factor, ears) for factor in factors]
@@ -126,7 +125,7 @@ def _spoken_clip(
     if front_end is not None:
         rows = torch.cat([rows, front_end.columns(faster)], 1)
     seconds = track.timestamps.numpy() / factor
-    sure = (track.confidence >= LEAST_CONFIDENCE).numpy()
+    sure = track.sure().numpy()
     count = min(len(rows), int(seconds[-1] * LABEL_RATE))
     clock = np.arange(count) / LABEL_RATE
     lower = np.stack([np.interp(clock, seconds[sure], axis) for axis in track.lower_expression[sure].T.numpy()], 1)

@@ -42,7 +42,6 @@ CHECKPOINT, CHECKPOINT_VERSION = "adapt-wav2lip-checkpoint", 1
 STATE_NAME, LOG_NAME = "checkpoint.safetensors", "log.jsonl"
 AUDIO_NAME = "audio.ogg"
 RUN_FRAMES = 5
-LEAST_CONFIDENCE = 0.5
 #: A run's frames lie within this time; a reference is at least `APART_SECONDS` from its window.
 RUN_SECONDS, APART_SECONDS = 0.25, 1.0
 SAVE_SECONDS = 120.0
@@ -121,7 +120,7 @@ def read_faces(
     if not (clip.folder / AUDIO_NAME).is_file():
         return None
     frames, track = clip.frames(), clip.track
-    frames = frames[track.confidence[frames] >= LEAST_CONFIDENCE]
+    frames = frames[track.sure()[frames]]
     seconds = track.timestamps[frames]
     firsts = torch.arange(max(0, len(frames) - RUN_FRAMES + 1))
     runs = firsts[seconds[firsts + RUN_FRAMES - 1] - seconds[firsts] < RUN_SECONDS]

@@ -13,6 +13,17 @@ from render.store import load_tensors, save_tensors
 KIND = "adapt-track"
 KIND_VERSION = 1
 
+#: Frames of at least this confidence are tracked surely: they are learnt from, shown and compared.
+SURE_CONFIDENCE = 0.5
+
+
+def frame_seconds(timestamps: torch.Tensor) -> float:
+    """How long a frame is, from timestamps [T] seconds: the median difference, of two in the middle the lower one.
+
+    0.0 where there is one frame only.
+    """
+    return float((timestamps[1:] - timestamps[:-1]).median()) if len(timestamps) > 1 else 0.0
+
 
 @dataclass(frozen=True)
 class Track:
@@ -49,6 +60,20 @@ class Track:
 
     def __len__(self) -> int:
         return len(self.timestamps)
+
+    @property
+    def frame_seconds(self) -> float:
+        """How long a frame is, see the function; 0.0 where there is one only."""
+        return frame_seconds(self.timestamps)
+
+    @property
+    def duration_seconds(self) -> float:
+        """From the first frame to the end of the last; 0.0 where there is one only."""
+        return float(self.timestamps[-1] - self.timestamps[0]) + self.frame_seconds
+
+    def sure(self) -> torch.Tensor:
+        """Frames that are tracked surely, bool [T]: of at least `SURE_CONFIDENCE`."""
+        return self.confidence >= SURE_CONFIDENCE
 
     def intrinsics(self, frame: int) -> Intrinsics:
         """Camera of one frame, px of the upright image."""

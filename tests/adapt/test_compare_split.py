@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from adapt.baselines.contract import length_seconds, rows_of, sound_of
+from adapt.baselines.contract import rows_of, sound_of
 from adapt.baselines.external import (
     MethodError,
     call,
@@ -125,7 +125,7 @@ def test_a_part_holds_nothing_of_other_rows() -> None:
     part = rows_of(track(1.0, 25), rows)
     assert part.lower_expression[:, 0].tolist() == [3, 5, 6] and len(part) == len(part.crop_from_image) == 3
     assert part.lower_expression.untyped_storage().nbytes() == part.lower_expression.numel() * 4
-    assert length_seconds(part) == pytest.approx(0.16)
+    assert part.duration_seconds == pytest.approx(0.16)
 
 
 def test_sound_is_cut_and_filled_with_silence() -> None:
