@@ -27,7 +27,6 @@ from render.head.track import Track
 from render.video.footage import Footage
 from render.video.media import timecode
 
-LEAST_CONFIDENCE = 0.5
 #: Frames that are shown where none are asked for, and frames that a texture is encoded from.
 SHOWN, ENCODED = 4, 48
 #: Mouth openings that are held where none are asked for.
@@ -110,7 +109,7 @@ def choose_frames(track: Track, times: Sequence[float]) -> torch.Tensor:
         TrackingError: the person is in no frame.
         FootageError: a time lies outside the video.
     """
-    sure = (track.confidence >= LEAST_CONFIDENCE).nonzero()[:, 0]
+    sure = track.sure().nonzero()[:, 0]
     if not len(sure):
         raise TrackingError("the person is tracked in no frame of the video; `adapt check` shows who is in it")
     if not times:
@@ -125,7 +124,7 @@ def choose_frames(track: Track, times: Sequence[float]) -> torch.Tensor:
 
 def encoded(prior: RendererPrior, footage: Footage, track: Track, progress: Progress) -> torch.Tensor:
     """Unadapted texture [1, C, H, W] from frames spread over the video."""
-    sure = (track.confidence >= LEAST_CONFIDENCE).nonzero()[:, 0]
+    sure = track.sure().nonzero()[:, 0]
     known = sure[torch.linspace(0, len(sure) - 1, min(ENCODED, len(sure))).long()]
     crops = read_crops(footage, track, known, progress).float() / 255
     return prior.encode_texture((track, known, crops))
