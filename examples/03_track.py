@@ -14,7 +14,7 @@ from adapt.synthetic.actor import babble, make_actor
 from adapt.tracking.overlay import write_overlay
 from adapt.tracking.track import track_footage
 from prior.face.model import load_face_model
-from prior.face.points import eye_distance, lip_gap
+from prior.face.points import opening
 from render.video.footage import Footage
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     gaps = []
     for motion in (track, truth):
         vertices = model.vertices(motion.shape, motion.lower_expression)
-        gaps.append((lip_gap(vertices) / eye_distance(vertices)).numpy())
+        gaps.append(opening(vertices).numpy())
     turned = (track.rotation - track.rotation.mean(0)) - (truth.rotation - truth.rotation.mean(0))
     print(f"{given.out}: {len(track)} frames")
     print(f"head pose follows the truth within {float(turned.rad2deg().abs().mean()):.2f} degrees on average")

@@ -21,7 +21,7 @@ from adapt.progress import Bar
 from adapt.synthetic.actor import SyntheticActor, babble, make_actor
 from adapt.tracking.crop import read_crops
 from adapt.tracking.track import track_footage
-from prior.face.points import eye_distance, lip_gap
+from prior.face.points import opening
 from prior.speech.phonemes import CLASSES, classes_of_arpabet
 from render.head.track import Track
 from render.video.footage import Footage
@@ -46,9 +46,9 @@ def take_of(actor: SyntheticActor, phones: list[tuple[str, float]], seconds: flo
     return actor.perform(actor.speak(phones, times), times, seed)
 
 
-def opening(actor: SyntheticActor, track: Track) -> np.ndarray:
+def opening_of(actor: SyntheticActor, track: Track) -> np.ndarray:
     vertices = actor.model.vertices(track.shape, track.lower_expression)
-    return (lip_gap(vertices) / eye_distance(vertices)).numpy()
+    return opening(vertices).numpy()
 
 
 def compare(actor: SyntheticActor, dubbed: Path, truth: Path, truth_track: Track) -> dict[str, float]:
@@ -57,7 +57,7 @@ def compare(actor: SyntheticActor, dubbed: Path, truth: Path, truth_track: Track
     frames = list(range(len(truth_track)))
     crops = [read_crops(Footage(path), track, frames).float() / 255 for path in (dubbed, truth)]
     box = mouth_box_mask(crops[0])
-    pair = np.corrcoef(opening(actor, track), opening(actor, truth_track))
+    pair = np.corrcoef(opening_of(actor, track), opening_of(actor, truth_track))
     return {
         "PSNR of the mouth box against the truth, dB": float(psnr(crops[0], crops[1], box).mean()),
         "correlation of the mouth's opening with the truth": float(pair[0, 1]),

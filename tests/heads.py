@@ -10,7 +10,7 @@ from skimage.data import astronaut
 from adapt.synthetic.actor import babble, make_actor
 from adapt.tracking.jaw_leak import USUAL_LEAK
 from prior.face.model import load_face_model
-from prior.face.points import eye_distance, lip_gap
+from prior.face.points import opening
 from render.head.camera import Intrinsics, camera_from_head, project, rotation_matrix, rotation_vector, transform_points
 from tests.media import Sound, make_clip
 
@@ -44,7 +44,7 @@ def head(frames, seed=0, turn=0.15, jaw=1.0, noise_px=0.0, leak=USUAL_LEAK):
     lower[:, 0] = jaw * (0.5 + 0.5 * wave(1, 2.0)[:, 0])
     upper = 0.3 * wave(len(model.upper_basis), 0.5)
     vertices = model.vertices(shape.float(), lower.float(), upper.float()).double()[:, : model.landmark_count]
-    gap = lip_gap(vertices) / eye_distance(vertices)
+    gap = opening(vertices)
     leaking = rotation_matrix(gap[:, None] * torch.tensor(leak, dtype=torch.float64))
     nodding = rotation_vector(rotation_matrix(rotation) @ leaking)
     camera = transform_points(camera_from_head(nodding, translation), vertices)

@@ -35,7 +35,7 @@ from adapt.motion.controls import retarget
 from adapt.motion.placement import motion_at
 from adapt.progress import Bar
 from adapt.reports.contact_sheet import contact_sheet, encode_image
-from prior.face.points import eye_distance, lip_gap
+from prior.face.points import opening
 from prior.motion.style import mouth_style
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from render.compositing.composite import Patch
@@ -177,9 +177,8 @@ def score_other_motion(
     lower = retarget(driver.lower_expression, theirs.closed, theirs.spread, closed, actor.style["spread"])
     motion = Motion(driver.timestamps - driver.timestamps[0], lower, driver.confidence)
     expression, _ = motion_at(motion, track.timestamps, closed, "hold")
-    gap = lip_gap(model.vertices(driver.shape, driver.lower_expression))[:, None]
-    unit = eye_distance(model.vertices(driver.shape, driver.lower_expression))[:, None]
-    wanted, _ = motion_at(replace(motion, lower_expression=gap / unit), track.timestamps, torch.zeros(1), "hold")
+    shown = opening(model.vertices(driver.shape, driver.lower_expression))[:, None]
+    wanted, _ = motion_at(replace(motion, lower_expression=shown), track.timestamps, torch.zeros(1), "hold")
     patches, _ = dubbed(actor, shot, expression, prior, output)
     small = track.with_crop_size(CROP_SIZE)
     crops, used, pairs = [], [], []

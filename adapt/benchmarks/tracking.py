@@ -24,7 +24,7 @@ from adapt.tracking.sightings import Sightings
 from adapt.tracking.track import track_footage, track_landmarks
 from prior.cache.landmarks import Landmarks, load_all
 from prior.face.model import load_face_model
-from prior.face.points import LIPS_INNER, LIPS_OUTER, RIGID_POINTS, STEADY_POINTS, eye_distance, lip_gap
+from prior.face.points import LIPS_INNER, LIPS_OUTER, RIGID_POINTS, STEADY_POINTS, eye_distance, lip_gap, opening
 from render.head.face_model import FaceModel
 from render.video.footage import Footage
 
@@ -56,7 +56,7 @@ def score(model: FaceModel, clip: Landmarks) -> dict[str, object]:
     seen = clip.points[rows, :, :2].double()
     unit = eye_distance(seen)
     error = (fitted - seen).norm(dim=-1) / unit[:, None]
-    gap, seen_gap = lip_gap(fitted) / unit, lip_gap(seen) / unit
+    gap, seen_gap = lip_gap(fitted) / unit, opening(seen)
     closed = seen_gap <= seen_gap.quantile(0.1)
     steady = list(STEADY_POINTS)
     shake, seen_shake = (
@@ -118,7 +118,7 @@ def score_against_truth(folder: Path, seconds: float = 4.0) -> dict[str, dict[st
         gaps = []
         for motion in (track, truth):
             vertices = model.vertices(motion.shape, motion.lower_expression).double()
-            gaps.append(lip_gap(vertices) / eye_distance(vertices))
+            gaps.append(opening(vertices))
         turned = (track.rotation - track.rotation.mean(0)) - (truth.rotation - truth.rotation.mean(0))
         angle = torch.rad2deg(turned.norm(dim=-1))
         error = (gaps[0] - gaps[1]).abs()

@@ -97,7 +97,11 @@ def yaw(landmarks: np.ndarray, layout: LandmarkLayout) -> float:
 
 
 def mouth_opening(landmarks: np.ndarray, layout: LandmarkLayout) -> float:
-    """Gap between the inner lips in eye distances."""
+    """Gap between the inner lips in eye distances, of one pair of a detector's points and without a sign.
+
+    `prior.face.points.opening` is another measure: the mean of three pairs, negative where lips overlap. That one needs
+    the points of the face model; this one is for the layout of any detector, as found, without a head pose.
+    """
     gap = landmarks[layout.inner_lip_bottom] - landmarks[layout.inner_lip_top]
     return float(np.linalg.norm(gap)) / max(eye_distance(landmarks, layout), 1e-6)
 

@@ -17,7 +17,7 @@ import torch
 from adapt.cache import code_sha256
 from adapt.comparison.options import LANES
 from adapt.metrics.mouth import landmark_distance, opening_ratio, opening_speed, silence_leak
-from adapt.metrics.mouth_meter import MouthMeter, openings_of
+from adapt.metrics.mouth_meter import MouthMeter
 from adapt.metrics.perceptual import PerceptualMetrics, perceptual_metrics
 from adapt.metrics.picture import (
     concordance,
@@ -34,6 +34,7 @@ from adapt.metrics.picture import (
 from adapt.metrics.seen_motion import seen_motion
 from adapt.metrics.temporal import RealFlow, warping_ratio
 from prior.face.model import load_face_model
+from prior.face.points import opening
 from prior.motion.sync import SHORTEST_SECONDS, SyncModel, SyncOffset, load_sync_model
 from prior.motion.sync import WEIGHTS as SYNC
 from render.errors import StoreError
@@ -129,7 +130,7 @@ class Truth:
     @property
     def opening(self) -> torch.Tensor:
         """Opening of the true mouth [T], eye distances."""
-        return openings_of(self.landmarks)
+        return opening(self.landmarks)
 
     @property
     def speed(self) -> float:
@@ -228,7 +229,7 @@ class Scorer:
         frames["seam"] = seam_ratio(drawn, real, truth.outer)
         frames["outside_error"] = outside_error(drawn, real, truth.outer)
         landmarks = self.meter.landmarks(drawn)
-        frames["gap"] = gap = openings_of(landmarks)
+        frames["gap"] = gap = opening(landmarks)
         if lane in WITH_TRUTH:
             frames["landmark_distance_px"], frames["landmark_distance"] = landmark_distance(landmarks, truth.landmarks)
         clip |= opening_scores(gap, truth, heard, lane)

@@ -10,7 +10,7 @@ from adapt.baselines.contract import sound_of
 from adapt.comparison.scores import SHIFTS, Heard
 from adapt.comparison.split import Split
 from prior.face.model import load_face_model
-from prior.face.points import eye_distance, lip_gap
+from prior.face.points import opening
 from prior.motion.model import input_rows
 from prior.motion.sync import FRAME_RATE
 from prior.speech.features import features
@@ -48,6 +48,5 @@ def driver_opening(driver: Split, split: Split) -> torch.Tensor:
     """Tracked opening [T] (eye distances) of a driver's mouth at the times of a split's held-out frames."""
     track = driver.held_out.track
     vertices = load_face_model().vertices(track.shape, track.lower_expression)
-    opening = (lip_gap(vertices) / eye_distance(vertices)).numpy()
     times, wanted = track.timestamps.numpy(), split.held_out.track.timestamps.numpy()
-    return torch.from_numpy(np.interp(wanted - wanted[0], times - times[0], opening)).float()
+    return torch.from_numpy(np.interp(wanted - wanted[0], times - times[0], opening(vertices).numpy())).float()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from prior.face.points import EYE_DISTANCE_CM, LIPS_OUTER, eye_distance, lip_gap
+from prior.face.points import EYE_DISTANCE_CM, LIPS_OUTER, eye_distance, opening
 from render.errors import FitError
 from render.head.face_model import FaceModel
 from render.head.track import Track
@@ -52,9 +52,8 @@ class ChosenFrames:
 def mouth_shape(model: FaceModel, track: Track) -> torch.Tensor:
     """Opening and width of the mouth, [T, 2], in eye distances of the actor."""
     vertices = model.vertices(track.shape, track.lower_expression)
-    unit = eye_distance(vertices)
     width = (vertices[:, LIPS_OUTER[10]] - vertices[:, LIPS_OUTER[0]]).norm(dim=-1)
-    return torch.stack([lip_gap(vertices) / unit, width / unit], -1)
+    return torch.stack([opening(vertices), width / eye_distance(vertices)], -1)
 
 
 def choose_enrollment(
@@ -172,14 +171,14 @@ def _cover(features: torch.Tensor, count: int) -> torch.Tensor:
 def _never_seen(shapes: Sequence[torch.Tensor], tracks: Sequence[Track], chosen: Sequence[torch.Tensor]) -> list[str]:
     shape = torch.cat([shape[rows] for shape, rows in zip(shapes, chosen, strict=True)])
     yaw = torch.cat([track.rotation[rows][:, 1] for track, rows in zip(tracks, chosen, strict=True)]).rad2deg()
-    opening, width = shape.unbind(-1)
+    gap, width = shape.unbind(-1)
     usual = float(width.median())
     missing = []
-    if float(opening.max()) < 0.22:
+    if float(gap.max()) < 0.22:
         missing.append("no open vowel (wide-open mouth)")
-    if not bool(((opening > 0.06) & (opening < 0.2)).any()):
+    if not bool(((gap > 0.06) & (gap < 0.2)).any()):
         missing.append("no half-open mouth (teeth)")
-    if float(opening.min()) > 0.03:
+    if float(gap.min()) > 0.03:
         missing.append("no closed lips")
     if float(width.min()) > usual * 0.93:
         missing.append("no rounded lips")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from adapt.cast.mediapipe_backend import MESH_SIZE, MeshDetector
-from prior.face.points import eye_distance, lip_gap
+from prior.face.points import opening
 
 #: The square that the mesh network is shown, px of a 256 px crop: left, top, side. It holds the forehead, too.
 MESH_VIEW = (-22.0, -82.0, 300.0)
@@ -25,7 +25,7 @@ class MouthMeter:
 
     def openings(self, crops: torch.Tensor) -> torch.Tensor:
         """Gap of the inner lips [N] in eye distances."""
-        return openings_of(self.landmarks(crops))
+        return opening(self.landmarks(crops))
 
     def landmarks(self, crops: torch.Tensor) -> torch.Tensor:
         """Landmarks [N, 478, 2], px of the crop with centres at + 0.5."""
@@ -43,8 +43,3 @@ class MouthMeter:
         # `view` holds for OpenCV's centres at whole numbers.
         corner = np.array([left, top], np.float32) + 0.5 - 0.5 / scale
         return torch.from_numpy((points[:, :2] * side + corner).astype(np.float32))
-
-
-def openings_of(landmarks: torch.Tensor) -> torch.Tensor:
-    """Gap of the inner lips [N] in eye distances, from landmarks [N, 478, 2]."""
-    return lip_gap(landmarks) / eye_distance(landmarks)

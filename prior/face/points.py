@@ -56,3 +56,8 @@ def lip_gap(points: torch.Tensor) -> torch.Tensor:
     upper, lower = zip(*LIP_PAIRS[:3], strict=True)
     gap = points[..., list(lower), :] - points[..., list(upper), :]
     return (gap * down[..., None, :]).sum(-1).mean(-1)
+
+
+def opening(points: torch.Tensor) -> torch.Tensor:
+    """How open a mouth is: signed gap of the inner lips in eye distances, of points [..., V, 2 or 3]; returns [...]."""
+    return lip_gap(points) / eye_distance(points)

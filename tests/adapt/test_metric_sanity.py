@@ -28,7 +28,7 @@ from adapt.metrics.mouth import (
     opening_speed,
     silence_leak,
 )
-from adapt.metrics.mouth_meter import MouthMeter, openings_of
+from adapt.metrics.mouth_meter import MouthMeter
 from adapt.metrics.perceptual import perceptual_metrics
 from adapt.metrics.picture import (
     concordance,
@@ -44,7 +44,7 @@ from adapt.metrics.picture import (
 )
 from adapt.metrics.temporal import RealFlow, warping_ratio
 from adapt.synthetic.actor import PORTRAIT, SyntheticActor, cut_out
-from prior.face.points import LIPS_OUTER
+from prior.face.points import LIPS_OUTER, opening
 from prior.speech import phonemes
 from render.drawing.crop import cut_crop
 from render.drawing.erasure import outer_mask
@@ -202,10 +202,10 @@ def coded(crops: torch.Tensor, quality: int, folder: Path) -> torch.Tensor:
 def measured(scene: Scene, drawn: torch.Tensor, flow: RealFlow, real_landmarks: torch.Tensor) -> dict[str, float]:
     """Every metric of drawn crops [T, 3, H, W] in the mouth box, or over the erased area where it belongs there."""
     landmarks = scene.meter.landmarks(drawn)
-    opening, wanted = openings_of(landmarks), openings_of(real_landmarks)
+    shown, wanted = opening(landmarks), opening(real_landmarks)
     speech = torch.from_numpy(scene.labels[(scene.seconds * phonemes.LABEL_RATE).long().numpy()] != phonemes.SILENCE)
     unit = float(opening_speed(wanted, scene.seconds)[speech[1:] & speech[:-1]].mean())
-    shut = closures(opening, wanted, scene.seconds, closure_times(scene.labels))
+    shut = closures(shown, wanted, scene.seconds, closure_times(scene.labels))
     assert shut is not None and shut.count >= 3
     outside = outside_error(*(x[PICTURES] for x in (drawn, scene.real, scene.outer))).mean()
     part = scene.part
@@ -218,11 +218,11 @@ def measured(scene: Scene, drawn: torch.Tensor, flow: RealFlow, real_landmarks: 
         "outside": outside,
         "flicker": flicker_ratio(drawn, real, mask, scene.seconds[PICTURES]),
         "warping": warping_ratio(drawn, real, flow, mask),
-        "opening": opening_ratio(opening, wanted),
-        "ccc": concordance(opening, wanted),
+        "opening": opening_ratio(shown, wanted),
+        "ccc": concordance(shown, wanted),
         "lips": landmark_distance(landmarks, real_landmarks)[1].mean(),
         "open at p b m": shut.depth,
-        "articulation": silence_leak(opening, unit, scene.seconds, speech).articulation,
+        "articulation": silence_leak(shown, unit, scene.seconds, speech).articulation,
     }
     for name, distance in perceptual_metrics().distances.items():
         found[name] = distance(drawn[1::4], real[1::4], mask[1::4]).mean()

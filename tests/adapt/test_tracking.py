@@ -7,7 +7,7 @@ from adapt.tracking.jaw_leak import USUAL_LEAK
 from adapt.tracking.sightings import MARGIN, WINDOW, Sightings, windows
 from adapt.tracking.track import nearest_found, track_landmarks
 from prior.face.model import load_face_model
-from prior.face.points import NOSE_TIP, eye_distance, lip_gap
+from prior.face.points import NOSE_TIP, opening
 from render.errors import TrackingError
 from render.head.camera import Intrinsics, camera_from_head, project, transform_points
 from tests.heads import DISTANCE_CM, FOCAL_PX, SIZE, head
@@ -22,7 +22,7 @@ def track(points, times, found=None, shot=None, reader=None):
 
 def fitted_gap(result):
     vertices = load_face_model().vertices(result.shape, result.lower_expression)
-    return (lip_gap(vertices) / eye_distance(vertices)).double()
+    return opening(vertices).double()
 
 
 def test_a_frontal_head_has_rotation_zero_and_the_nose_goes_left_with_positive_yaw():

@@ -3,7 +3,7 @@ import torch
 
 from prior.cache.landmarks import FILE_NAME, Landmarks
 from prior.face.model import load_face_model
-from prior.face.points import EYE_DISTANCE_CM, FACE_OVAL, LIP_PAIRS, eye_distance, lip_gap
+from prior.face.points import EYE_DISTANCE_CM, FACE_OVAL, LIP_PAIRS, eye_distance, lip_gap, opening
 from prior.training.face_model import build, read_people
 from prior.training.head_mesh import JAW_POINTS, mirror_index, skin_faces
 from render.errors import StoreError
@@ -40,6 +40,15 @@ def test_the_first_axis_opens_the_jaw_and_expression_leaves_the_skull_alone(mode
     skull = [33, 133, 362, 263, 168, 6]
     assert model.lower_basis[:, skull].norm(dim=-1).max() < 0.01
     assert model.rigid_weight[168] > 0.9 > 0.2 > model.rigid_weight[14]
+
+
+def test_opening_is_the_gap_in_eye_distances_and_negative_where_lips_overlap(model):
+    lower = torch.zeros(2, len(model.lower_basis))
+    lower[:, 0] = torch.tensor([-1.0, 2.0])
+    points = model.vertices(torch.zeros(len(model.shape_basis)), lower)
+    assert torch.equal(opening(points), lip_gap(points) / eye_distance(points))
+    torch.testing.assert_close(opening(7 * points), opening(points))
+    assert opening(points)[0] < 0 < opening(points)[1]
 
 
 def test_sheets_are_rigid_with_head_and_jaw_and_hidden_behind_closed_lips(model):
