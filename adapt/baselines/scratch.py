@@ -9,8 +9,8 @@ import torch
 from adapt.fitting.clip import FitClip, FrameReader
 from prior.renderer.losses import renderer_loss
 from prior.renderer.prior import RendererPrior
-from render.drawing.neural_texture import TEXTURE_CHANNELS, TEXTURE_SIZE, sample_texture
-from render.drawing.renderer import Renderer
+from render.drawing.neural_texture import TEXTURE_CHANNELS, TEXTURE_SIZE
+from render.drawing.renderer import Renderer, draw_trainable
 
 #: Adam's rates for a network and a texture that know nothing.
 SCRATCH_RATE, SCRATCH_TEXTURE_RATE = 2e-3, 1e-2
@@ -53,10 +53,7 @@ def from_scratch(
     started, step, used = time.process_time(), 0, 0.0
     while used < 1:
         inputs = reader.read(0, int(rows[torch.randint(len(rows), (), generator=random)]))
-        masks = (inputs.buffer.inner, inputs.buffer.mouth, inputs.outer)
-        features = sample_texture(texture, inputs.buffer)
-        rgb, matte = renderer(features, masks[0], masks[2], inputs.crop, inputs.window, inputs.log_scale)
-        loss = renderer_loss(rgb, matte, inputs.crop, *masks, inputs.log_scale)["total"]
+        loss = renderer_loss(draw_trainable(renderer, texture, inputs), inputs)["total"]
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

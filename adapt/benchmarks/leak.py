@@ -27,8 +27,7 @@ from prior.renderer.losses import renderer_loss
 from prior.renderer.perceptual import SqueezeNetTrunk, load_trunk
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from prior.training.renderer_items import good_frames
-from render.drawing.neural_texture import sample_texture
-from render.drawing.renderer import Renderer, draw, fast_renderer, render_inputs
+from render.drawing.renderer import Renderer, draw, draw_trainable, fast_renderer, render_inputs
 from render.errors import StoreError
 
 ENROLLMENT_SECONDS = 4.0
@@ -106,14 +105,9 @@ def optimise_texture(
         rows = torch.randint(len(split.known), (TEXTURE_BATCH,), generator=random)
         crops = split.known_crops[rows]
         inputs = render_inputs(prior.model, track, split.known[rows], crops, prior.outer_expressions).narrowed()
-        features = sample_texture(texture, inputs.buffer)
-        masks = (inputs.buffer.inner, inputs.outer)
-        rgb, matte = prior.renderer(features, *masks, inputs.crop, inputs.window, inputs.log_scale)
-        loss = renderer_loss(
-            rgb, matte, inputs.crop, inputs.buffer.inner, inputs.buffer.mouth, inputs.outer, inputs.log_scale
-        )
+        loss = renderer_loss(draw_trainable(prior.renderer, texture, inputs), inputs)["total"]
         optimiser.zero_grad()
-        loss["total"].backward()
+        loss.backward()
         optimiser.step()
     return texture.detach()
 

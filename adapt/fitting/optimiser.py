@@ -14,7 +14,6 @@ from dataclasses import replace
 from itertools import accumulate
 
 import torch
-from torch.func import functional_call
 
 from adapt.actor.delta import new_delta, with_delta
 from adapt.fitting.clip import FitClip, FrameReader
@@ -23,8 +22,7 @@ from adapt.fitting.state import Checkpoint, FitState
 from adapt.progress import SILENT, Progress
 from prior.renderer.losses import renderer_loss
 from prior.renderer.prior import RendererPrior
-from render.drawing.neural_texture import sample_texture
-from render.drawing.renderer import Renderer, RenderInputs
+from render.drawing.renderer import Renderer, RenderInputs, draw_trainable
 
 #: Tried, no gain: four times the texture's rate; the delta's times three or a third; the texture alone at first.
 TEXTURE_RATE, DELTA_RATE, LAST_RATE = 1e-2, 3e-3, 0.02
@@ -181,12 +179,9 @@ def _adam(state: FitState, name: str, value: torch.Tensor, gradient: torch.Tenso
 
 
 def _loss(renderer: Renderer, inputs: RenderInputs, state: FitState) -> torch.Tensor:
-    features = sample_texture(state.texture, inputs.buffer)
-    arguments = (features, inputs.buffer.inner, inputs.outer, inputs.crop, inputs.window, inputs.log_scale)
-    rgb, matte = functional_call(renderer, with_delta(renderer, state.delta), arguments)
-    masks = (inputs.buffer.inner, inputs.buffer.mouth, inputs.outer)
+    drawn = draw_trainable(renderer, state.texture, inputs, with_delta(renderer, state.delta))
     # No perceptual trunk: a loss on network features buys feature distance with PSNR.
-    return renderer_loss(rgb, matte, inputs.crop, *masks, inputs.log_scale)["total"]
+    return renderer_loss(drawn, inputs)["total"]
 
 
 def _judge(reader: FrameReader, state: FitState) -> float:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from prior.renderer.perceptual import TRAINING_TAPS, SqueezeNetTrunk, feature_distance
 from render.drawing.masks import dilate
+from render.drawing.renderer import RenderInputs
 from render.drawing.unet import prefers_bfloat16
 
 #: Bands of texture whose strength is compared; two boxes of 3 px make about a Gaussian of 1.2 px, of 5 px one of 2 px.
@@ -82,26 +83,16 @@ def _windows(images: torch.Tensor) -> torch.Tensor:
 
 
 def renderer_loss(
-    rgb: torch.Tensor,
-    matte_logit: torch.Tensor,
-    crop: torch.Tensor,
-    inner: torch.Tensor,
-    mouth: torch.Tensor,
-    outer: torch.Tensor,
-    log_scale: torch.Tensor,
+    drawn: tuple[torch.Tensor, torch.Tensor],
+    inputs: RenderInputs,
     weights: LossWeights | None = None,
     trunk: SqueezeNetTrunk | None = None,
 ) -> dict[str, torch.Tensor]:
     """Loss of a batch.
 
     Args:
-        rgb: [B, 3, H, W] as drawn, not clamped.
-        matte_logit: [B, 1, H, W].
-        crop: [B, 3, H, W] the real frame, sRGB in [0, 1].
-        inner: [B, 1, H, W] mask of the lower face.
-        mouth: [B, 1, H, W] mask of lips and mouth.
-        outer: [B, 1, H, W] mask of what was erased.
-        log_scale: [B] log of source px per crop px.
+        drawn: rgb [B, 3, H, W], not clamped, and the matte's logit [B, 1, H, W], as `draw_trainable` gives them.
+        inputs: what was drawn from; its crop is the real frame, here read inside *outer*, too.
         weights: of the terms.
         trunk: for the perceptual term; left out where not given.
 
@@ -109,11 +100,12 @@ def renderer_loss(
         Scalars by term, unweighted, and their weighted sum as "total".
     """
     weights = LossWeights() if weights is None else weights
-    near_mouth = dilate(mouth, 6)
+    (rgb, matte_logit), crop, outer, inner = drawn, inputs.crop, inputs.outer, inputs.buffer.inner
+    near_mouth = dilate(inputs.buffer.mouth, 6)
     importance = outer * (1 + weights.inner * inner + weights.mouth * near_mouth)
     area = importance.sum().clamp(min=1)
     difference = rgb - crop
-    detail = detail_weight(log_scale)[:, None, None, None]
+    detail = detail_weight(inputs.log_scale)[:, None, None, None]
     fine = detail * importance
     columns = (difference[..., 1:] - difference[..., :-1]).abs() * fine[..., 1:]
     rows = (difference[..., 1:, :] - difference[..., :-1, :]).abs() * fine[..., 1:, :]
@@ -122,17 +114,17 @@ def renderer_loss(
         "detail": (columns.sum() + rows.sum()) / (3 * area),
         "matte": F.binary_cross_entropy_with_logits(matte_logit, inner, outer, reduction="sum") / outer.sum().clamp(1),
     }
-    drawn = torch.where(outer > 0, rgb.clamp(-0.2, 1.2), crop)
+    whole = torch.where(outer > 0, rgb.clamp(-0.2, 1.2), crop)
     if weights.texture:
         place = _windows(fine)
         terms["texture"] = rgb.new_zeros(())
         for box_px in TEXTURE_BOXES_PX:
             wanted = texture_strength(crop, outer, box_px)
-            off = (texture_strength(drawn, outer, box_px) - wanted).abs()
+            off = (texture_strength(whole, outer, box_px) - wanted).abs()
             terms["texture"] = terms["texture"] + (off * place).sum() / (3 * place.sum().clamp(min=1))
     if trunk is not None and weights.perceptual:
         with torch.autocast(crop.device.type, torch.bfloat16, enabled=prefers_bfloat16(crop.device)):
-            distance = feature_distance(trunk, drawn, crop, TRAINING_TAPS)
+            distance = feature_distance(trunk, whole, crop, TRAINING_TAPS)
         terms["perceptual"] = (distance * (0.25 + 0.75 * detail[:, 0, 0, 0])).mean()
     terms["total"] = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
     return terms

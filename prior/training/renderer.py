@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from prior.cache.prepared import prepared_clips
 from prior.face.model import load_face_model
-from prior.renderer.losses import LossWeights, detail_weight
+from prior.renderer.losses import detail_weight, renderer_loss
 from prior.renderer.perceptual import SqueezeNetTrunk, load_trunk
 from prior.renderer.prior import WEIGHTS, RendererPrior, extreme_expressions, load_renderer_prior
 from prior.training.checkpoint import Part, pack_parts, unpack_parts
@@ -31,6 +31,7 @@ from prior.training.discriminator import Discriminator, patch_error
 from prior.training.renderer_batch import Augmentation, Drawing, prepare_drawing
 from prior.training.renderer_items import BatchStream, RendererDataset, TrainingItem, good_frames
 from render.drawing.neural_texture import COLOUR_CHANNELS
+from render.drawing.renderer import RenderInputs
 from render.errors import StoreError
 from render.store import load_tensors, save_tensors
 
@@ -174,9 +175,9 @@ class RendererTrainer:
         known = (torch.rand(config.people * config.targets, generator=random) >= config.code_dropout).float()
         augmentation = Augmentation(config.colour_jitter, config.code_noise)
         drawing = prepare_drawing(self.prior, item.to(self.device), random, augmentation)
-        rgb, logit = self._told(drawing).draw(self.prior, known.to(self.device) * config.use_window)
-        losses = drawing.losses(rgb, logit, LossWeights(), self.trunk)
-        losses |= self._judged(drawing, rgb)
+        drawn = self._drawn(drawing, known.to(self.device))
+        losses = renderer_loss(drawn, drawing.inputs, trunk=self.trunk)
+        losses |= self._judged(drawing.inputs, drawn[0])
         self.optimiser.zero_grad(set_to_none=True)
         (losses["total"] + losses.pop("weighted_adversarial", 0)).backward()
         parameters = [parameter for parameter in self.prior.parameters() if parameter.grad is not None]
@@ -193,11 +194,12 @@ class RendererTrainer:
                 self.mean[name].lerp_(parameter, 1 - decay)
         return {name: float(value.detach()) for name, value in losses.items()}
 
-    def _told(self, drawing: Drawing) -> Drawing:
-        """What the network is told: with the source's scale, or without where that is ablated."""
-        return replace(drawing, log_scale=drawing.log_scale * self.config.use_scale)
+    def _drawn(self, drawing: Drawing, known: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the network draws; it is told neither the source's scale nor the window where these are ablated."""
+        inputs = replace(drawing.inputs, log_scale=drawing.inputs.log_scale * self.config.use_scale)
+        return self.prior.renderer(drawing.features, inputs, known * self.config.use_window)
 
-    def _judged(self, drawing: Drawing, rgb: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _judged(self, inputs: RenderInputs, rgb: torch.Tensor) -> dict[str, torch.Tensor]:
         """What the discriminator makes of a drawn batch, after it has learnt from the batch; empty before its time."""
         config = self.config
         share = (self.progress() - config.adversarial_from) / ADVERSARIAL_RISE
@@ -207,9 +209,9 @@ class RendererTrainer:
         def stacked(images: torch.Tensor) -> torch.Tensor:
             return images.unflatten(0, (-1, config.targets))
 
-        outer, trust = stacked(drawing.outer), stacked(detail_weight(drawing.log_scale)).amin(1)
-        drawn = stacked(torch.where(drawing.outer > 0, rgb.clamp(-0.2, 1.2), drawing.crop))
-        found = patch_error(self.judge(stacked(drawing.crop), outer), 1, outer, trust)
+        outer, trust = stacked(inputs.outer), stacked(detail_weight(inputs.log_scale)).amin(1)
+        drawn = stacked(torch.where(inputs.outer > 0, rgb.clamp(-0.2, 1.2), inputs.crop))
+        found = patch_error(self.judge(stacked(inputs.crop), outer), 1, outer, trust)
         found = found + patch_error(self.judge(drawn.detach(), outer), 0, outer, trust)
         self.judge_optimiser.zero_grad(set_to_none=True)
         found.backward()
@@ -241,9 +243,8 @@ class RendererTrainer:
         with torch.inference_mode():
             for item in self.validation:
                 drawing = prepare_drawing(self.prior, item.to(self.device), random)
-                known = torch.ones(len(drawing.crop), device=self.device)
-                drawn = self._told(drawing).draw(self.prior, known * self.config.use_window)
-                terms = drawing.losses(*drawn, LossWeights(), self.trunk) | drawing.region_errors(drawn[0])
+                drawn = self._drawn(drawing, torch.ones(len(drawing.inputs), device=self.device))
+                terms = renderer_loss(drawn, drawing.inputs, trunk=self.trunk) | drawing.region_errors(drawn[0])
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + float(value) / len(self.validation)
         self._put(own)

@@ -4,17 +4,15 @@ In: `TrainingItem`s with a leading dimension P. Out: a `Drawing` of B = P · T s
 network sees; augmented copies are mirrored, tinted, and their expressions disturbed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from prior.renderer.losses import LossWeights, renderer_loss
-from prior.renderer.perceptual import SqueezeNetTrunk
 from prior.renderer.prior import RendererPrior
 from prior.renderer.unwrapping import TextureFrames
 from prior.training.renderer_items import TrainingItem
 from render.drawing.erasure import outer_mask
-from render.drawing.gbuffer import gbuffer
+from render.drawing.gbuffer import GBuffer, gbuffer
 from render.drawing.neural_texture import sample_texture
 from render.drawing.renderer import RenderInputs, seen_corners
 
@@ -34,31 +32,17 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A batch as the network and the loss read it: B = P · T samples."""
+    """A batch as the network and the loss read it: texture samples and the rest, of B = P · T samples."""
 
     features: torch.Tensor
-    inner: torch.Tensor
-    mouth: torch.Tensor
-    outer: torch.Tensor
-    crop: torch.Tensor
-    window: torch.Tensor
-    log_scale: torch.Tensor
-
-    def draw(self, prior: RendererPrior, known: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rgb [B, 3, H, W] and the matte's logit [B, 1, H, W] of the prior's network."""
-        return prior.renderer(self.features, self.inner, self.outer, self.crop, self.window, self.log_scale, known)
-
-    def losses(
-        self, rgb: torch.Tensor, logit: torch.Tensor, weights: LossWeights, trunk: SqueezeNetTrunk | None
-    ) -> dict[str, torch.Tensor]:
-        """Terms of `renderer_loss` for what was drawn."""
-        return renderer_loss(rgb, logit, self.crop, self.inner, self.mouth, self.outer, self.log_scale, weights, trunk)
+    inputs: RenderInputs
 
     def region_errors(self, rgb: torch.Tensor) -> dict[str, float]:
         """Mean absolute difference from the real crop on the mouth, the rest of the lower face, and around it."""
-        mouth, face = self.mouth * self.outer, self.inner * (1 - self.mouth) * self.outer
-        regions = {"mouth": mouth, "face": face, "around": self.outer * (1 - mouth) * (1 - face)}
-        off = (rgb.clamp(0, 1) - self.crop).abs().mean(1, keepdim=True)
+        buffer, outer = self.inputs.buffer, self.inputs.outer
+        mouth, face = buffer.mouth * outer, buffer.inner * (1 - buffer.mouth) * outer
+        regions = {"mouth": mouth, "face": face, "around": outer * (1 - mouth) * (1 - face)}
+        off = (rgb.clamp(0, 1) - self.inputs.crop).abs().mean(1, keepdim=True)
         return {name: float((off * mask).sum() / mask.sum().clamp(min=1)) for name, mask in regions.items()}
 
 
@@ -97,14 +81,34 @@ def prepare_drawing(
             for texture, first in zip(textures, range(0, people * targets, targets), strict=True)
         ]
     )
-    images = [features, inputs.buffer.inner, inputs.buffer.mouth, inputs.outer, inputs.crop]
-    window = inputs.window
     if augmentation:
-        renderer = prior.renderer
+        window = inputs.window
         noise = torch.randn(window.shape, generator=random).to(window.device)
-        window = window + augmentation.code_noise * renderer.expression_scale * noise
+        inputs = replace(inputs, window=window + augmentation.code_noise * prior.renderer.expression_scale * noise)
         if torch.rand((), generator=random) < 0.5:
-            images = [image.flip(-1) for image in images]
-            window = window * mirror_signs(prior).to(window.device)
-    features, inner, mouth, outer, crop = (image.contiguous(memory_format=torch.channels_last) for image in images)
-    return Drawing(features, inner, mouth, outer, crop, window, inputs.log_scale)
+            features, inputs = features.flip(-1), mirrored(prior, inputs)
+    return Drawing(_channels_last(features), _laid_out(inputs))
+
+
+def mirrored(prior: RendererPrior, inputs: RenderInputs) -> RenderInputs:
+    """The same as a mirror shows it, expressions included."""
+    images = {name: value.flip(-1) for name, value in vars(inputs.buffer).items() if name != "uv"}
+    return RenderInputs(
+        GBuffer(inputs.buffer.uv.flip(-2), **images),
+        inputs.outer.flip(-1),
+        inputs.paste.flip(-1),
+        inputs.crop.flip(-1),
+        inputs.window * mirror_signs(prior).to(inputs.window.device),
+        inputs.log_scale,
+    )
+
+
+def _laid_out(inputs: RenderInputs) -> RenderInputs:
+    """The same in memory as the network works on it: all that network and loss read."""
+    buffer = inputs.buffer
+    buffer = replace(buffer, inner=_channels_last(buffer.inner), mouth=_channels_last(buffer.mouth))
+    return replace(inputs, buffer=buffer, outer=_channels_last(inputs.outer), crop=_channels_last(inputs.crop))
+
+
+def _channels_last(images: torch.Tensor) -> torch.Tensor:
+    return images.contiguous(memory_format=torch.channels_last)

@@ -9,12 +9,13 @@ the same bytes in any batch.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.func import functional_call
 
 from render.drawing.crop import CROP_SIZE
 from render.drawing.erasure import RIM_PX, colour_shift, fill_outer, outer_mask
@@ -149,33 +150,23 @@ class Renderer(nn.Module):
         self.unet = UNet(TEXTURE_CHANNELS + 8, COLOUR_BINS + 4, widths, CONDITION_SIZE)
 
     def forward(
-        self,
-        features: torch.Tensor,
-        inner: torch.Tensor,
-        outer: torch.Tensor,
-        crop: torch.Tensor,
-        window: torch.Tensor,
-        log_scale: torch.Tensor,
-        known: torch.Tensor | None = None,
+        self, features: torch.Tensor, inputs: RenderInputs, known: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw.
 
         Args:
             features: [B, TEXTURE_CHANNELS + 2, H, W] of `sample_texture`.
-            inner: [B, 1, H, W], the lower face.
-            outer: [B, 1, H, W], what is erased.
-            crop: [B, 3, H, W] sRGB in [0, 1]; read outside *outer* only.
-            window: [B, W, E] lower expressions.
-            log_scale: [B].
+            inputs: of the same B frames.
             known: [B] 1 where the window may be read, 0 where it is withheld (training); default 1.
 
         Returns:
             rgb [B, 3, H, W] (not clamped) and the matte's logit [B, 1, H, W], float32.
         """
-        code = ((window - self.expression_mean) / self.expression_scale)[..., : self.expression_axes].flatten(1)
+        inner, outer, log_scale = inputs.buffer.inner, inputs.outer, inputs.log_scale
+        code = ((inputs.window - self.expression_mean) / self.expression_scale)[..., : self.expression_axes].flatten(1)
         known = torch.ones_like(log_scale) if known is None else known
         condition = self.condition(torch.cat([code * known[:, None], known[:, None], log_scale[:, None]], 1))
-        surround = fill_outer(crop, outer)
+        surround = fill_outer(inputs.crop, outer)
         colours = features[:, :COLOUR_CHANNELS]
         seen, still = features[:, -2:-1], features[:, -1:]
         shift = colour_shift(surround.repeat(1, COLOUR_BINS, 1, 1) - colours, still * (1 - outer))
@@ -298,6 +289,28 @@ def render_inputs(
     return RenderInputs(buffer, outer, paste_mask(buffer.inner, source, outer), crops, window, scale)
 
 
+def draw_trainable(
+    renderer: Renderer,
+    texture: torch.Tensor,
+    inputs: RenderInputs,
+    parameters: Mapping[str, torch.Tensor] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw B frames in one run with gradients, as losses read it.
+
+    Args:
+        renderer: any.
+        texture: [1 or B, TEXTURE_CHANNELS, H', W'] float32; differentiable in it.
+        inputs: of `render_inputs`, best narrowed to what the network sees.
+        parameters: in place of the renderer's own of the same names, such as its own with a delta added; differentiable
+            in them.
+
+    Returns:
+        Rgb [B, 3, H, W] (not clamped) and the matte's logit [B, 1, H, W].
+    """
+    arguments = (sample_texture(texture, inputs.buffer), inputs)
+    return renderer(*arguments) if parameters is None else functional_call(renderer, dict(parameters), arguments)
+
+
 def draw(renderer: Renderer, texture: torch.Tensor, inputs: RenderInputs) -> RenderOutput:
     """Render B frames without gradients, in runs of `FIXED_BATCH` (the last one padded).
 
@@ -317,8 +330,7 @@ def draw(renderer: Renderer, texture: torch.Tensor, inputs: RenderInputs) -> Ren
                 part = inputs.rows(padded)
                 start = torch.zeros_like(corners[padded]) if whole else corners[padded]
                 part = part if whole else part.seen(start)
-                features = sample_texture(texture, part.buffer)
-                drawn = renderer(features, part.buffer.inner, part.outer, part.crop, part.window, part.log_scale)
+                drawn = renderer(sample_texture(texture, part.buffer), part)
                 height, width = drawn[0].shape[-2:]
                 for row, (top, left), *found in zip(rows.tolist(), start.tolist(), *drawn, strict=False):
                     for target, value in zip((rgb, logit), found, strict=True):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -17,8 +18,10 @@ from prior.renderer.perceptual import TRUNK_NAME, SqueezeNetTrunk, feature_dista
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from prior.training.discriminator import Discriminator, patch_error
 from prior.training.renderer import RendererTrainer, TrainingConfig, main, start_prior
-from prior.training.renderer_batch import Augmentation, mirror_signs, prepare_drawing
+from prior.training.renderer_batch import Augmentation, mirror_signs, mirrored, prepare_drawing
 from prior.training.renderer_items import BatchStream, RendererDataset
+from render.drawing.gbuffer import GBuffer
+from render.drawing.renderer import RenderInputs
 from render.errors import StoreError
 from render.head.track import Track
 from render.store import write_json
@@ -131,11 +134,14 @@ def test_loss_is_least_at_the_truth_and_counts_the_mouth_most(models):
     outer = torch.ones(2, 1, 64, 64)
     inner, mouth = torch.zeros_like(outer), torch.zeros_like(outer)
     inner[..., 16:, :], mouth[..., 30:40, 20:40] = 1, 1
-    scale = torch.zeros(2)
+    nothing = torch.zeros_like(outer)
+    buffer = GBuffer(torch.zeros(2, 64, 64, 2), inner, mouth, inner, nothing, nothing[:, 0])
+    inputs = RenderInputs(buffer, outer, outer, real, torch.zeros(2, 5, 1), torch.zeros(2))
     trunk = load_trunk(models / TRUNK_NAME)
 
-    def loss(rgb: torch.Tensor, log_scale: torch.Tensor = scale) -> dict[str, torch.Tensor]:
-        return renderer_loss(rgb, 8 * (2 * inner - 1), real, inner, mouth, outer, log_scale, None, trunk)
+    def loss(rgb: torch.Tensor, log_scale: float = 0.0) -> dict[str, torch.Tensor]:
+        told = replace(inputs, log_scale=torch.full((2,), log_scale))
+        return renderer_loss((rgb, 8 * (2 * inner - 1)), told, trunk=trunk)
 
     none = loss(real)
     assert float(none["total"]) < 1e-3
@@ -144,9 +150,9 @@ def test_loss_is_least_at_the_truth_and_counts_the_mouth_most(models):
     corner[..., 2:6, 2:6] += 0.5
     assert float(loss(spot)["colour"]) > 4 * float(loss(corner)["colour"]) > 0
     assert float(loss(spot)["perceptual"]) > 0
-    assert float(loss(spot, torch.full((2,), -1.0))["detail"]) == 0, "a small face scaled up teaches no detail"
+    assert float(loss(spot, -1.0)["detail"]) == 0, "a small face scaled up teaches no detail"
     assert float(loss(real)["total"]) < float(loss(real + 0.01)["total"])
-    assert "perceptual" not in renderer_loss(real, inner, real, inner, mouth, outer, scale, LossWeights())
+    assert "perceptual" not in renderer_loss((real, inner), inputs, LossWeights())
 
 
 def test_feature_distance_is_a_distance_with_gradient(models):
@@ -179,13 +185,20 @@ def test_augmented_drawing_keeps_its_parts_together(cache):
     ]
     drawings.append(prepare_drawing(prior, batch, torch.Generator()))
     for drawing in drawings:
-        assert drawing.crop.shape == (4, 3, 192, 224) and drawing.window.shape[0] == 4
+        inputs = drawing.inputs
+        assert inputs.crop.shape == (4, 3, 192, 224) and inputs.window.shape[0] == 4
         # The sampled texture is a picture of the crop: mirrored or not, tinted or not, they agree.
-        seen = (drawing.inner * drawing.outer)[:, 0] == 1
-        error = (drawing.features[:, :3] - drawing.crop).abs().mean(1)[seen].mean()
+        seen = (inputs.buffer.inner * inputs.outer)[:, 0] == 1
+        error = (drawing.features[:, :3] - inputs.crop).abs().mean(1)[seen].mean()
         assert float(error.detach()) < 0.12
-    plain = drawings[-1].inner
-    assert any(torch.equal(drawing.inner, plain.flip(-1)) for drawing in drawings[:-1]), "some are mirrored"
+    plain = drawings[-1].inputs.buffer.inner
+    turned = [torch.equal(drawing.inputs.buffer.inner, plain.flip(-1)) for drawing in drawings[:-1]]
+    assert any(turned), "some are mirrored"
+    twice = mirrored(prior, mirrored(prior, inputs))
+    assert all(torch.equal(value, getattr(twice.buffer, name)) for name, value in vars(inputs.buffer).items())
+    assert all(
+        torch.equal(getattr(inputs, name), getattr(twice, name)) for name in ("outer", "paste", "crop", "window")
+    )
 
 
 def test_resumed_training_gives_the_same_bytes(cache, models, tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from render.drawing.renderer import (
     RenderInputs,
     _visible,
     draw,
+    draw_trainable,
     expression_window,
     fast_renderer,
     log_source_scale,
@@ -89,6 +90,22 @@ def test_any_batch_gives_the_same_bytes(scene, prior):
         one = slice(index, index + 1)
         single = draw(renderer, texture, render_inputs(MODEL, track, frames[one], crops[one], prior.outer_expressions))
         assert torch.equal(single.rgb[0], whole.rgb[index]) and torch.equal(single.matte[0], whole.matte[index])
+
+
+def test_what_is_learnt_from_is_what_is_drawn(scene, prior):
+    track, frames, crops = scene
+    texture = prior.encode_texture((track, frames, crops)).requires_grad_(True)
+    inputs = render_inputs(MODEL, track, frames[:FIXED_BATCH], crops[:FIXED_BATCH], prior.outer_expressions)
+    rgb, logit = draw_trainable(prior.renderer, texture, inputs.narrowed())
+    (top, left), (rows, columns) = seen_corners(inputs.outer)[0][0].tolist(), seen_size(256)
+    drawn = draw(prior.renderer, texture, inputs).rgb[..., top : top + rows, left : left + columns]
+    assert torch.equal(rgb.detach().clamp(0, 1), drawn) and logit.shape == rgb[:, :1].shape
+    rgb.sum().backward()
+    assert float(texture.grad.abs().sum()) > 0
+    own = dict(prior.renderer.named_parameters())
+    assert torch.equal(draw_trainable(prior.renderer, texture, inputs.narrowed(), own)[0], rgb)
+    blank = {**own, "unet.head.weight": torch.zeros_like(own["unet.head.weight"])}
+    assert not torch.equal(draw_trainable(prior.renderer, texture, inputs.narrowed(), blank)[0], rgb)
 
 
 def test_the_network_sees_all_of_outer_and_what_does_not_fit_is_drawn_whole(scene, prior):
