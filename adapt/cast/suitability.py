@@ -21,19 +21,16 @@ from render.video.footage import Footage
 from render.video.media import timecode
 
 BACKENDS: dict[str, type[LandmarkBackend]] = {"mediapipe": MediaPipeBackend, "fan": FanBackend}
-# A sighting that can be learnt from: eye distance in px, turn in degrees, sharpness, confidence.
-LEAST_EYE_DISTANCE_PX = 24.0
-MOST_YAW_DEGREES = 40.0
-LEAST_SHARPNESS = 0.1
+#: What a fit refuses: faces with fewer px between the eyes, turned by more degrees, seen for fewer seconds in all.
+SMALLEST_EYE_DISTANCE_PX, LARGEST_YAW_DEGREES, SHORTEST_SECONDS = 14.0, 40.0, 0.9
+#: Detections that are surer than this count as seen.
 LEAST_CONFIDENCE = 0.8
-# Mouth opening in eye distances below which the lips are closed, and above which the mouth is open.
-CLOSED_OPENING = 0.03
-OPEN_OPENING = 0.12
-# What a good fit wants: seconds in all, of frontal view (within so many degrees), and of lips at rest in one stretch.
-GOOD_SECONDS = 4.0
-LEAST_SECONDS = 2.0
-FRONTAL_DEGREES = 15.0
-FRONTAL_SECONDS = 1.0
+#: Gap of the lips in eye distances: closed up to the first, half open between the next two, wide open from the last on.
+CLOSED_OPENING, HALF_OPENING, WIDE_OPENING = 0.03, (0.06, 0.2), 0.22
+#: What a good fit wants: px between the eyes, sharpness, seconds in all, of frontal view (within so many degrees), and
+#: of lips at rest in one stretch.
+GOOD_EYE_DISTANCE_PX, GOOD_SHARPNESS = 24.0, 0.1
+GOOD_SECONDS, FRONTAL_SECONDS, FRONTAL_DEGREES = 4.0, 1.0, 15.0
 REST_SECONDS = 0.3
 # Sound: the loudness range within which nothing needs doing, and what counts as music or noise under the speech.
 LOUDNESS_LUFS = (-35.0, -10.0)
@@ -68,7 +65,7 @@ class MemberReport:
         sharpness: median, ~0.1 blurred to ~0.5 crisp.
         faceless: frames of this person's shots in which the face is not found.
         missing: what a good fit would want and this footage lacks, one phrase each.
-        verdict: "good", "usable" or "poor".
+        verdict: "good"; "usable": `adapt fit` takes it, but something is missing; "poor": it would be refused.
     """
 
     number: int
@@ -245,16 +242,15 @@ def _member(analysis: Analysis, member: CastMember) -> MemberReport:
         sharpness=round(float(np.median(member.values("sharpness"))), 3),
         faceless=_ranges(footage, absent),
         missing=missing,
-        verdict="poor" if seconds < LEAST_SECONDS else "usable" if missing else "good",
+        verdict="poor" if seconds < SHORTEST_SECONDS else "usable" if missing else "good",
     )
 
 
 def _is_usable(member: CastMember) -> np.ndarray:
-    """Bool per sighting: large, sharp, frontal and sure enough to fit from."""
+    """Bool per sighting: what a fit would learn from."""
     return (
-        (member.values("eye_distance") >= LEAST_EYE_DISTANCE_PX)
-        & (np.abs(np.degrees(member.values("yaw"))) <= MOST_YAW_DEGREES)
-        & (member.values("sharpness") >= LEAST_SHARPNESS)
+        (member.values("eye_distance") >= SMALLEST_EYE_DISTANCE_PX)
+        & (np.abs(np.degrees(member.values("yaw"))) <= LARGEST_YAW_DEGREES)
         & (member.values("confidence") >= LEAST_CONFIDENCE)
     )
 
@@ -273,13 +269,13 @@ def _missing(member: CastMember, usable: np.ndarray, durations: np.ndarray) -> l
     wanted = [
         (total >= GOOD_SECONDS, f"{GOOD_SECONDS:.0f} s of usable footage ({total:.1f} s here)"),
         (float(seconds[frontal].sum()) >= FRONTAL_SECONDS, f"{FRONTAL_SECONDS:.0f} s of frontal view"),
-        (bool((usable & (opening >= OPEN_OPENING)).any()), "an open mouth"),
+        (bool((usable & (opening >= WIDE_OPENING)).any()), "a wide-open mouth"),
         (bool(closed.any()), "a closed mouth"),
         (rest >= REST_SECONDS, f"silence: lips at rest for {REST_SECONDS} s"),
     ]
     reasons = [
-        (member.values("eye_distance") < LEAST_EYE_DISTANCE_PX, "a larger face"),
-        (member.values("sharpness") < LEAST_SHARPNESS, "a sharper picture"),
+        (member.values("eye_distance") < GOOD_EYE_DISTANCE_PX, "a larger face"),
+        (member.values("sharpness") < GOOD_SHARPNESS, "a sharper picture"),
     ]
     lacking = [phrase for is_there, phrase in wanted if not is_there]
     return lacking + [phrase for is_bad, phrase in reasons if is_bad.mean() > 0.5]

@@ -7,10 +7,10 @@ from pathlib import Path
 from adapt.actor.bundle import FACTS, ActorBundle, read_facts, refuse_taken
 from adapt.actor.consent import read_consent
 from adapt.cast.analyse import analyse, everyone
+from adapt.cast.suitability import SHORTEST_SECONDS
 from adapt.commands.flags import FitConfig
 from adapt.config import parse_range
 from adapt.device import usable_device
-from adapt.fitting.enrollment import SHORTEST_SECONDS
 from adapt.fitting.fit import fit
 from adapt.fitting.options import FitOptions
 from adapt.fitting.report import SETTINGS, save_fitted

@@ -19,8 +19,8 @@ import torch
 from adapt.baselines.contract import Enrollment, rows_of, sound_of
 from adapt.cache import Cache, code_sha256, content_key
 from adapt.cast.analyse import analyse
+from adapt.cast.suitability import LARGEST_YAW_DEGREES
 from adapt.comparison.options import LEAST_SECONDS
-from adapt.fitting.enrollment import YAW_LIMIT_DEGREES
 from adapt.preparation.index import find_clips
 from adapt.tracking.crop import read_crops
 from adapt.tracking.track import track_person
@@ -277,7 +277,7 @@ def _too_short(take: Take, rows: torch.Tensor) -> bool:
 def _enrollment_rows(take: Take, seconds: float) -> torch.Tensor:
     """Rows of the first `seconds` in which the person is seen."""
     rows = take.rows
-    rows = rows[take.track.rotation[rows, 1].rad2deg().abs() <= YAW_LIMIT_DEGREES]
+    rows = rows[take.track.rotation[rows, 1].rad2deg().abs() <= LARGEST_YAW_DEGREES]
     return rows[take.times(rows) < take.times(rows)[0] + seconds] if len(rows) else rows
 
 

@@ -10,17 +10,19 @@ from dataclasses import dataclass
 
 import torch
 
+from adapt.cast.suitability import (
+    CLOSED_OPENING,
+    HALF_OPENING,
+    LARGEST_YAW_DEGREES,
+    SHORTEST_SECONDS,
+    SMALLEST_EYE_DISTANCE_PX,
+    WIDE_OPENING,
+)
 from prior.face.points import EYE_DISTANCE_CM, LIPS_OUTER, eye_distance, opening
 from render.errors import FitError
 from render.head.face_model import FaceModel
 from render.head.track import Track
 
-#: Beyond this yaw the far side of the mouth is hidden.
-YAW_LIMIT_DEGREES = 40.0
-#: Eye distance in source px below which a face is too small to learn a mouth from.
-SMALLEST_EYE_DISTANCE_PX = 14.0
-#: Least footage that a fit accepts.
-SHORTEST_SECONDS = 0.9
 #: Part of the enrollment that judges the fit, and the gap around it.
 #: Learning from that part as well was tried: no gain, and nothing unseen would be left to judge by.
 HELD_OUT_PART = 0.1
@@ -119,12 +121,12 @@ def _usable(track: Track, name: str) -> torch.Tensor:
             f"{SMALLEST_EYE_DISTANCE_PX:.0f} are needed); choose a closer shot of the actor"
         )
     yaw = track.rotation[:, 1].rad2deg().abs()
-    if float(yaw[seen].median()) > YAW_LIMIT_DEGREES:
+    if float(yaw[seen].median()) > LARGEST_YAW_DEGREES:
         raise FitError(
             f"{name}: the actor is seen from the side (yaw {float(yaw[seen].median()):.0f}°); "
-            f"choose footage within {YAW_LIMIT_DEGREES:.0f}° of frontal"
+            f"choose footage within {LARGEST_YAW_DEGREES:.0f}° of frontal"
         )
-    return torch.nonzero(track.sure() & (yaw <= YAW_LIMIT_DEGREES)).flatten()
+    return torch.nonzero(track.sure() & (yaw <= LARGEST_YAW_DEGREES)).flatten()
 
 
 def _refuse_stills(
@@ -172,13 +174,13 @@ def _never_seen(shapes: Sequence[torch.Tensor], tracks: Sequence[Track], chosen:
     shape = torch.cat([shape[rows] for shape, rows in zip(shapes, chosen, strict=True)])
     yaw = torch.cat([track.rotation[rows][:, 1] for track, rows in zip(tracks, chosen, strict=True)]).rad2deg()
     gap, width = shape.unbind(-1)
-    usual = float(width.median())
+    usual, half = float(width.median()), HALF_OPENING
     missing = []
-    if float(gap.max()) < 0.22:
+    if float(gap.max()) < WIDE_OPENING:
         missing.append("no open vowel (wide-open mouth)")
-    if not bool(((gap > 0.06) & (gap < 0.2)).any()):
+    if not bool(((gap > half[0]) & (gap < half[1])).any()):
         missing.append("no half-open mouth (teeth)")
-    if float(gap.min()) > 0.03:
+    if float(gap.min()) > CLOSED_OPENING:
         missing.append("no closed lips")
     if float(width.min()) > usual * 0.93:
         missing.append("no rounded lips")
