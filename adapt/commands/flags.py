@@ -20,7 +20,7 @@ class CheckConfig:
     video: str = argument("video file")
     audio: str | None = option(None, "audio file that is to drive the dub; checked beside the video")
     out: str | None = option(None, "folder for cast.jpg and check.json (default: print only)", "--out", "-o")
-    backend: str = option("mediapipe", "what finds faces: mediapipe, or fan (extra `fan`; slow, for profiles)")
+    backend: str = option("mediapipe", "what finds faces: mediapipe, or to look only, not to track, fan (extra `fan`)")
     overwrite: bool = option(False, "replace an existing output folder's files")
 
 
