@@ -18,14 +18,12 @@ import numpy as np
 import torch
 
 from adapt.actor.bundle import ActorBundle
-from adapt.benchmarks.fit import longest_clips
-from adapt.benchmarks.leak import Split, split_clip
+from adapt.benchmarks.fit import FitSplit, longest_clips, read_crops
+from adapt.benchmarks.leak import split_clip
 from adapt.dubbing.options import DubOptions
 from adapt.dubbing.part import Part
 from adapt.dubbing.redraw import redraw
 from adapt.dubbing.weights import CONFIDENT
-from adapt.fitting.clip import FitClip
-from adapt.fitting.enrollment import HELD_OUT_PART
 from adapt.fitting.optimiser import optimise
 from adapt.fitting.options import FitOptions
 from adapt.fitting.state import Adapted
@@ -67,19 +65,16 @@ def part_of_track(track: Track, start: int, stop: int) -> Track:
     return replace(track, **{name: value[start:stop] for name, value in values.items()})
 
 
-def actor_of(prior: RendererPrior, split: Split, steps: int) -> ActorBundle:
+def actor_of(prior: RendererPrior, split: FitSplit, steps: int) -> ActorBundle:
     """The actor from the enrollment of a split."""
-    texture = prior.encode_texture((split.clip.track, split.known, split.known_crops))
-    judged = len(split.known) - max(round(len(split.known) * HELD_OUT_PART), 3)
-    rows = torch.arange(len(split.known))
-    crops = (split.known_crops * 255).round().to(torch.uint8)
-    clip = FitClip(split.clip.track, split.known, crops, rows[:judged], rows[judged:])
-    adapted = optimise(prior, [clip], texture, FitOptions(steps=steps)).adapted or Adapted(texture, {})
+    texture = prior.encode_texture((split.clip.track, split.known, read_crops(split.clip, split.known)))
+    options = FitOptions(steps=steps)
+    adapted = optimise(prior, [split.fit_clip()], texture, options).adapted or Adapted(texture, {})
     style = vars(mouth_style(replace(split.clip.track, confidence=_only(split)), prior.model))
     return ActorBundle(split.clip.person, adapted.texture[0], adapted.delta, style, prior.sha256, [], {})
 
 
-def _only(split: Split) -> torch.Tensor:
+def _only(split: FitSplit) -> torch.Tensor:
     """The confidence of the enrollment's frames, those without a crop among them, 0 elsewhere."""
     known = torch.zeros_like(split.clip.track.confidence)
     rows = slice(int(split.known[0]), int(split.known[-1]) + 1)
@@ -87,10 +82,10 @@ def _only(split: Split) -> torch.Tensor:
     return known
 
 
-def stretch(split: Split, frames: int) -> tuple[int, int]:
+def stretch(split: FitSplit, frames: int) -> tuple[int, int]:
     """The most confident run of so many frames of one shot in the held-out part of a clip: first, last + 1."""
     track = split.clip.track
-    first, last = int(split.query[0]), int(split.query[-1]) + 1
+    first, last = int(split.held_out[0]), int(split.held_out[-1]) + 1
     frames = min(frames, last - first)
     starts = [
         start for start in range(first, last - frames + 1) if track.shot[start] == track.shot[start + frames - 1]
@@ -114,7 +109,7 @@ def dubbed(
     return patches, result.status
 
 
-def seam_ratio(source: np.ndarray, new: np.ndarray, patch: Patch) -> float:
+def border_gradient_ratio(source: np.ndarray, new: np.ndarray, patch: Patch) -> float:
     """Gradient energy of luma along the border of what was put in, over that of the source there; uint8 [H, W, 3]."""
     image_from_crop = cv2.invertAffineTransform(patch.crop_from_image)
     # OpenCV puts pixel centres at whole numbers.
@@ -152,7 +147,7 @@ def score_own_motion(
         rows["native"].append(float(psnr(native, truth, box)))
         rows["crop"].append(float(psnr(torch.lerp(truth, drawn, matte), truth, box)))
         rows["renderer"].append(float(psnr(torch.where(outer > 0, drawn, truth), truth, box)))
-        rows["seam"].append(seam_ratio(old.rgb, new.rgb, patch))
+        rows["seam"].append(border_gradient_ratio(old.rgb, new.rgb, patch))
         pairs.append([real, seen])
     means = {name: float(np.mean(values)) if values else float("nan") for name, values in rows.items()}
     facts = {"frames": len(status), "status": {word: status.count(word) for word in set(status)}}

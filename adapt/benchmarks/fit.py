@@ -20,7 +20,6 @@ import torch
 
 from adapt.actor.renderer import adapted_renderer
 from adapt.baselines.scratch import blank_renderer, from_scratch
-from adapt.benchmarks.leak import complete, read_crops, sheet
 from adapt.cache import code_sha256
 from adapt.fitting.clip import FitClip
 from adapt.fitting.enrollment import HELD_OUT_PART
@@ -30,7 +29,7 @@ from adapt.fitting.options import FitOptions
 from adapt.metrics.mouth_meter import MouthMeter
 from adapt.metrics.picture import concordance, score_frames
 from adapt.progress import Bar
-from adapt.reports.contact_sheet import encode_image
+from adapt.reports.contact_sheet import contact_sheet, encode_image
 from prior.cache.prepared import PreparedClip, prepared_clips
 from prior.renderer.perceptual import SqueezeNetTrunk, load_trunk
 from prior.renderer.prior import RendererPrior, load_renderer_prior
@@ -66,6 +65,16 @@ class FitSplit:
         rows = torch.arange(count)
         crops = (read_crops(self.clip, self.known) * 255).round().to(torch.uint8)
         return FitClip(self.clip.track, self.known, crops, rows[: count - judged], rows[count - judged :])
+
+
+def read_crops(clip: PreparedClip, frames: torch.Tensor) -> torch.Tensor:
+    """Crops [N, 3, H, W] float32 sRGB in [0, 1]."""
+    return torch.stack([torch.from_numpy(clip.crop(int(frame))).permute(2, 0, 1) for frame in frames]).float() / 255
+
+
+def complete(rgb: torch.Tensor, crops: torch.Tensor, outer: torch.Tensor) -> torch.Tensor:
+    """What was drawn inside *outer*, the real pixels around it."""
+    return torch.where(outer > 0, rgb, crops)
 
 
 def split_fit(clip: PreparedClip, lengths: Sequence[float]) -> dict[float, FitSplit]:
@@ -178,6 +187,16 @@ def _gain(seconds: float, method: str, found: dict[str, Any], fitted: dict[str, 
                 gain = np.array([sign * (fitted[p][region][name] - found[p][region][name]) for p in people])
                 words.append(f"{region} {name} {gain.mean():+.3f}{unit} (better for {np.mean(gain > 0):.0%})")
     return f"- {seconds:g} s, fit against {method}, {len(people)} people: " + ", ".join(words)
+
+
+def sheet(pictures: dict[str, torch.Tensor], count: int = 3) -> np.ndarray:
+    """Contact sheet uint8 [H, W, 3] of a few evenly chosen frames, one row a frame, one column a method."""
+    total = len(pictures["real"])
+    rows = []
+    for index in np.linspace(0, total - 1, min(count, total)).round().astype(int):
+        chosen = [picture[index].permute(1, 2, 0).clamp(0, 1).numpy() for picture in pictures.values()]
+        rows.append([(255 * image).round().astype(np.uint8) for image in chosen])
+    return contact_sheet(rows, list(pictures))
 
 
 def longest_clips(cache: Path, people: Sequence[str] | None = None) -> list[PreparedClip]:

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import torch
-
 from adapt.commands.flags import PrepareConfig
 from adapt.preparation.index import find_clips
 from adapt.preparation.prepare import prepare_clip
@@ -17,7 +15,6 @@ def main(config: PrepareConfig, progress: Progress) -> None:
         raise ConfigError(f"--stage {config.stage}: landmarks or full")
     if not config.footage:
         raise ConfigError("missing: footage (adapt prepare FOOTAGE… -o CACHE)")
-    torch.set_num_threads(1)  # clips are small; more threads only wait for each other
     clips = find_clips(config.footage, config.crops_per_person)
     done, failed = 0, []
     for clip in progress.over("clips", clips, len(clips)):

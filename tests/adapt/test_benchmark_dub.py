@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from adapt.benchmarks.dub import part_of_track, seam_ratio, table
+from adapt.benchmarks.dub import border_gradient_ratio, part_of_track, table
 from render.compositing.composite import Patch
 
 
@@ -15,12 +15,12 @@ def patch():
 
 def test_a_seam_is_seen_where_it_is_and_nowhere_else():
     source = np.random.default_rng(0).integers(100, 110, (100, 100, 3)).astype(np.uint8)
-    assert seam_ratio(source, source, patch()) == 1
+    assert border_gradient_ratio(source, source, patch()) == 1
     inside, across = source.copy(), source.copy()
     inside[48:56, 36:48] = 0
     across[36:69, 26:58] += 60
-    assert seam_ratio(source, inside, patch()) == 1
-    assert seam_ratio(source, across, patch()) > 5
+    assert border_gradient_ratio(source, inside, patch()) == 1
+    assert border_gradient_ratio(source, across, patch()) > 5
 
 
 def test_rows_of_a_track(talking_clip):
