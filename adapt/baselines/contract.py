@@ -15,7 +15,7 @@ import torch
 from prior.motion.model import MotionModel
 from prior.motion.style import LEAST_STYLE_FRAMES, mouth_style
 from prior.speech.sound import SAMPLE_RATE
-from render.drawing.erasure import fill_outer
+from render.drawing.erasure import fill_erased
 from render.head.face_model import FaceModel
 from render.head.track import Track
 
@@ -53,15 +53,15 @@ class Query:
 
     Attributes:
         track: of these frames, a row each; head pose, shape and camera are true, the lower expression is 0 throughout.
-        crops: [T, 3, H, W] float32 sRGB in [0, 1], true outside *outer*, filled smoothly from there inside it.
-        outer: [T, 1, H, W], 1 where the crops are erased: all that is to be drawn.
+        crops: [T, 3, H, W] float32 sRGB in [0, 1], true outside the erased area, filled smoothly from there inside it.
+        erased: [T, 1, H, W], 1 where the crops are erased: all that is to be drawn.
         motion: [T, E] lower expression to be drawn, or None where sound is to be followed.
         waveform: float32 at `SAMPLE_RATE`, time 0 at the first frame, as long as the frames; None where there is none.
     """
 
     track: Track
     crops: torch.Tensor
-    outer: torch.Tensor
+    erased: torch.Tensor
     motion: torch.Tensor | None
     waveform: np.ndarray | None
 
@@ -96,7 +96,7 @@ def sound_of(waveform: np.ndarray, start: float, seconds: float) -> np.ndarray:
 
 
 def make_query(
-    track: Track, crops: torch.Tensor, outer: torch.Tensor, motion: torch.Tensor | None, waveform: np.ndarray | None
+    track: Track, crops: torch.Tensor, erased: torch.Tensor, motion: torch.Tensor | None, waveform: np.ndarray | None
 ) -> Query:
     """A query from true crops [T, 3, H, W] float32: the mouth is taken out of picture and track here."""
     hidden = replace(
@@ -104,8 +104,8 @@ def make_query(
         confidence=torch.ones_like(track.confidence),
         source={},
     )
-    filled = torch.where(outer > 0, fill_outer(crops, outer), crops)
-    return Query(hidden, filled, outer, motion, waveform)
+    filled = torch.where(erased > 0, fill_erased(crops, erased), crops)
+    return Query(hidden, filled, erased, motion, waveform)
 
 
 def motion_of(model: FaceModel, speech: MotionModel, enrollment: Enrollment, query: Query) -> torch.Tensor:

@@ -66,7 +66,7 @@ def _run(words: list[str], limit_minutes: float, enrollment: Enrollment, query: 
         paths["audio"] = Path(folder) / "audio.wav"
         write_lossless(paths["enrollment"], enrollment.crops, frame_rate(enrollment.track))
         write_lossless(paths["query"], (query.crops * 255).round().to(torch.uint8), frame_rate(query.track))
-        mask = (query.outer * 255).to(torch.uint8).expand(-1, 3, -1, -1)
+        mask = (query.erased * 255).to(torch.uint8).expand(-1, 3, -1, -1)
         write_lossless(paths["mask"], mask, frame_rate(query.track))
         if query.waveform is not None:
             soundfile.write(paths["audio"], query.waveform, SAMPLE_RATE, subtype="PCM_16")

@@ -79,18 +79,18 @@ class RendererMethods:
     def frozen(self, enrollment: Enrollment, query: Query) -> torch.Tensor:
         """The enrollment's most closed mouth throughout."""
         rows = torch.arange(len(query))
-        return frozen_mouth(self.prior.model, frames_of(enrollment), query.track, rows, query.crops, query.outer)
+        return frozen_mouth(self.prior.model, frames_of(enrollment), query.track, rows, query.crops, query.erased)
 
     def nearest(self, enrollment: Enrollment, query: Query) -> torch.Tensor:
         """The enrollment's mouth that is nearest to the motion, at the query's head pose."""
         moved = query.track.with_motion(motion_of(self.prior.model, self.speech, enrollment, query))
         rows = torch.arange(len(query))
-        return nearest_mouth(self.prior.model, frames_of(enrollment), moved, rows, query.crops, query.outer)
+        return nearest_mouth(self.prior.model, frames_of(enrollment), moved, rows, query.crops, query.erased)
 
     def drawn(self, name: str, enrollment: Enrollment, query: Query) -> torch.Tensor:
         """What the renderer draws after one of the ways of learning."""
         learnt, inputs = self._learnt(name, enrollment), self._inputs(enrollment, query)
-        return torch.where(query.outer > 0, draw(learnt.renderer, learnt.texture, inputs).rgb, query.crops)
+        return torch.where(query.erased > 0, draw(learnt.renderer, learnt.texture, inputs).rgb, query.crops)
 
     def _facts(self, name: str, enrollment: Enrollment) -> dict[str, Any]:
         return self._learnt(name, enrollment).facts
@@ -98,7 +98,7 @@ class RendererMethods:
     def _make_inputs(self, enrollment: Enrollment, query: Query) -> RenderInputs:
         motion = motion_of(self.prior.model, self.speech, enrollment, query)
         moved, rows = query.track.with_motion(motion), torch.arange(len(query))
-        return render_inputs(self.prior.model, moved, rows, query.crops, self.prior.outer_expressions)
+        return render_inputs(self.prior.model, moved, rows, query.crops, self.prior.erasing_expressions)
 
     def _make_clip(self, enrollment: Enrollment) -> FitClip:
         """The enrollment as `adapt fit` reads footage; raises `FitError` where it would."""

@@ -1,9 +1,9 @@
 """What every table must carry beside ours: a frozen mouth, the nearest one of the enrollment, a network from scratch.
 
-The first two take only enrollment frames and, of the query frame, its head pose and the pixels outside *outer*. The
-picture is brought onto the query's head by a similarity between the projections of points that the jaw does not move,
-matched in colour along the border of *outer*, and feathered into it. Crops are [N, 3, H, W], sRGB in [0, 1]. The third
-is the renderer's own network, learnt from one enrollment without what other people taught it.
+The first two take only enrollment frames and, of the query frame, its head pose and the pixels outside the erased
+area. The picture is brought onto the query's head by a similarity between the projections of points that the jaw does
+not move, matched in colour along the border of the erased area, and feathered into it. Crops are [N, 3, H, W], sRGB in
+[0, 1]. The third is the renderer's own network, learnt from one enrollment without what other people taught it.
 """
 
 from dataclasses import dataclass
@@ -44,12 +44,12 @@ def frozen_mouth(
     track: Track,
     frames: torch.Tensor,
     crops: torch.Tensor,
-    outer: torch.Tensor,
+    erased: torch.Tensor,
 ) -> torch.Tensor:
     """The most closed mouth of the enrollment in every frame; arguments and result as `nearest_mouth`."""
     closed = int(known.track.lower_expression[known.frames, 0].argmin())
     chosen = torch.full((len(frames),), closed)
-    return _transplant(model, known, chosen, track, frames, crops, outer)
+    return _transplant(model, known, chosen, track, frames, crops, erased)
 
 
 def nearest_mouth(
@@ -58,7 +58,7 @@ def nearest_mouth(
     track: Track,
     frames: torch.Tensor,
     crops: torch.Tensor,
-    outer: torch.Tensor,
+    erased: torch.Tensor,
 ) -> torch.Tensor:
     """The enrollment's mouth that is nearest in lower expression and head pose, colour-matched.
 
@@ -67,8 +67,8 @@ def nearest_mouth(
         known: the enrollment.
         track: of the query frames.
         frames: [B] int64 rows of it.
-        crops: [B, 3, H, W]; read outside *outer* only.
-        outer: [B, 1, H, W].
+        crops: [B, 3, H, W]; read outside the erased area only.
+        erased: [B, 1, H, W].
 
     Returns:
         [B, 3, H, W] complete crops.
@@ -79,7 +79,7 @@ def nearest_mouth(
     )
     queries = torch.cat([track.lower_expression[frames] / spread, POSE_WEIGHT * track.rotation[frames]], 1)
     chosen = torch.cdist(queries, mouths).argmin(1)
-    return _transplant(model, known, chosen, track, frames, crops, outer)
+    return _transplant(model, known, chosen, track, frames, crops, erased)
 
 
 def _transplant(
@@ -89,19 +89,19 @@ def _transplant(
     track: Track,
     frames: torch.Tensor,
     crops: torch.Tensor,
-    outer: torch.Tensor,
+    erased: torch.Tensor,
 ) -> torch.Tensor:
     source = _rigid_points(model, known.track, known.frames[chosen])
     target = _rigid_points(model, track, frames)
     size = (crops.shape[-2], crops.shape[-1])
     moved = warp_affine(known.crops[chosen], _similarity(source, target), size, padding_mode="border")
-    border = (dilate(outer, BORDER_PX) - outer).clamp(min=0)
+    border = (dilate(erased, BORDER_PX) - erased).clamp(min=0)
     area = border.sum((2, 3), keepdim=True).clamp(min=1)
     shift = ((crops - moved) * border).sum((2, 3), keepdim=True) / area
     size_px = 2 * FEATHER_PX + 1
-    # Wide enough inside outer to fade, and exactly 0 outside it.
-    inside = F.avg_pool2d(1 - dilate(1 - outer, FEATHER_PX), size_px, 1, FEATHER_PX) * outer
-    known_surround = torch.where(outer > 0, moved + shift, crops)
+    # Wide enough inside the erased area to fade, and exactly 0 outside it.
+    inside = F.avg_pool2d(1 - dilate(1 - erased, FEATHER_PX), size_px, 1, FEATHER_PX) * erased
+    known_surround = torch.where(erased > 0, moved + shift, crops)
     return torch.lerp(known_surround, moved + shift, inside).clamp(0, 1)
 
 

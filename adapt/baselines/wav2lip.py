@@ -24,7 +24,7 @@ def wav2lip_method() -> CompareMethod:
     def draw(enrollment: Enrollment, query: Query) -> torch.Tensor:
         if query.waveform is None:
             raise ValueError("wav2lip: the query has no sound")
-        return draw_wav2lip(model, enrollment.crops, query.crops, query.outer, query.waveform, query.seconds)
+        return draw_wav2lip(model, enrollment.crops, query.crops, query.erased, query.waveform, query.seconds)
 
     facts = {"weights": file_sha256(path), "code": code_sha256("prior.baselines.wav2lip")}
     return CompareMethod(WAV2LIP, draw, facts, needs_sound=True)

@@ -38,7 +38,7 @@ from prior.motion.style import mouth_style
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from render.compositing.composite import Patch
 from render.drawing.crop import CROP_SIZE, cut_crop
-from render.drawing.erasure import outer_mask
+from render.drawing.erasure import erased_mask
 from render.head.motion import Motion
 from render.head.track import Track
 from render.video.encoding import DeliveredSound, Encoding
@@ -138,15 +138,15 @@ def score_own_motion(
             continue
         affine = small.crop_from_image[old.index].numpy()
         real, seen = (cut_crop(frame.rgb, affine, CROP_SIZE) for frame in (old, new))
-        expressions = prior.outer_expressions
+        expressions = prior.erasing_expressions
         frames = torch.full((len(expressions),), old.index)
-        outer = outer_mask(prior.model, small.clip_vertices(prior.model, frames, expressions)[None], CROP_SIZE)
+        erased = erased_mask(prior.model, small.clip_vertices(prior.model, frames, expressions)[None], CROP_SIZE)
         truth, native, drawn = (_tensor(picture) for picture in (real, seen, 255 * patch.rgb))
         matte = torch.from_numpy(patch.matte)[None, None]
         box = mouth_box_mask(truth)
         rows["native"].append(float(psnr(native, truth, box)))
         rows["crop"].append(float(psnr(torch.lerp(truth, drawn, matte), truth, box)))
-        rows["renderer"].append(float(psnr(torch.where(outer > 0, drawn, truth), truth, box)))
+        rows["renderer"].append(float(psnr(torch.where(erased > 0, drawn, truth), truth, box)))
         rows["seam"].append(border_gradient_ratio(old.rgb, new.rgb, patch))
         pairs.append([real, seen])
     means = {name: float(np.mean(values)) if values else float("nan") for name, values in rows.items()}

@@ -72,9 +72,9 @@ def read_crops(clip: PreparedClip, frames: torch.Tensor) -> torch.Tensor:
     return torch.stack([torch.from_numpy(clip.crop(int(frame))).permute(2, 0, 1) for frame in frames]).float() / 255
 
 
-def complete(rgb: torch.Tensor, crops: torch.Tensor, outer: torch.Tensor) -> torch.Tensor:
-    """What was drawn inside *outer*, the real pixels around it."""
-    return torch.where(outer > 0, rgb, crops)
+def complete(rgb: torch.Tensor, crops: torch.Tensor, erased: torch.Tensor) -> torch.Tensor:
+    """What was drawn inside the erased area, the real pixels around it."""
+    return torch.where(erased > 0, rgb, crops)
 
 
 def split_fit(clip: PreparedClip, lengths: Sequence[float]) -> dict[float, FitSplit]:
@@ -125,7 +125,7 @@ class FitScorer:
         """A line a method, and the pictures [T, 3, H, W] by method."""
         track, prior = split.clip.track, self.prior
         real = read_crops(split.clip, split.held_out)
-        inputs = render_inputs(prior.model, track, split.held_out, real, prior.outer_expressions)
+        inputs = render_inputs(prior.model, track, split.held_out, real, prior.erasing_expressions)
         clip = split.fit_clip()
         texture = first_texture(prior, [clip])
         pictures = {PRIOR: draw(fast_renderer(prior.renderer), texture, inputs).rgb}
@@ -144,12 +144,12 @@ class FitScorer:
             name = f"{SCRATCH} {multiple:g}×"
             facts[name] = {"steps": steps}
             pictures[name] = draw(fast_renderer(renderer), learnt, inputs).rgb
-        pictures = {"real": real} | {name: complete(rgb, real, inputs.outer) for name, rgb in pictures.items()}
+        pictures = {"real": real} | {name: complete(rgb, real, inputs.erased) for name, rgb in pictures.items()}
         wanted = self.meter.openings(real)
         own = {"clip": split.clip.folder.name, "person": split.clip.person, "seconds": seconds}
         lines = []
         for method, picture in pictures.items():
-            scores = score_frames(picture, real, inputs.outer, track.timestamps[split.held_out], self.trunk)
+            scores = score_frames(picture, real, inputs.erased, track.timestamps[split.held_out], self.trunk)
             measured = wanted if method == "real" else self.meter.openings(picture)
             scores["mouth"]["ccc"] = concordance(measured, wanted)
             lines.append({**own, "method": method, **facts.get(method, {}), "scores": scores})

@@ -1,6 +1,6 @@
 """What the mouth that the renderer prior draws follows: `python -m adapt.benchmarks.leak CACHE -o FOLDER`.
 
-In: a prepared cache of held-out people. Every held-out frame of a clip, its *outer* area erased, is drawn with another
+In: a prepared cache of held-out people. Every held-out frame of a clip, its mouth erased, is drawn with another
 held-out frame's expression; the texture comes from an enrollment at least `GAP_SECONDS` away. Out: `leak.jsonl`, one
 line a clip: whether the drawn opening goes with the one given, or tells of the hidden one. How well mouths are drawn is
 for `adapt compare --lanes 1` to say.
@@ -76,10 +76,10 @@ def leak_clip(
     other = torch.from_numpy(random.permutation(count))
     lower = track.lower_expression.clone()
     lower[rows] = track.lower_expression[rows[other]]
-    own = render_inputs(prior.model, track, rows, real, prior.outer_expressions)
-    inputs = render_inputs(prior.model, track, rows, real, prior.outer_expressions, lower, own.window[other])
+    own = render_inputs(prior.model, track, rows, real, prior.erasing_expressions)
+    inputs = render_inputs(prior.model, track, rows, real, prior.erasing_expressions, lower, own.window[other])
     texture = prior.encode_texture((track, split.known, read_crops(split.clip, split.known)))
-    drawn = complete(draw(renderer, texture, inputs).rgb, real, inputs.outer)
+    drawn = complete(draw(renderer, texture, inputs).rgb, real, inputs.erased)
     measured, hidden = meter.openings(drawn), meter.openings(real)
     if count < 12 or float(hidden.std()) < 0.01:
         return None

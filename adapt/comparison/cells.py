@@ -96,15 +96,15 @@ class Scene:
         """What is withheld."""
         track = self.split.held_out.track
         crops = self.split.held_out.crops().float() / 255
-        outer = erased_area(self.prior.model, track, self.prior.outer_expressions)
-        return self.scorer.truth(track, crops, outer, self.split.held_out.native())
+        erased = erased_area(self.prior.model, track, self.prior.erasing_expressions)
+        return self.scorer.truth(track, crops, erased, self.split.held_out.native())
 
     def query(self, lane: int, sound: LaneSound) -> Query:
         """What methods are given in a lane; made once for methods in a row."""
         if self._asked is None or self._asked[0] is not sound:
             track = self.split.held_out.track
             motion = track.lower_expression if lane == 1 else None
-            query = make_query(track, self.truth.crops, self.truth.outer, motion, sound.waveform)
+            query = make_query(track, self.truth.crops, self.truth.erased, motion, sound.waveform)
             self._asked = (sound, query)
         return self._asked[1]
 
@@ -132,7 +132,7 @@ class Runner:
         self.prior = prior
         self.found = found
         self.sound = sound
-        self.erased = content_key(prior.outer_expressions.tolist())
+        self.erased = content_key(prior.erasing_expressions.tolist())
         self.voice = None if self.sound is None else read_waveform(self.sound)
         self.scorer = Scorer()
         found.problems.extend(Problem(reason) for reason in self.scorer.missing)

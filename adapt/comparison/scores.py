@@ -109,7 +109,7 @@ class Truth:
     Attributes:
         track: of the frames, a row each.
         crops: [T, 3, H, W] the true crops.
-        outer: [T, 1, H, W] what was erased.
+        erased: [T, 1, H, W] what was erased.
         landmarks: [T, 478, 2] of the true face, as the detector sees it.
         flow: of the true crops.
         native: the source's own pictures around the crops, and [T, 2, 3] from them to the crops; None: not asked for.
@@ -117,7 +117,7 @@ class Truth:
 
     track: Track
     crops: torch.Tensor
-    outer: torch.Tensor
+    erased: torch.Tensor
     landmarks: torch.Tensor
     flow: RealFlow
     native: tuple[list[np.ndarray], torch.Tensor] | None = None
@@ -202,11 +202,11 @@ class Scorer:
         self,
         track: Track,
         crops: torch.Tensor,
-        outer: torch.Tensor,
+        erased: torch.Tensor,
         native: tuple[list[np.ndarray], torch.Tensor] | None = None,
     ) -> Truth:
         """What is measured once for all methods; arguments as the attributes of `Truth`."""
-        return Truth(track, crops, outer, self.meter.landmarks(crops), RealFlow(crops, track.timestamps), native)
+        return Truth(track, crops, erased, self.meter.landmarks(crops), RealFlow(crops, track.timestamps), native)
 
     def score(self, drawn: torch.Tensor, truth: Truth, heard: Heard, lane: int) -> CellScores:
         """Measure drawn crops [T, 3, H, W]; a number that cannot be had (NaN) is left out."""
@@ -214,7 +214,7 @@ class Scorer:
         frames: dict[str, torch.Tensor] = {}
         clip: dict[str, float] = {}
         box = mouth_box_mask(real)
-        for region, mask in (("mouth", box), ("erased", truth.outer)):
+        for region, mask in (("mouth", box), ("erased", truth.erased)):
             frames[f"{region}_texture"] = texture_ratio(drawn, real, mask)
             clip[f"{region}_flicker"] = float(flicker_ratio(drawn, real, mask, truth.seconds))
             if lane in WITH_TRUTH:
@@ -226,8 +226,8 @@ class Scorer:
             clip["mouth_warping"] = float(warping_ratio(drawn, real, truth.flow, box))
         if lane == 1 and truth.native is not None:
             frames["native_texture"] = native_texture_ratio(drawn, *truth.native)
-        frames["seam"] = seam_ratio(drawn, real, truth.outer)
-        frames["outside_error"] = outside_error(drawn, real, truth.outer)
+        frames["seam"] = seam_ratio(drawn, real, truth.erased)
+        frames["outside_error"] = outside_error(drawn, real, truth.erased)
         landmarks = self.meter.landmarks(drawn)
         frames["gap"] = gap = opening(landmarks)
         if lane in WITH_TRUTH:

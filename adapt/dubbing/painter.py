@@ -73,19 +73,19 @@ class Painter:
         affine = [track.crop_from_image[number].numpy() for number in index]
         cut = [cut_crop(frame.rgb, matrix, CROP_SIZE) for frame, matrix in zip(wanted, affine, strict=True)]
         crops = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).float() / 255
-        inputs = render_inputs(model, track, index, crops, self.part.prior.outer_expressions, self.part.expression)
+        inputs = render_inputs(model, track, index, crops, self.part.prior.erasing_expressions, self.part.expression)
         # One frame at a time: products of another size round differently, and batches would show.
         places = [
             (track.clip_vertices(model, one, self.part.expression[one]), track.clip_vertices(model, one))
             for one in index[:, None]
         ]
         outlines = [Outline.of(model, *vertices) for vertices in places]
-        inputs = replace(inputs, paste=torch.maximum(inputs.paste, _stacked(outlines, "bare") * inputs.outer))
+        inputs = replace(inputs, put_back=torch.maximum(inputs.put_back, _stacked(outlines, "bare") * inputs.erased))
         drawn = draw(self.renderer, self.texture, inputs.to(self.device))
         rgb, matte = drawn.rgb.permute(0, 2, 3, 1).cpu().numpy(), drawn.matte[:, 0].cpu().numpy()
         mouth = torch.maximum(inputs.buffer.mouth, _stacked(outlines, "mouth"))
-        put_back = region_mask(mouth, inputs.paste, self.region)[:, 0].numpy()
-        skin = (inputs.buffer.inner > 0) & (dilate(inputs.buffer.mouth, LIPS_MARGIN_PX) == 0)
+        put_back = region_mask(mouth, inputs.put_back, self.region)[:, 0].numpy()
+        skin = (inputs.buffer.lower_face > 0) & (dilate(inputs.buffer.mouth, LIPS_MARGIN_PX) == 0)
         patches: dict[int, Patch] = {}
         for row, frame in enumerate(wanted):
             soft = feathered(matte[row], put_back[row], outlines[row].near_bare) * self._free(frame.index)

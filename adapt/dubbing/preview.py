@@ -31,7 +31,7 @@ from render.video.media import timecode
 SHOWN, ENCODED = 4, 48
 #: Mouth openings that are held where none are asked for.
 JAWS = (0.0, 0.5, 1.0)
-#: Rows of `RendererPrior.outer_expressions`: mouth closed, widest open.
+#: Rows of `RendererPrior.erasing_expressions`: mouth closed, widest open.
 CLOSED, WIDEST = 0, 1
 
 
@@ -87,11 +87,11 @@ def preview(
     texture = encoded(prior, footage, track, progress) if bundle is None else bundle.texture[None].float()
     delta = {} if bundle is None else bundle.delta
     crops = read_crops(footage, track, frames, progress).float() / 255
-    inputs = (prior.model, track, frames, crops, prior.outer_expressions)
+    inputs = (prior.model, track, frames, crops, prior.erasing_expressions)
     renderer = adapted_renderer(prior, delta)
     pictures = [crops, put_back(draw(renderer, texture, render_inputs(*inputs)), crops)]
     columns = ["real", "re-rendered"]
-    closed, widest = prior.outer_expressions[[CLOSED, WIDEST], 0]
+    closed, widest = prior.erasing_expressions[[CLOSED, WIDEST], 0]
     for jaw in jaws:
         lower = track.lower_expression.clone()
         lower[:, 0] = closed + jaw * (widest - closed)

@@ -62,4 +62,4 @@ class FrameReader:
 def clip_inputs(prior: RendererPrior, clip: FitClip, rows: torch.Tensor) -> RenderInputs:
     """What the renderer reads for rows [N] of a clip, at their own tracked motion."""
     crops = clip.crops[rows].float() / 255
-    return render_inputs(prior.model, clip.track, clip.frames[rows], crops, prior.outer_expressions)
+    return render_inputs(prior.model, clip.track, clip.frames[rows], crops, prior.erasing_expressions)

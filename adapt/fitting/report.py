@@ -63,9 +63,9 @@ def write_report(fitted: Fitted, prior: RendererPrior, folder: Path, progress: P
         before = draw_clip(prior, fitted.unadapted, {}, clip, rows, advance)
         after = draw_clip(prior, fitted.bundle.texture[None], fitted.bundle.delta, clip, rows, advance)
     real = clip.crops[rows].float() / 255
-    means = [round(float(psnr(drawn.rgb, real, drawn.outer).mean()), 2) for drawn in (before, after)]
+    means = [round(float(psnr(drawn.rgb, real, drawn.erased).mean()), 2) for drawn in (before, after)]
     scores, facts = FitScores(*means), fitted.bundle.facts
-    worst = psnr(after.rgb, real, after.outer).argsort()
+    worst = psnr(after.rgb, real, after.erased).argsort()
     pictures = [_bytes(images) for images in (real, put_back(before, real), put_back(after, real))]
     shown = worst[:: max(1, len(worst) // SHEET_ROWS)][:SHEET_ROWS].tolist()
     times = clip.track.timestamps[clip.frames[rows]].tolist()

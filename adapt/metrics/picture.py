@@ -1,8 +1,8 @@
 """Image metrics of a drawn mouth against the real one, by region; all at crop resolution, lossless, grain off.
 
 In: batches of crops [T, 3, H, W], sRGB in [0, 1], and masks [T, 1, H, W]. Out: one value a frame [T]. Two regions are
-scored: a fixed *mouth box* of the crop and the whole *erased area* (the renderer's *outer* mask). Drawn pictures are
-complete crops: what was drawn inside outer, the real pixels around it. Perceptual distances are in
+scored: a fixed *mouth box* of the crop and the whole *erased area*. Drawn pictures are
+complete crops: what was drawn inside the erased area, the real pixels around it. Perceptual distances are in
 `adapt.metrics.perceptual`, what the mouth does in `adapt.metrics.mouth`, steadiness over time in
 `adapt.metrics.temporal`, sound against picture in `prior.motion.sync`.
 """
@@ -141,13 +141,14 @@ def native_texture_ratio(
 def seam_ratio(drawn: torch.Tensor, real: torch.Tensor, drawn_area: torch.Tensor) -> torch.Tensor:
     """Luma differences across the border of what was drawn, over those of the real [T]: 1 is right, above 1 is a seam.
 
-    Gradient energy along the paste border, which seamless cloning minimises (Perez et al. 2003): root mean square over
-    all pairs of pixels, `SEAM_REACH_PX` apart along a row or column, of which one lies inside and one outside.
+    Gradient energy along the border of what was put back, which seamless cloning minimises (Perez et al. 2003): root
+    mean square over all pairs of pixels, `SEAM_REACH_PX` apart along a row or column, of which one lies inside and one
+    outside.
 
     Args:
         drawn: [T, 3, H, W].
         real: [T, 3, H, W].
-        drawn_area: [T, 1, H, W], what was drawn or pasted: *outer* or *paste*.
+        drawn_area: [T, 1, H, W], what was drawn, or what of it was put back.
     """
     return (_seam_energy(drawn, drawn_area) / _seam_energy(real, drawn_area).clamp(min=1e-8)).sqrt()
 
@@ -198,7 +199,7 @@ def correlation(first: torch.Tensor, second: torch.Tensor) -> float:
 def score_frames(
     drawn: torch.Tensor,
     real: torch.Tensor,
-    outer: torch.Tensor,
+    erased: torch.Tensor,
     timestamps: torch.Tensor,
     trunk: SqueezeNetTrunk | None,
 ) -> dict[str, dict[str, float]]:
@@ -207,12 +208,12 @@ def score_frames(
     Args:
         drawn: [T, 3, H, W] complete crops.
         real: [T, 3, H, W].
-        outer: [T, 1, H, W] the erased area.
+        erased: [T, 1, H, W] the erased area.
         timestamps: [T] seconds.
         trunk: for the perceptual distance, which is left out without it.
     """
     scores = {}
-    for region, mask in (("mouth", mouth_box_mask(real)), ("erased", outer)):
+    for region, mask in (("mouth", mouth_box_mask(real)), ("erased", erased)):
         values = {
             "psnr": psnr(drawn, real, mask),
             "ssim": ssim(drawn, real, mask),

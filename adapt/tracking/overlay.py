@@ -61,7 +61,7 @@ def uv_grid(crop: np.ndarray, model: FaceModel, track: Track, rows: torch.Tensor
     buffer = gbuffer(model, track.clip_vertices(model, rows).contiguous(), len(crop))
     uv = buffer.uv[0].numpy() * GRID_LINES
     lines = np.abs(uv - np.round(uv)) < 0.08
-    inside = buffer.inner[0, 0].numpy() > 0
+    inside = buffer.lower_face[0, 0].numpy() > 0
     drawn = crop.copy()
     drawn[lines[..., 0] & inside] = (255, 60, 60)
     drawn[lines[..., 1] & inside] = (60, 255, 60)

@@ -239,13 +239,13 @@ def faces_of(crops: torch.Tensor) -> torch.Tensor:
     return F.interpolate(padded, (FACE_SIZE, FACE_SIZE), mode="bilinear", antialias=True)
 
 
-def crops_of(faces: torch.Tensor, crops: torch.Tensor, outer: torch.Tensor) -> torch.Tensor:
-    """Crops [N, 3, H, W] with faces BGR [N, 3, 96, 96] drawn over outer [N, 1, H, W]."""
+def crops_of(faces: torch.Tensor, crops: torch.Tensor, erased: torch.Tensor) -> torch.Tensor:
+    """Crops [N, 3, H, W] with faces BGR [N, 3, 96, 96] drawn over the erased area [N, 1, H, W]."""
     top, bottom, left, right = (edge * crops.shape[-1] // CROP_SIZE for edge in FACE_BOX)
     large = F.interpolate(faces, (bottom - top, right - left), mode="bicubic", antialias=False).clamp(0, 1).flip(1)
     drawn = crops.clone()
     drawn[..., :bottom, left:right] = large[..., -top:, :]
-    return torch.where(outer > 0, drawn, crops)
+    return torch.where(erased > 0, drawn, crops)
 
 
 def masked(faces: torch.Tensor) -> torch.Tensor:
@@ -268,7 +268,7 @@ def draw_wav2lip(
     model: Wav2Lip,
     enrollment: torch.Tensor,
     crops: torch.Tensor,
-    outer: torch.Tensor,
+    erased: torch.Tensor,
     waveform: np.ndarray,
     seconds: torch.Tensor,
 ) -> torch.Tensor:
@@ -277,8 +277,8 @@ def draw_wav2lip(
     Args:
         model: of `load_wav2lip`.
         enrollment: [N, 3, H, W] uint8 sRGB crops, or float in [0, 1]; one becomes the reference.
-        crops: [T, 3, H, W] float sRGB in [0, 1], erased and filled inside *outer*.
-        outer: [T, 1, H, W], what is drawn.
+        crops: [T, 3, H, W] float sRGB in [0, 1], erased and filled inside the erased area.
+        erased: [T, 1, H, W], what is drawn.
         waveform: [M] at `SAMPLE_RATE`.
         seconds: [T] times of the frames on the sound's clock.
 
@@ -299,4 +299,4 @@ def draw_wav2lip(
         heard = F.pad(sound[first : first + BATCH], (0, 0, 0, 0, 0, 0, 0, BATCH - count))
         with torch.autocast("cpu", torch.bfloat16, enabled=prefers_bfloat16("cpu")):
             drawn.append(model(heard, image)[:count].float())
-    return crops_of(torch.cat(drawn), crops, outer)
+    return crops_of(torch.cat(drawn), crops, erased)

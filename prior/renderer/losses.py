@@ -1,8 +1,8 @@
 """Losses of the renderer, for pretraining and for fitting alike, and the perceptual distance behind one of them.
 
-All compare a drawn rgb with the real crop inside *outer*; the mouth counts more, because it is a twentieth of the
-area and all of the purpose. High-frequency terms are weighted by how much detail the source has: a small face scaled up
-would teach blur. The matte is supervised by geometry alone.
+All compare a drawn rgb with the real crop inside the erased area; the mouth counts more, because it is a twentieth of
+the area and all of the purpose. High-frequency terms are weighted by how much detail the source has: a small face
+scaled up would teach blur. The matte is supervised by geometry alone.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ class LossWeights:
     """Weight of each term of `renderer_loss`.
 
     Attributes:
-        colour: mean absolute difference over outer.
-        inner, mouth: how much more the lower face and the mouth count in it than the rest of outer.
+        colour: mean absolute difference over the erased area.
+        lower_face, mouth: how much more these count in it than the rest of the erased area.
         detail: mean absolute difference of horizontal and vertical differences.
         texture: difference of local fine-texture strength, wherever its detail lies; without it, what cannot be
             foreseen exactly is drawn as blur.
@@ -34,10 +34,10 @@ class LossWeights:
     """
 
     colour: float = 1.0
-    inner: float = 1.0
+    lower_face: float = 1.0
     mouth: float = 4.0
     detail: float = 1.0
-    # Four times as much in a fit was tried: texture .945 → .948, but feature distance over outer 1.55 → 1.63.
+    # Four times as much in a fit was tried: texture .945 → .948, but feature distance over the erased area 1.55 → 1.63.
     texture: float = 1.0
     perceptual: float = 0.08
     matte: float = 0.02
@@ -92,7 +92,7 @@ def renderer_loss(
 
     Args:
         drawn: rgb [B, 3, H, W], not clamped, and the matte's logit [B, 1, H, W], as `draw_trainable` gives them.
-        inputs: what was drawn from; its crop is the real frame, here read inside *outer*, too.
+        inputs: what was drawn from; its crop is the real frame, here read inside the erased area, too.
         weights: of the terms.
         trunk: for the perceptual term; left out where not given.
 
@@ -100,9 +100,9 @@ def renderer_loss(
         Scalars by term, unweighted, and their weighted sum as "total".
     """
     weights = LossWeights() if weights is None else weights
-    (rgb, matte_logit), crop, outer, inner = drawn, inputs.crop, inputs.outer, inputs.buffer.inner
+    (rgb, matte_logit), crop, erased, lower_face = drawn, inputs.crop, inputs.erased, inputs.buffer.lower_face
     near_mouth = dilate(inputs.buffer.mouth, 6)
-    importance = outer * (1 + weights.inner * inner + weights.mouth * near_mouth)
+    importance = erased * (1 + weights.lower_face * lower_face + weights.mouth * near_mouth)
     area = importance.sum().clamp(min=1)
     difference = rgb - crop
     detail = detail_weight(inputs.log_scale)[:, None, None, None]
@@ -112,15 +112,16 @@ def renderer_loss(
     terms = {
         "colour": (difference.abs() * importance).sum() / (3 * area),
         "detail": (columns.sum() + rows.sum()) / (3 * area),
-        "matte": F.binary_cross_entropy_with_logits(matte_logit, inner, outer, reduction="sum") / outer.sum().clamp(1),
+        "matte": F.binary_cross_entropy_with_logits(matte_logit, lower_face, erased, reduction="sum")
+        / erased.sum().clamp(1),
     }
-    whole = torch.where(outer > 0, rgb.clamp(-0.2, 1.2), crop)
+    whole = torch.where(erased > 0, rgb.clamp(-0.2, 1.2), crop)
     if weights.texture:
         place = _windows(fine)
         terms["texture"] = rgb.new_zeros(())
         for box_px in TEXTURE_BOXES_PX:
-            wanted = texture_strength(crop, outer, box_px)
-            off = (texture_strength(whole, outer, box_px) - wanted).abs()
+            wanted = texture_strength(crop, erased, box_px)
+            off = (texture_strength(whole, erased, box_px) - wanted).abs()
             terms["texture"] = terms["texture"] + (off * place).sum() / (3 * place.sum().clamp(min=1))
     if trunk is not None and weights.perceptual:
         with torch.autocast(crop.device.type, torch.bfloat16, enabled=prefers_bfloat16(crop.device)):

@@ -24,13 +24,15 @@ from render.head.track import Track
 from render.store import file_sha256, load_tensors, packed, save_tensors, unpacked
 
 KIND = "adapt-renderer-prior"
+#: What files of this version call the fixed expressions, and how many there are.
+STORED, COUNT = {"erasing_expressions": "outer_expressions"}, "outer_count"
 KIND_VERSION = 1
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "renderer.safetensors"
 
 
 def extreme_expressions(model: FaceModel, lower_expression: torch.Tensor) -> torch.Tensor:
-    """The fixed expressions of *outer* [4, E] from many tracked ones [N, E]: closed, widest, smile, pucker."""
+    """The fixed expressions of the erased area [4, E] from many tracked ones [N, E]: closed, widest, smile, pucker."""
     vertices = model.vertices(torch.zeros(model.shape_basis.shape[0]), lower_expression)
     gap = lip_gap(vertices)
     width = (vertices[:, 61] - vertices[:, 291]).norm(dim=-1)  # mouth corners
@@ -48,18 +50,18 @@ class RendererPrior(nn.Module):
     Args:
         model: the face model that the prior belongs to.
         renderer: arguments of `Renderer`, without `expression_size`.
-        outer_count: how many fixed expressions *outer* has.
+        erasing_count: how many fixed expressions the erased area has.
 
     Attributes:
         renderer: `Renderer`.
         mean_texture: [TEXTURE_CHANNELS, TEXTURE_SIZE, TEXTURE_SIZE].
-        outer_expressions: [K, E] for `render_inputs`.
+        erasing_expressions: [K, E] for `render_inputs`.
         facts: how and on what it was trained, and "sha256" where it was read from a file.
     """
 
-    outer_expressions: torch.Tensor
+    erasing_expressions: torch.Tensor
 
-    def __init__(self, model: FaceModel, renderer: Mapping[str, Any] | None = None, outer_count: int = 4) -> None:
+    def __init__(self, model: FaceModel, renderer: Mapping[str, Any] | None = None, erasing_count: int = 4) -> None:
         super().__init__()
         self.model = model
         expressions = model.lower_basis.shape[0]
@@ -68,7 +70,7 @@ class RendererPrior(nn.Module):
             COLOUR_CHANNELS + 2 * COLOUR_BINS + TEXTURE_CHANNELS, TEXTURE_CHANNELS, (16, 32, 64, 96, 128)
         )
         self.mean_texture = nn.Parameter(torch.zeros(TEXTURE_CHANNELS, TEXTURE_SIZE, TEXTURE_SIZE))
-        self.register_buffer("outer_expressions", torch.zeros(outer_count, expressions))
+        self.register_buffer("erasing_expressions", torch.zeros(erasing_count, expressions))
         self.facts: dict[str, Any] = {}
 
     @property
@@ -123,9 +125,9 @@ class RendererPrior(nn.Module):
 
     def save(self, path: Path = WEIGHTS) -> None:
         """Write in 8 bits (see `packed`), atomically."""
-        tensors = packed(self.state_dict())
+        tensors = {STORED.get(name, name): value for name, value in packed(self.state_dict()).items()}
         arguments = {key: value for key, value in self.renderer.arguments.items() if key != "expression_size"}
-        facts = {**self.facts, "renderer": arguments, "outer_count": len(self.outer_expressions)}
+        facts = {**self.facts, "renderer": arguments, COUNT: len(self.erasing_expressions)}
         save_tensors(path, KIND, KIND_VERSION, tensors, {key: facts[key] for key in facts if key != "sha256"})
 
 
@@ -139,9 +141,10 @@ def load_renderer_prior(
     """
     path = WEIGHTS if path is None else path
     tensors, facts = load_tensors(path, KIND, KIND_VERSION)
-    prior = RendererPrior(load_face_model() if model is None else model, facts["renderer"], facts["outer_count"])
+    prior = RendererPrior(load_face_model() if model is None else model, facts["renderer"], facts[COUNT])
     try:
-        prior.load_state_dict(unpacked(tensors))
+        names = {stored: name for name, stored in STORED.items()}
+        prior.load_state_dict({names.get(name, name): value for name, value in unpacked(tensors).items()})
     except RuntimeError as error:
         raise StoreError(
             f"{path}: does not fit the face model in use ({str(error).splitlines()[-1].strip()})"

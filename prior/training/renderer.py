@@ -94,8 +94,8 @@ def start_prior(cache: Path, prior: RendererPrior, people: list[str]) -> None:
     lower = torch.cat(rows)
     prior.renderer.expression_mean.copy_(lower.mean(0))
     prior.renderer.expression_scale.copy_(lower.std(0).clamp(min=1e-3))
-    prior.outer_expressions.copy_(extreme_expressions(prior.model, lower))
-    dataset = RendererDataset(cache, prior.model, prior.outer_expressions, people, targets=1)
+    prior.erasing_expressions.copy_(extreme_expressions(prior.model, lower))
+    dataset = RendererDataset(cache, prior.model, prior.erasing_expressions, people, targets=1)
     total = torch.zeros(COLOUR_CHANNELS, *prior.mean_texture.shape[1:])
     weight = torch.zeros_like(total)
     for index in range(MEAN_PEOPLE):
@@ -133,9 +133,9 @@ class RendererTrainer:
         self.judge_optimiser = torch.optim.Adam(self.judge.parameters(), DISCRIMINATOR_RATE, betas=(0.5, 0.99))
         if resuming:
             self._resume()
-        outer = self.prior.outer_expressions.cpu()
-        self.dataset = RendererDataset(cache, cpu_model, outer, self.people, config.targets, config.seed)
-        held = RendererDataset(cache, cpu_model, outer, self.validation_people, config.targets, config.seed + 1)
+        erased = self.prior.erasing_expressions.cpu()
+        self.dataset = RendererDataset(cache, cpu_model, erased, self.people, config.targets, config.seed)
+        held = RendererDataset(cache, cpu_model, erased, self.validation_people, config.targets, config.seed + 1)
         self.validation = [TrainingItem.stack([held[index]]) for index in range(VALIDATION_ITEMS)]
         try:
             self.trunk: SqueezeNetTrunk | None = load_trunk().to(device)
@@ -209,17 +209,17 @@ class RendererTrainer:
         def stacked(images: torch.Tensor) -> torch.Tensor:
             return images.unflatten(0, (-1, config.targets))
 
-        outer, trust = stacked(inputs.outer), stacked(detail_weight(inputs.log_scale)).amin(1)
-        drawn = stacked(torch.where(inputs.outer > 0, rgb.clamp(-0.2, 1.2), inputs.crop))
-        found = patch_error(self.judge(stacked(inputs.crop), outer), 1, outer, trust)
-        found = found + patch_error(self.judge(drawn.detach(), outer), 0, outer, trust)
+        erased, trust = stacked(inputs.erased), stacked(detail_weight(inputs.log_scale)).amin(1)
+        drawn = stacked(torch.where(inputs.erased > 0, rgb.clamp(-0.2, 1.2), inputs.crop))
+        found = patch_error(self.judge(stacked(inputs.crop), erased), 1, erased, trust)
+        found = found + patch_error(self.judge(drawn.detach(), erased), 0, erased, trust)
         self.judge_optimiser.zero_grad(set_to_none=True)
         found.backward()
         if self.ranks > 1:
             self._share([p.grad for p in self.judge.parameters() if p.grad is not None])
         self.judge_optimiser.step()
         self.judge.requires_grad_(False)
-        fooled = patch_error(self.judge(drawn, outer), 1, outer, trust)
+        fooled = patch_error(self.judge(drawn, erased), 1, erased, trust)
         self.judge.requires_grad_(True)
         weighted = config.adversarial * min(1.0, share) * fooled
         return {"discriminator": found.detach(), "adversarial": fooled.detach(), "weighted_adversarial": weighted}

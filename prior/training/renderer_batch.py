@@ -11,7 +11,7 @@ import torch
 from prior.renderer.prior import RendererPrior
 from prior.renderer.unwrapping import TextureFrames
 from prior.training.renderer_items import TrainingItem
-from render.drawing.erasure import outer_mask
+from render.drawing.erasure import erased_mask
 from render.drawing.gbuffer import GBuffer, gbuffer
 from render.drawing.neural_texture import sample_texture
 from render.drawing.renderer import RenderInputs, seen_corners
@@ -39,9 +39,9 @@ class Drawing:
 
     def region_errors(self, rgb: torch.Tensor) -> dict[str, float]:
         """Mean absolute difference from the real crop on the mouth, the rest of the lower face, and around it."""
-        buffer, outer = self.inputs.buffer, self.inputs.outer
-        mouth, face = buffer.mouth * outer, buffer.inner * (1 - buffer.mouth) * outer
-        regions = {"mouth": mouth, "face": face, "around": outer * (1 - mouth) * (1 - face)}
+        buffer, erased = self.inputs.buffer, self.inputs.erased
+        mouth, face = buffer.mouth * erased, buffer.lower_face * (1 - buffer.mouth) * erased
+        regions = {"mouth": mouth, "face": face, "around": erased * (1 - mouth) * (1 - face)}
         off = (rgb.clamp(0, 1) - self.inputs.crop).abs().mean(1, keepdim=True)
         return {name: float((off * mask).sum() / mask.sum().clamp(min=1)) for name, mask in regions.items()}
 
@@ -70,10 +70,12 @@ def prepare_drawing(
         tinted = (enrollment.crops * other[:, None, None, :, None, None]).clamp(0, 1)
         enrollment = TextureFrames(tinted, enrollment.clip_vertices, enrollment.opening)
     textures = prior.encode(enrollment)
-    outer = outer_mask(prior.model, item.outer_vertices.flatten(0, 1))
+    erased = erased_mask(prior.model, item.erasing_vertices.flatten(0, 1))
     buffer = gbuffer(prior.model, item.clip_vertices.flatten(0, 1))
-    whole = RenderInputs(buffer, outer, outer, crop.flatten(0, 1), item.window.flatten(0, 1), item.log_scale.flatten())
-    inputs = whole.seen(seen_corners(outer)[0])
+    whole = RenderInputs(
+        buffer, erased, erased, crop.flatten(0, 1), item.window.flatten(0, 1), item.log_scale.flatten()
+    )
+    inputs = whole.seen(seen_corners(erased)[0])
     # One person after the other: a repeated texture would cost its gradient once a frame.
     features = torch.cat(
         [
@@ -95,8 +97,8 @@ def mirrored(prior: RendererPrior, inputs: RenderInputs) -> RenderInputs:
     images = {name: value.flip(-1) for name, value in vars(inputs.buffer).items() if name != "uv"}
     return RenderInputs(
         GBuffer(inputs.buffer.uv.flip(-2), **images),
-        inputs.outer.flip(-1),
-        inputs.paste.flip(-1),
+        inputs.erased.flip(-1),
+        inputs.put_back.flip(-1),
         inputs.crop.flip(-1),
         inputs.window * mirror_signs(prior).to(inputs.window.device),
         inputs.log_scale,
@@ -106,8 +108,8 @@ def mirrored(prior: RendererPrior, inputs: RenderInputs) -> RenderInputs:
 def _laid_out(inputs: RenderInputs) -> RenderInputs:
     """The same in memory as the network works on it: all that network and loss read."""
     buffer = inputs.buffer
-    buffer = replace(buffer, inner=_channels_last(buffer.inner), mouth=_channels_last(buffer.mouth))
-    return replace(inputs, buffer=buffer, outer=_channels_last(inputs.outer), crop=_channels_last(inputs.crop))
+    buffer = replace(buffer, lower_face=_channels_last(buffer.lower_face), mouth=_channels_last(buffer.mouth))
+    return replace(inputs, buffer=buffer, erased=_channels_last(inputs.erased), crop=_channels_last(inputs.crop))
 
 
 def _channels_last(images: torch.Tensor) -> torch.Tensor:

@@ -42,7 +42,7 @@ class TrainingItem:
 
     crops: torch.Tensor
     clip_vertices: torch.Tensor
-    outer_vertices: torch.Tensor
+    erasing_vertices: torch.Tensor
     window: torch.Tensor
     log_scale: torch.Tensor
     enrollment_crops: torch.Tensor
@@ -77,7 +77,7 @@ class RendererDataset:
     Args:
         cache: prepared folder.
         model: the face model its tracks belong to.
-        outer_expressions: [K, E].
+        erasing_expressions: [K, E].
         people: names to use; all where not given.
         targets: frames an item.
         seed: of the drawing.
@@ -87,12 +87,12 @@ class RendererDataset:
         self,
         cache: Path,
         model: FaceModel,
-        outer_expressions: torch.Tensor,
+        erasing_expressions: torch.Tensor,
         people: list[str] | None = None,
         targets: int = 4,
         seed: int = 0,
     ) -> None:
-        self.model, self.outer_expressions, self.targets, self.seed = model, outer_expressions, targets, seed
+        self.model, self.erasing_expressions, self.targets, self.seed = model, erasing_expressions, targets, seed
         self.clips: dict[str, list[UsableClip]] = defaultdict(list)
         for clip in prepared_clips(cache):
             frames = good_frames(clip)
@@ -123,14 +123,14 @@ class RendererDataset:
         opening = other.track.lower_expression[enrollment, 0]
         bins = choose_bins(opening)
         chosen = enrollment[bins.flatten()]
-        count = len(self.outer_expressions)
+        count = len(self.erasing_expressions)
         fixed = track.clip_vertices(
-            self.model, targets.repeat_interleave(count), self.outer_expressions.repeat(len(targets), 1)
+            self.model, targets.repeat_interleave(count), self.erasing_expressions.repeat(len(targets), 1)
         )
         return TrainingItem(
             crops=_stacked(clip, targets),
             clip_vertices=track.clip_vertices(self.model, targets),
-            outer_vertices=fixed.unflatten(0, (len(targets), count)),
+            erasing_vertices=fixed.unflatten(0, (len(targets), count)),
             window=expression_window(track.lower_expression, track.timestamps, track.shot, targets),
             log_scale=log_source_scale(track.crop_from_image[targets]),
             enrollment_crops=_stacked(other, chosen).unflatten(0, bins.shape),

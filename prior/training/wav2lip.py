@@ -32,7 +32,7 @@ from prior.speech.phonemes import LABEL_RATE
 from prior.speech.phonetics import shipped_phonetics
 from prior.speech.sound import read_waveform
 from prior.training.checkpoint import Part, pack_parts, unpack_parts
-from render.drawing.erasure import fill_outer, outer_mask
+from render.drawing.erasure import erased_mask, fill_erased
 from render.drawing.unet import prefers_bfloat16
 from render.errors import StoreError
 from render.head.face_model import FaceModel
@@ -114,7 +114,7 @@ class LowerFaceExpert(nn.Module):
 
 
 def read_faces(
-    clip: PreparedClip, model: FaceModel, outer_expressions: torch.Tensor, sync: SyncModel, least_sync: float
+    clip: PreparedClip, model: FaceModel, erasing_expressions: torch.Tensor, sync: SyncModel, least_sync: float
 ) -> SpokenFaces | None:
     """A clip's faces and sound, or None where its sound does not belong to it or no five neighbours have crops."""
     if not (clip.folder / AUDIO_NAME).is_file():
@@ -141,10 +141,10 @@ def read_faces(
     for start in range(0, len(frames), RUN_FRAMES):
         part = frames[start : start + RUN_FRAMES]
         crops = torch.stack([torch.from_numpy(clip.crop(int(row))).permute(2, 0, 1) for row in part]).float() / 255
-        middle = part[len(part) // 2].repeat(len(outer_expressions))
-        outer = outer_mask(model, track.clip_vertices(model, middle, outer_expressions)[None], track.crop_size)
+        middle = part[len(part) // 2].repeat(len(erasing_expressions))
+        erased = erased_mask(model, track.clip_vertices(model, middle, erasing_expressions)[None], track.crop_size)
         faces.append(faces_of(crops))
-        filled.append(faces_of(fill_outer(crops, outer.expand(len(part), -1, -1, -1))))
+        filled.append(faces_of(fill_erased(crops, erased.expand(len(part), -1, -1, -1))))
     return SpokenFaces(
         clip.person,
         seconds,
@@ -330,7 +330,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--least-sync", type=float, default=Wav2LipConfig.least_sync)
     given = parser.parse_args(arguments)
     config = Wav2LipConfig(width=given.width, minutes=given.minutes, least_sync=given.least_sync)
-    model, sync, expressions = load_face_model(), shipped_sync_model(), load_renderer_prior().outer_expressions
+    model, sync, expressions = load_face_model(), shipped_sync_model(), load_renderer_prior().erasing_expressions
     clips = [
         faces
         for clip in tqdm(list(prepared_clips(given.cache)), desc="clips", mininterval=10)

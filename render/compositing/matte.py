@@ -20,12 +20,12 @@ FEATHER_PX = 7
 FACE_FEATHER_PX, FACE_INSET_PX = 9, 3
 
 
-def feathered(matte: np.ndarray, paste: np.ndarray, near_bare: np.ndarray | None = None) -> np.ndarray:
-    """A matte [H, W] that falls to 0 towards the border of the paste mask [H, W] of 0 and 1, and is 0 outside it.
+def feathered(matte: np.ndarray, put_back: np.ndarray, near_bare: np.ndarray | None = None) -> np.ndarray:
+    """A matte [H, W] that falls to 0 towards the border of what is put back, a mask [H, W] of 0 and 1, and is 0 outside.
 
     It falls further inside where `near_bare` [H, W] of `Outline` is 0.
     """
-    distance = cv2.distanceTransform((paste > 0).astype(np.uint8), cv2.DIST_L2, 3) * (CROP_SIZE / paste.shape[0])
+    distance = cv2.distanceTransform((put_back > 0).astype(np.uint8), cv2.DIST_L2, 3) * (CROP_SIZE / put_back.shape[0])
     ramp = _smooth(distance / FEATHER_PX)
     if near_bare is not None:
         inner = _smooth((distance - FACE_INSET_PX) / FACE_FEATHER_PX)
@@ -40,17 +40,17 @@ def _smooth(ramp: np.ndarray) -> np.ndarray:
 
 def put_back(drawn: RenderOutput, crops: torch.Tensor) -> torch.Tensor:
     """What was drawn, feathered into the real crops [N, 3, H, W]."""
-    mattes = [feathered(m[0].numpy(), p[0].numpy()) for m, p in zip(drawn.matte, drawn.paste, strict=True)]
+    mattes = [feathered(m[0].numpy(), p[0].numpy()) for m, p in zip(drawn.matte, drawn.put_back, strict=True)]
     return torch.lerp(crops, drawn.rgb, torch.from_numpy(np.stack(mattes))[:, None])
 
 
-def region_mask(mouth: torch.Tensor, paste: torch.Tensor, region: str) -> torch.Tensor:
-    """The part of *paste* that a region leaves, [N, 1, H, W].
+def region_mask(mouth: torch.Tensor, put_back: torch.Tensor, region: str) -> torch.Tensor:
+    """The part of what is put back that a region leaves, [N, 1, H, W].
 
     Args:
         mouth: [N, 1, H, W] lips and mouth, those of the source and those that are drawn.
-        paste: [N, 1, H, W] of `render.drawing.masks.paste_mask`.
+        put_back: [N, 1, H, W] of `render.drawing.masks.paste_mask`.
         region: of `render.compositing.region.REGIONS`.
     """
     margin = MARGIN_PX[region]
-    return paste if margin is None else dilate(mouth, margin * paste.shape[-1] // CROP_SIZE) * paste
+    return put_back if margin is None else dilate(mouth, margin * put_back.shape[-1] // CROP_SIZE) * put_back

@@ -85,18 +85,18 @@ class OccluderSeeker:
         colours, still = sampled[:, :COLOUR_CHANNELS].unflatten(1, (COLOUR_BINS, 3))[0], sampled[:, -1:]
         light = _blurred((picture - colours) * still, LIGHT_SIGMA_PX) / (_blurred(still, LIGHT_SIGMA_PX) + 1e-4)
         real, expected = _blurred(picture, DETAIL_SIGMA_PX)[0], _blurred(colours, DETAIL_SIGMA_PX)
-        inner = buffer.inner[0, 0] > 0
+        lower_face = buffer.lower_face[0, 0] > 0
         mouth = dilate(buffer.mouth, 2)[0, 0] > 0
-        around = (dilate(buffer.mouth, 4)[0, 0] > 0) & inner
+        around = (dilate(buffer.mouth, 4)[0, 0] > 0) & lower_face
         if not bool(around.any()):
             return
         self.likeness[frame] = likeness(real[:, around], expected[:, :, around])
-        difference = difference_from(real, expected + _blurred(light, DETAIL_SIGMA_PX), inner)
-        occluder = find_occluder(difference.numpy(), inner.numpy(), mouth.numpy())
+        difference = difference_from(real, expected + _blurred(light, DETAIL_SIGMA_PX), lower_face)
+        occluder = find_occluder(difference.numpy(), lower_face.numpy(), mouth.numpy())
         if occluder.any():
             # It goes on beyond the face: what is drawn there must not lie on top of it.
             beyond = cv2.dilate(occluder.astype(np.uint8), BEYOND) > 0
-            self._masks[frame] = np.packbits(occluder | beyond & ~inner.numpy()).tobytes()
+            self._masks[frame] = np.packbits(occluder | beyond & ~lower_face.numpy()).tobytes()
             self._covered[frame] = float((occluder & mouth.numpy()).sum() / mouth.sum())
 
     def covers(self, frame: int) -> bool:
@@ -139,7 +139,7 @@ def likeness(real: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
     return ((own * wanted).sum(-1) / scale).sum(-1).amax()
 
 
-def difference_from(real: torch.Tensor, expected: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
+def difference_from(real: torch.Tensor, expected: torch.Tensor, lower_face: torch.Tensor) -> torch.Tensor:
     """Distance [H, W] of a picture [3, H, W] from the nearest of its expected colours [bins, 3, H, W], light apart.
 
     A light that varies linearly over the lower face is fitted to most of it (iteratively reweighted least squares).
@@ -147,12 +147,12 @@ def difference_from(real: torch.Tensor, expected: torch.Tensor, inner: torch.Ten
     Args:
         real: sRGB in [0, 1].
         expected: sRGB in [0, 1].
-        inner: bool [H, W], the lower face; the distance is 0 elsewhere.
+        lower_face: bool [H, W], the lower face; the distance is 0 elsewhere.
     """
-    height, width = inner.shape
+    height, width = lower_face.shape
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-    basis = torch.stack([torch.ones_like(x), x, y], -1)[inner]  # [N, 3]
-    own, bins = real[:, inner], expected[:, :, inner]  # [3, N], [bins, 3, N]
+    basis = torch.stack([torch.ones_like(x), x, y], -1)[lower_face]  # [N, 3]
+    own, bins = real[:, lower_face], expected[:, :, lower_face]  # [3, N], [bins, 3, N]
     light = torch.zeros_like(own)
     for _ in range(LIGHT_ROUNDS):
         nearest = (own - bins - light).abs().amax(1).argmin(0)  # [N]
@@ -162,22 +162,22 @@ def difference_from(real: torch.Tensor, expected: torch.Tensor, inner: torch.Ten
         factors = torch.linalg.solve(weighted.T @ basis + 0.1 * torch.eye(3), weighted.T @ missing.T)
         light = (basis @ factors).T.clamp(-LARGEST_LIGHT, LARGEST_LIGHT)
     result = torch.zeros(height, width)
-    result[inner] = (own - bins - light).abs().amax(1).amin(0)
+    result[lower_face] = (own - bins - light).abs().amax(1).amin(0)
     return result
 
 
-def find_occluder(difference: np.ndarray, inner: np.ndarray, mouth: np.ndarray) -> np.ndarray:
+def find_occluder(difference: np.ndarray, lower_face: np.ndarray, mouth: np.ndarray) -> np.ndarray:
     """Connected parts of the lower face that are surely something else, bool [H, W].
 
     Args:
         difference: float32 [H, W] of `difference_from`.
-        inner: bool [H, W] the lower face.
+        lower_face: bool [H, W] the lower face.
         mouth: bool [H, W] lips and mouth, a little widened.
     """
-    likely = ((difference > LIKELY) & inner).astype(np.uint8)
+    likely = ((difference > LIKELY) & lower_face).astype(np.uint8)
     count, label, stats, _ = cv2.connectedComponentsWithStats(likely, connectivity=4)
-    result = np.zeros_like(inner)
-    least = SMALLEST_PART * inner.sum()
+    result = np.zeros_like(lower_face)
+    least = SMALLEST_PART * lower_face.sum()
     for number in range(1, count):
         part = label == number
         sure = part & (difference > SURE)

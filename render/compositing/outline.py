@@ -41,7 +41,7 @@ class Outline:
     def of(model: FaceModel, drawn: torch.Tensor, own: torch.Tensor) -> "Outline":
         """From clip-space vertices [1, V, 4] of the drawn and of the source's own expression."""
         new, old = (gbuffer(model, vertices, LOOK_PX) for vertices in (drawn, own))
-        return outline(_mask(new.inner), _mask(old.inner), _mask(old.mouth))
+        return outline(_mask(new.lower_face), _mask(old.lower_face), _mask(old.mouth))
 
 
 def outline(new: np.ndarray, old: np.ndarray, mouth: np.ndarray) -> Outline:

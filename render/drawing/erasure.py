@@ -8,16 +8,16 @@ import torch
 import torch.nn.functional as F
 
 from render.drawing.crop import CROP_SIZE
-from render.drawing.masks import dilate, inner_mask
+from render.drawing.masks import dilate, lower_face_mask
 from render.head.face_model import FaceModel
 from render.head.track import Track
 
-#: Widening of *outer* (sideways and down, and up) and of *paste*, px of a 256 px crop.
-OUTER_MARGIN_PX = 10
-OUTER_MARGIN_UP_PX = 4  # what lies above hardly moves, and the nose should stay
+#: Widening of the erased area (sideways and down, and up) and of what is put back, px of a 256 px crop.
+ERASED_MARGIN_PX = 10
+ERASED_MARGIN_UP_PX = 4  # what lies above hardly moves, and the nose should stay
 
 
-def outer_mask(model: FaceModel, clip_vertices: torch.Tensor, size: int = CROP_SIZE) -> torch.Tensor:
+def erased_mask(model: FaceModel, clip_vertices: torch.Tensor, size: int = CROP_SIZE) -> torch.Tensor:
     """What is erased from the input [B, 1, H, W].
 
     Args:
@@ -26,9 +26,9 @@ def outer_mask(model: FaceModel, clip_vertices: torch.Tensor, size: int = CROP_S
         size: px of the square crop.
     """
     batch, count = clip_vertices.shape[:2]
-    masks = inner_mask(model, clip_vertices.flatten(0, 1), size)
+    masks = lower_face_mask(model, clip_vertices.flatten(0, 1), size)
     union = masks.view(batch, count, 1, size, size).amax(1)
-    return dilate(union, OUTER_MARGIN_PX * size // CROP_SIZE, OUTER_MARGIN_UP_PX * size // CROP_SIZE)
+    return dilate(union, ERASED_MARGIN_PX * size // CROP_SIZE, ERASED_MARGIN_UP_PX * size // CROP_SIZE)
 
 
 #: Width of the window over which the matte's own edge is closed, px (odd).
@@ -51,13 +51,13 @@ def colour_shift(difference: torch.Tensor, weight: torch.Tensor) -> torch.Tensor
     return F.interpolate(field, scale_factor=16, mode="bilinear", align_corners=False)
 
 
-def fill_outer(crop: torch.Tensor, outer: torch.Tensor) -> torch.Tensor:
-    """Erase *outer* from crops [B, 3, H, W] and fill it smoothly from the pixels around (pull-push, Gortler 1996).
+def fill_erased(crop: torch.Tensor, erased: torch.Tensor) -> torch.Tensor:
+    """Fill the erased area of crops [B, 3, H, W] smoothly from the pixels around (pull-push, Gortler et al. 1996).
 
-    The pixels inside *outer* take no part. H and W are divisible by 16.
+    The pixels inside the erased area take no part. H and W are divisible by 16.
     """
-    weight = 1 - outer
-    colour = torch.where(outer > 0, torch.zeros_like(crop), crop)
+    weight = 1 - erased
+    colour = torch.where(erased > 0, torch.zeros_like(crop), crop)
     levels = []
     for _ in range(4):
         levels.append((colour, weight))
@@ -73,10 +73,10 @@ def fill_outer(crop: torch.Tensor, outer: torch.Tensor) -> torch.Tensor:
     return filled
 
 
-def erased_area(model: FaceModel, track: Track, outer_expressions: torch.Tensor) -> torch.Tensor:
-    """*outer* [T, 1, H, W] of every row of a track, from its head pose alone."""
+def erased_area(model: FaceModel, track: Track, erasing_expressions: torch.Tensor) -> torch.Tensor:
+    """The erased area [T, 1, H, W] of every row of a track, from its head pose alone."""
     clips = [
-        track.clip_vertices(model, torch.full((len(outer_expressions),), row), outer_expressions)
+        track.clip_vertices(model, torch.full((len(erasing_expressions),), row), erasing_expressions)
         for row in range(len(track))
     ]
-    return outer_mask(model, torch.stack(clips), track.crop_size)
+    return erased_mask(model, torch.stack(clips), track.crop_size)

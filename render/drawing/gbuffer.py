@@ -1,9 +1,9 @@
 """G-buffer and masks: which part of the face model every pixel of a crop shows, and where the renderer may paint.
 
 In: clip-space vertices of `Track.clip_vertices`. Out: uv per pixel, and masks [B, 1, H, W] float32 of 0 and 1.
-*inner* is the lower face at a frame's expression; *outer* is what is erased from the input: the union of *inner* over a
-fixed set of expressions at the same head pose, widened by a margin, so that it tells nothing of the frame's own
-expression; *paste* is what is put back.
+The lower face is where it is at the frame's expression. Erased from the input is the union of lower faces over a fixed
+set of expressions at the same head pose, widened by a margin, so that it tells nothing of the frame's own expression.
+Put back is what of the drawing goes into the frame.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import torch
 
 from cuda_ext import ops
 from render.drawing.crop import CROP_SIZE
-from render.drawing.masks import INNER_REGIONS, MOUTH_REGIONS, pick_faces
+from render.drawing.masks import LOWER_FACE_REGIONS, MOUTH_REGIONS, pick_faces
 from render.head.face_model import FaceModel
 
 
@@ -22,7 +22,7 @@ class GBuffer:
 
     Attributes:
         uv: [B, H, W, 2] in [0, 1], origin top left; 0 where empty.
-        inner: [B, 1, H, W], 1 on the lower face.
+        lower_face: [B, 1, H, W], 1 on the lower face.
         mouth: [B, 1, H, W], 1 on the lips and inside the mouth.
         covered: [B, 1, H, W], 1 where the model is seen at all.
         still: [B, 1, H, W], 1 on the skin that a dub leaves alone.
@@ -30,7 +30,7 @@ class GBuffer:
     """
 
     uv: torch.Tensor
-    inner: torch.Tensor
+    lower_face: torch.Tensor
     mouth: torch.Tensor
     covered: torch.Tensor
     still: torch.Tensor
@@ -51,8 +51,8 @@ def gbuffer(model: FaceModel, clip_vertices: torch.Tensor, size: int = CROP_SIZE
     """
     raster = ops.rasterize(clip_vertices, model.faces, (size, size))
     uv = ops.interpolate(model.uv, raster, model.faces)
-    inner = pick_faces(model.faces_in(*INNER_REGIONS), raster.face_id)
+    lower_face = pick_faces(model.faces_in(*LOWER_FACE_REGIONS), raster.face_id)
     mouth = pick_faces(model.faces_in(*MOUTH_REGIONS), raster.face_id)
     covered = (raster.face_id[:, None] >= 0).float()
     still = pick_faces(model.faces_in("skin_upper"), raster.face_id)
-    return GBuffer(uv, inner, mouth, covered, still, raster.depth)
+    return GBuffer(uv, lower_face, mouth, covered, still, raster.depth)

@@ -11,22 +11,22 @@ from render.drawing.crop import CROP_SIZE
 from render.head.face_model import FaceModel
 
 #: The lower face: what is drawn anew and put back.
-INNER_REGIONS = ("skin_lower", "lips", "mouth_upper", "mouth_lower")
+LOWER_FACE_REGIONS = ("skin_lower", "lips", "mouth_upper", "mouth_lower")
 MOUTH_REGIONS = ("lips", "mouth_upper", "mouth_lower")
 
-PASTE_MARGIN_PX = 5
+PUT_BACK_MARGIN_PX = 5
 
 
-def inner_mask(model: FaceModel, clip_vertices: torch.Tensor, size: int = CROP_SIZE) -> torch.Tensor:
+def lower_face_mask(model: FaceModel, clip_vertices: torch.Tensor, size: int = CROP_SIZE) -> torch.Tensor:
     """The lower face [B, 1, H, W] of clip-space vertices [B, V, 4]."""
     raster = ops.rasterize(clip_vertices, model.faces, (size, size))
-    return pick_faces(model.faces_in(*INNER_REGIONS), raster.face_id)
+    return pick_faces(model.faces_in(*LOWER_FACE_REGIONS), raster.face_id)
 
 
-def paste_mask(inner_new: torch.Tensor, inner_source: torch.Tensor, outer: torch.Tensor) -> torch.Tensor:
-    """What is put back: the new and the source's own lower face, widened a little, inside outer; all [B, 1, H, W]."""
-    margin = PASTE_MARGIN_PX * outer.shape[-1] // CROP_SIZE
-    return dilate(torch.maximum(inner_new, inner_source), margin) * outer
+def put_back_mask(new_lower_face: torch.Tensor, own_lower_face: torch.Tensor, erased: torch.Tensor) -> torch.Tensor:
+    """What is put back: the new and the source's own lower face, widened a little, where erased; all [B, 1, H, W]."""
+    margin = PUT_BACK_MARGIN_PX * erased.shape[-1] // CROP_SIZE
+    return dilate(torch.maximum(new_lower_face, own_lower_face), margin) * erased
 
 
 def dilate(mask: torch.Tensor, margin_px: int, up_px: int | None = None) -> torch.Tensor:

@@ -1,11 +1,11 @@
 """The deferred neural renderer: a sampled neural texture and the real pixels around it become a mouth.
 
-In, per crop: texture samples, real pixels outside *outer* (those inside are erased here and filled smoothly from the
-rest, before the network sees them), both masks, the log of source pixels per crop pixel, and the lower expression of a
-short window of frames. Out: rgb over all of *outer* and a matte. Colours are sRGB in [0, 1].
+In, per crop: texture samples, real pixels outside the erased area (those inside are erased here and filled smoothly
+from the rest, before the network sees them), both masks, the log of source pixels per crop pixel, and the lower
+expression of a short window of frames. Out: rgb over all of the erased area and a matte. Colours are sRGB in [0, 1].
 
-The network sees a fixed part of the crop around *outer* and runs at one fixed batch size, so that the same frame gives
-the same bytes in any batch.
+The network sees a fixed part of the crop around the erased area and runs at one fixed batch size, so that the same
+frame gives the same bytes in any batch.
 """
 
 import copy
@@ -18,9 +18,9 @@ from torch import nn
 from torch.func import functional_call
 
 from render.drawing.crop import CROP_SIZE
-from render.drawing.erasure import RIM_PX, colour_shift, fill_outer, outer_mask
+from render.drawing.erasure import RIM_PX, colour_shift, erased_mask, fill_erased
 from render.drawing.gbuffer import GBuffer, gbuffer
-from render.drawing.masks import inner_mask, paste_mask
+from render.drawing.masks import lower_face_mask, put_back_mask
 from render.drawing.neural_texture import COLOUR_BINS, COLOUR_CHANNELS, TEXTURE_CHANNELS, sample_texture
 from render.drawing.unet import UNet, prefers_bfloat16
 from render.head.face_model import FaceModel
@@ -30,8 +30,8 @@ from render.head.track import Track
 WINDOW_SECONDS = (-0.08, -0.04, 0.0, 0.04, 0.08)
 FIXED_BATCH = 4
 CONDITION_SIZE = 128
-#: Rows and columns of a 256 px crop that the network sees, and where they start, where *outer* allows; other starts are
-#: whole steps away, so that what is seen seldom moves.
+#: Rows and columns of a 256 px crop that the network sees, and where they start, where the erased area allows; other
+#: starts are whole steps away, so that what is seen seldom moves.
 SEEN_PX = (192, 224)
 SEEN_START_PX = (40, 16)
 SEEN_STEP_PX = 16
@@ -46,16 +46,16 @@ class RenderInputs:
 
     Attributes:
         buffer: G-buffer of the expression to be drawn.
-        outer: [B, 1, H, W], what is erased.
-        paste: [B, 1, H, W], what is put back.
-        crop: [B, 3, H, W] sRGB in [0, 1], the real frame; its pixels inside *outer* are never read.
+        erased: [B, 1, H, W], what is erased.
+        put_back: [B, 1, H, W] mask of 0 and 1.
+        crop: [B, 3, H, W] sRGB in [0, 1], the real frame; its pixels inside the erased area are never read.
         window: [B, W, E] lower expression around the frame, of `expression_window`.
         log_scale: [B] natural log of source px per crop px.
     """
 
     buffer: GBuffer
-    outer: torch.Tensor
-    paste: torch.Tensor
+    erased: torch.Tensor
+    put_back: torch.Tensor
     crop: torch.Tensor
     window: torch.Tensor
     log_scale: torch.Tensor
@@ -77,11 +77,13 @@ class RenderInputs:
 
         names = [item.name for item in fields(GBuffer) if item.name != "uv"]
         buffer = GBuffer(part(self.buffer.uv, True), **{name: part(getattr(self.buffer, name)) for name in names})
-        return replace(self, buffer=buffer, outer=part(self.outer), paste=part(self.paste), crop=part(self.crop))
+        return replace(
+            self, buffer=buffer, erased=part(self.erased), put_back=part(self.put_back), crop=part(self.crop)
+        )
 
     def narrowed(self) -> "RenderInputs":
-        """The part that the network sees, or all of it where *outer* of any frame does not fit: for learning."""
-        corners, fits = seen_corners(self.outer)
+        """The part that the network sees, or all of it where any frame's erased area does not fit: for learning."""
+        corners, fits = seen_corners(self.erased)
         return self.seen(corners) if bool(fits.all()) else self
 
     def rows(self, chosen: torch.Tensor) -> "RenderInputs":
@@ -104,16 +106,16 @@ class RenderOutput:
     """What the renderer drew for B frames.
 
     Attributes:
-        rgb: [B, 3, H, W] sRGB in [0, 1]; meaningful inside *outer* only.
-        matte: [B, 1, H, W] in [0, 1], exactly 0 outside *paste*; not feathered.
-        inner, outer, paste: [B, 1, H, W] masks of 0 and 1.
+        rgb: [B, 3, H, W] sRGB in [0, 1]; meaningful inside the erased area only.
+        matte: [B, 1, H, W] in [0, 1], exactly 0 outside what is put back; not feathered.
+        lower_face, erased, put_back: [B, 1, H, W] masks of 0 and 1.
     """
 
     rgb: torch.Tensor
     matte: torch.Tensor
-    inner: torch.Tensor
-    outer: torch.Tensor
-    paste: torch.Tensor
+    lower_face: torch.Tensor
+    erased: torch.Tensor
+    put_back: torch.Tensor
 
 
 class Renderer(nn.Module):
@@ -162,22 +164,22 @@ class Renderer(nn.Module):
         Returns:
             rgb [B, 3, H, W] (not clamped) and the matte's logit [B, 1, H, W], float32.
         """
-        inner, outer, log_scale = inputs.buffer.inner, inputs.outer, inputs.log_scale
+        lower_face, erased, log_scale = inputs.buffer.lower_face, inputs.erased, inputs.log_scale
         code = ((inputs.window - self.expression_mean) / self.expression_scale)[..., : self.expression_axes].flatten(1)
         known = torch.ones_like(log_scale) if known is None else known
         condition = self.condition(torch.cat([code * known[:, None], known[:, None], log_scale[:, None]], 1))
-        surround = fill_outer(inputs.crop, outer)
+        surround = fill_erased(inputs.crop, erased)
         colours = features[:, :COLOUR_CHANNELS]
         seen, still = features[:, -2:-1], features[:, -1:]
-        shift = colour_shift(surround.repeat(1, COLOUR_BINS, 1, 1) - colours, still * (1 - outer))
-        colours = (colours + shift) * (seen * outer)
-        features = torch.cat([colours, features[:, COLOUR_CHANNELS:] * outer], 1)
-        scale = log_scale[:, None, None, None].expand_as(outer)
-        drawn = self.unet(torch.cat([features, surround - 0.5, inner, outer, scale], 1), condition)
+        shift = colour_shift(surround.repeat(1, COLOUR_BINS, 1, 1) - colours, still * (1 - erased))
+        colours = (colours + shift) * (seen * erased)
+        features = torch.cat([colours, features[:, COLOUR_CHANNELS:] * erased], 1)
+        scale = log_scale[:, None, None, None].expand_as(erased)
+        drawn = self.unet(torch.cat([features, surround - 0.5, lower_face, erased, scale], 1), condition)
         blend = drawn[:, :COLOUR_BINS].softmax(1)
         bins = colours.unflatten(1, (COLOUR_BINS, 3))  # [B, bins, 3, H, W]
-        first = (blend[:, :, None] * bins).sum(1) + surround * (1 - seen * outer)
-        return first + drawn[:, COLOUR_BINS : COLOUR_BINS + 3], drawn[:, -1:] + 4 * (2 * inner - 1)
+        first = (blend[:, :, None] * bins).sum(1) + surround * (1 - seen * erased)
+        return first + drawn[:, COLOUR_BINS : COLOUR_BINS + 3], drawn[:, -1:] + 4 * (2 * lower_face - 1)
 
 
 def seen_size(crop_size: int) -> tuple[int, int]:
@@ -185,18 +187,18 @@ def seen_size(crop_size: int) -> tuple[int, int]:
     return SEEN_PX[0] * crop_size // CROP_SIZE, SEEN_PX[1] * crop_size // CROP_SIZE
 
 
-def seen_corners(outer: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where the part of each crop starts that the network sees: around *outer*.
+def seen_corners(erased: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the part of each crop starts that the network sees: around the erased area.
 
     Args:
-        outer: [B, 1, H, W].
+        erased: [B, 1, H, W].
 
     Returns:
-        Top and left px, int64 [B, 2], and bool [B]: whether all of *outer* lies within.
+        Top and left px, int64 [B, 2], and bool [B]: whether all of the erased area lies within.
     """
-    size = outer.shape[-1]
+    size = erased.shape[-1]
     starts, fits = [], []
-    axes = (outer.amax((1, 3)), outer.amax((1, 2)))
+    axes = (erased.amax((1, 3)), erased.amax((1, 2)))
     for used, length, usual_px in zip(axes, seen_size(size), SEEN_START_PX, strict=True):
         there = (used > 0).to(torch.int64)
         low = there.argmax(1)
@@ -254,7 +256,7 @@ def render_inputs(
     track: Track,
     frames: torch.Tensor,
     crops: torch.Tensor,
-    outer_expressions: torch.Tensor,
+    erasing_expressions: torch.Tensor,
     lower_expression: torch.Tensor | None = None,
     window: torch.Tensor | None = None,
 ) -> RenderInputs:
@@ -265,7 +267,7 @@ def render_inputs(
         track: of the source video.
         frames: [N] int64, frames of the video.
         crops: [N, 3, H, W] sRGB in [0, 1], those frames through `track.crop_from_image`.
-        outer_expressions: [K, E] the fixed expressions of *outer* (`RendererPrior.outer_expressions`).
+        erasing_expressions: [K, E] the fixed expressions of the erased area (`RendererPrior.erasing_expressions`).
         lower_expression: [T, E] the motion to be drawn, a row for every frame of the video; default the track's own.
         window: [N, W, E], where it is not to be taken from `lower_expression`.
     """
@@ -278,15 +280,15 @@ def render_inputs(
     # One frame at a time: products of another size round differently, and batches would show.
     numbers = frames.tolist()
     buffer = gbuffer(model, torch.cat([clip(frame, lower[frame, None]) for frame in numbers]), size)
-    outer = outer_mask(model, torch.stack([clip(frame, outer_expressions) for frame in numbers]), size)
-    source = buffer.inner
+    erased = erased_mask(model, torch.stack([clip(frame, erasing_expressions) for frame in numbers]), size)
+    source = buffer.lower_face
     if lower_expression is not None:
         own = torch.cat([clip(frame, track.lower_expression[frame, None]) for frame in numbers])
-        source = inner_mask(model, own, size)
+        source = lower_face_mask(model, own, size)
     if window is None:
         window = expression_window(lower, track.timestamps, track.shot, frames)
     scale = log_source_scale(track.crop_from_image[frames])
-    return RenderInputs(buffer, outer, paste_mask(buffer.inner, source, outer), crops, window, scale)
+    return RenderInputs(buffer, erased, put_back_mask(buffer.lower_face, source, erased), crops, window, scale)
 
 
 def draw_trainable(
@@ -319,9 +321,9 @@ def draw(renderer: Renderer, texture: torch.Tensor, inputs: RenderInputs) -> Ren
         texture: [1, TEXTURE_CHANNELS, H', W'] float32.
         inputs: of `render_inputs`.
     """
-    inner = inputs.buffer.inner
-    rgb, logit = torch.zeros_like(inputs.crop), torch.full_like(inner, UNSEEN_LOGIT)
-    corners, fits = seen_corners(inputs.outer)
+    lower_face = inputs.buffer.lower_face
+    rgb, logit = torch.zeros_like(inputs.crop), torch.full_like(lower_face, UNSEEN_LOGIT)
+    corners, fits = seen_corners(inputs.erased)
     with torch.inference_mode():
         for whole in (False, True):
             chosen = (fits != whole).nonzero()[:, 0]
@@ -335,18 +337,18 @@ def draw(renderer: Renderer, texture: torch.Tensor, inputs: RenderInputs) -> Ren
                 for row, (top, left), *found in zip(rows.tolist(), start.tolist(), *drawn, strict=False):
                     for target, value in zip((rgb, logit), found, strict=True):
                         target[row, :, top : top + height, left : left + width] = value
-        matte = _visible(logit, inner) * inputs.paste
-    return RenderOutput(rgb.clamp(0, 1), matte, inner, inputs.outer, inputs.paste)
+        matte = _visible(logit, lower_face) * inputs.put_back
+    return RenderOutput(rgb.clamp(0, 1), matte, lower_face, inputs.erased, inputs.put_back)
 
 
-def _visible(logit: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
+def _visible(logit: torch.Tensor, lower_face: torch.Tensor) -> torch.Tensor:
     """How much of what is drawn lies on top, [B, 1, H, W].
 
     On the new lower face the network says, apart from the rim, where its own edge is no occluder. Beside it, where the
     source's chin may still be, everything is drawn over.
     """
     said = F.max_pool2d(torch.sigmoid(logit), RIM_PX, 1, RIM_PX // 2)
-    return torch.where(inner > 0, said, torch.ones_like(said))
+    return torch.where(lower_face > 0, said, torch.ones_like(said))
 
 
 def fast_renderer(renderer: Renderer, device: str | torch.device = "cpu") -> Renderer:

@@ -47,7 +47,7 @@ from adapt.synthetic.actor import PORTRAIT, SyntheticActor, cut_out
 from prior.face.points import LIPS_OUTER, opening
 from prior.speech import phonemes
 from render.drawing.crop import cut_crop
-from render.drawing.erasure import outer_mask
+from render.drawing.erasure import erased_mask
 from render.head.track import Track
 
 SENTENCE = Path(__file__).parents[2] / "examples" / "sentence.json"
@@ -80,7 +80,7 @@ class Scene:
     actor: SyntheticActor
     track: Track
     real: torch.Tensor
-    outer: torch.Tensor
+    erased: torch.Tensor
     labels: np.ndarray
     seconds: torch.Tensor
     meter: MouthMeter
@@ -88,16 +88,16 @@ class Scene:
     @property
     def part(self) -> tuple[slice, slice, slice, slice]:
         """Index of what metrics of pictures look at: `PICTURES`, around the erased area."""
-        _, rows, columns = rectangle_of(self.outer, margin_px=6)
+        _, rows, columns = rectangle_of(self.erased, margin_px=6)
         return PICTURES, slice(None), rows, columns
 
     def drawn(self, lower: torch.Tensor) -> torch.Tensor:
-        """Crops with another lower expression [T, E] inside *outer*."""
+        """Crops with another lower expression [T, E] inside the erased area."""
         return self.inside(render(self.actor, self.track.with_motion(lower), self.track.crop_from_image))
 
     def inside(self, crops: torch.Tensor) -> torch.Tensor:
-        """The real crops, with these inside *outer*."""
-        return torch.where(self.outer > 0, crops, self.real)
+        """The real crops, with these inside the erased area."""
+        return torch.where(self.erased > 0, crops, self.real)
 
 
 def render(actor: SyntheticActor, take: Track, crop_from_image: torch.Tensor) -> torch.Tensor:
@@ -146,7 +146,7 @@ def filmed(portrait: np.ndarray, seed: int) -> Scene:
     )
     rows = torch.arange(FRAMES).repeat_interleave(4)
     vertices = track.clip_vertices(actor.model, rows, extremes.repeat(FRAMES, 1)).unflatten(0, (FRAMES, 4))
-    return Scene(actor, track, real, outer_mask(actor.model, vertices), labels, seconds, MouthMeter())
+    return Scene(actor, track, real, erased_mask(actor.model, vertices), labels, seconds, MouthMeter())
 
 
 @pytest.fixture(scope="module")
@@ -207,14 +207,14 @@ def measured(scene: Scene, drawn: torch.Tensor, flow: RealFlow, real_landmarks: 
     unit = float(opening_speed(wanted, scene.seconds)[speech[1:] & speech[:-1]].mean())
     shut = closures(shown, wanted, scene.seconds, closure_times(scene.labels))
     assert shut is not None and shut.count >= 3
-    outside = outside_error(*(x[PICTURES] for x in (drawn, scene.real, scene.outer))).mean()
+    outside = outside_error(*(x[PICTURES] for x in (drawn, scene.real, scene.erased))).mean()
     part = scene.part
-    mask, outer, drawn, real = (x[part] for x in (mouth_box_mask(drawn), scene.outer, drawn, scene.real))
+    mask, erased, drawn, real = (x[part] for x in (mouth_box_mask(drawn), scene.erased, drawn, scene.real))
     found = {
         "psnr": psnr(drawn, real, mask).mean(),
         "ssim": ssim(drawn, real, mask).mean(),
         "texture": texture_ratio(drawn, real, mask).mean(),
-        "seam": seam_ratio(drawn, real, outer).mean(),
+        "seam": seam_ratio(drawn, real, erased).mean(),
         "outside": outside,
         "flicker": flicker_ratio(drawn, real, mask, scene.seconds[PICTURES]),
         "warping": warping_ratio(drawn, real, flow, mask),
@@ -334,12 +334,12 @@ def test_the_more_wrong_the_worse(table: dict[str, dict[str, float]]):
 
 def test_the_seam_counts_a_step_only_where_it_is(scenes: list[Scene]):
     scene = scenes[0]
-    spot = torch.zeros_like(scene.outer)
+    spot = torch.zeros_like(scene.erased)
     spot[..., 120:140, 120:140] = 1
     inside = torch.where(spot > 0, scene.real + 0.2, scene.real)
-    assert seam_ratio(inside, scene.real, scene.outer).tolist() == pytest.approx([1.0] * FRAMES, abs=1e-5)
+    assert seam_ratio(inside, scene.real, scene.erased).tolist() == pytest.approx([1.0] * FRAMES, abs=1e-5)
     assert float(seam_ratio(inside, scene.real, spot).mean()) > 2
-    assert float(outside_error(inside, scene.real, 1 - scene.outer).max()) > 0
+    assert float(outside_error(inside, scene.real, 1 - scene.erased).max()) > 0
 
 
 def test_texture_at_native_resolution_sees_what_a_small_crop_loses():

@@ -74,29 +74,29 @@ def scene(talking_clip: tuple[Path, Track]) -> tuple[Track, torch.Tensor]:
     return track, read_crops(Footage(path), track, range(len(track))).float() / 255
 
 
-def test_baselines_copy_a_mouth_and_read_nothing_inside_outer(scene):
+def test_baselines_copy_a_mouth_and_read_nothing_of_what_is_erased(scene):
     track, crops = scene
     frames, known = torch.arange(20, 40), torch.arange(0, 20)
-    outer = dilate(gbuffer(MODEL, track.clip_vertices(MODEL, frames)).inner, 10)
+    erased = dilate(gbuffer(MODEL, track.clip_vertices(MODEL, frames)).lower_face, 10)
     enrollment = EnrollmentFrames(track, known, crops[known])
-    painted = torch.where(outer > 0, torch.rand_like(crops[frames]), crops[frames])
+    painted = torch.where(erased > 0, torch.rand_like(crops[frames]), crops[frames])
     for baseline in (nearest_mouth, frozen_mouth):
-        picture = baseline(MODEL, enrollment, track, frames, crops[frames], outer)
-        assert torch.equal(picture, baseline(MODEL, enrollment, track, frames, painted, outer))
-        outside = (outer == 0).expand_as(picture)
+        picture = baseline(MODEL, enrollment, track, frames, crops[frames], erased)
+        assert torch.equal(picture, baseline(MODEL, enrollment, track, frames, painted, erased))
+        outside = (erased == 0).expand_as(picture)
         assert torch.equal(picture[outside], crops[frames][outside])
-        assert float(psnr(picture, crops[frames], outer).mean()) > 18
+        assert float(psnr(picture, crops[frames], erased).mean()) > 18
     # Where the enrollment holds the very frames, the nearest mouth is the mouth itself.
-    same = nearest_mouth(MODEL, EnrollmentFrames(track, frames, crops[frames]), track, frames, crops[frames], outer)
-    assert float(psnr(same, crops[frames], outer).mean()) > 30
+    same = nearest_mouth(MODEL, EnrollmentFrames(track, frames, crops[frames]), track, frames, crops[frames], erased)
+    assert float(psnr(same, crops[frames], erased).mean()) > 30
 
 
 def test_scores_and_sheet(scene):
     _, crops = scene
     real = crops[:6]
-    outer = mouth_box_mask(real)
+    erased = mouth_box_mask(real)
     times = torch.arange(6, dtype=torch.float64) / 25
-    scores = [score_frames(real + error, real, outer, times, None) for error in (0.0, 0.02, 0.05, 0.1)]
+    scores = [score_frames(real + error, real, erased, times, None) for error in (0.0, 0.02, 0.05, 0.1)]
     json.dumps(scores)
     assert scores[0]["mouth"]["psnr"] == 60
     for region in ("mouth", "erased"):

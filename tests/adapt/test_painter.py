@@ -2,18 +2,18 @@ import numpy as np
 
 from render.compositing.matte import FACE_FEATHER_PX, FACE_INSET_PX, FEATHER_PX, feathered
 from render.drawing.crop import CROP_SIZE
-from render.drawing.masks import PASTE_MARGIN_PX
+from render.drawing.masks import PUT_BACK_MARGIN_PX
 
 SHAPE = (CROP_SIZE, CROP_SIZE)
 
 
 def test_the_matte_ends_at_the_face_and_beyond_it_where_that_leaves_something_bare():
-    paste, ones = np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32)
-    paste[100:220, 40:220] = 1
-    at_face, beyond = (feathered(ones, paste, np.full(SHAPE, edge, np.float32)) for edge in (0, 1))
+    put_back, ones = np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32)
+    put_back[100:220, 40:220] = 1
+    at_face, beyond = (feathered(ones, put_back, np.full(SHAPE, edge, np.float32)) for edge in (0, 1))
     inside = np.arange(40, 130) - 39  # px from the border of what is put back
     assert (at_face[160, 40:130][inside <= FACE_INSET_PX] == 0).all()
     assert (at_face[160, 40:130][inside >= FACE_INSET_PX + FACE_FEATHER_PX + 1] == 1).all()
-    assert beyond[160, 39 + PASTE_MARGIN_PX] > 0.7 and beyond[160, 40 + FEATHER_PX] == 1
+    assert beyond[160, 39 + PUT_BACK_MARGIN_PX] > 0.7 and beyond[160, 40 + FEATHER_PX] == 1
     assert at_face[:, :40].max() == 0 == beyond[:, :40].max()
-    assert np.array_equal(beyond, feathered(ones, paste))
+    assert np.array_equal(beyond, feathered(ones, put_back))

@@ -157,11 +157,11 @@ def test_a_query_holds_nothing_of_what_is_withheld(found: Comparison) -> None:
     track = found.splits[0].held_out.track
     random = torch.Generator().manual_seed(0)
     crops = torch.rand(len(track), 3, 256, 256, generator=random)
-    outer = torch.zeros(len(track), 1, 256, 256)
-    outer[:, :, 100:220, 60:200] = 1
-    other = torch.where(outer > 0, 1 - crops, crops)
-    one = make_query(track, crops, outer, None, None)
-    two = make_query(track.with_motion(track.lower_expression + 1), other, outer, None, None)
+    erased = torch.zeros(len(track), 1, 256, 256)
+    erased[:, :, 100:220, 60:200] = 1
+    other = torch.where(erased > 0, 1 - crops, crops)
+    one = make_query(track, crops, erased, None, None)
+    two = make_query(track.with_motion(track.lower_expression + 1), other, erased, None, None)
     assert torch.equal(one.crops, two.crops)
     for name, value in vars(one.track).items():
         assert torch.equal(value, getattr(two.track, name)) if isinstance(value, torch.Tensor) else True, name

@@ -40,10 +40,10 @@ def test_a_fit_draws_a_mouth_where_there_was_a_hole(fitted):
     rows = clip.held_out[:4]
     drawn = draw_clip(prior, fitted.unadapted, {}, clip, rows)
     real = clip.crops[rows].float() / 255
-    error = ((drawn.rgb - real).abs() * drawn.outer).sum()
-    grey = ((0.5 - real).abs() * drawn.outer).sum()
+    error = ((drawn.rgb - real).abs() * drawn.erased).sum()
+    grey = ((0.5 - real).abs() * drawn.erased).sum()
     assert float(error) < 0.5 * float(grey)
-    assert float((put_back(drawn, real) - real).abs().mul(1 - drawn.outer).max()) == 0
+    assert float((put_back(drawn, real) - real).abs().mul(1 - drawn.erased).max()) == 0
 
 
 def test_same_steps_same_state_and_a_resumed_fit_too(fitted, tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ def untrained(talking_clip: tuple[Path, Track], monkeypatch: pytest.MonkeyPatch)
     model = load_face_model()
     torch.manual_seed(0)
     prior = RendererPrior(model, {"widths": [8, 8, 8, 8, 8]})
-    prior.outer_expressions.copy_(extreme_expressions(model, talking_clip[1].lower_expression))
+    prior.erasing_expressions.copy_(extreme_expressions(model, talking_clip[1].lower_expression))
     prior.facts = {"sha256": "0"}
     monkeypatch.setattr("adapt.dubbing.preview.load_renderer_prior", lambda: prior.eval().requires_grad_(False))
 

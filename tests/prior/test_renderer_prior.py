@@ -9,7 +9,7 @@ def test_weights_in_8_bits_are_within_half_a_step():
         "conv.weight": torch.randn(64, 32, 3, 3) * torch.logspace(-3, 1, 64)[:, None, None, None],
         "norm.weight": torch.randn(64),
         "mean_texture": torch.rand(16, 32, 32),
-        "outer_expressions": torch.randn(400, 16),
+        "erasing_expressions": torch.randn(400, 16),
     }
     stored = packed(weights)
     assert stored["conv.weight"].dtype == torch.int8
@@ -18,7 +18,7 @@ def test_weights_in_8_bits_are_within_half_a_step():
     step = weights["conv.weight"].flatten(1).abs().amax(1) / 127
     error = (read["conv.weight"] - weights["conv.weight"]).flatten(1).abs().amax(1)
     assert bool((error <= 0.501 * step).all())
-    torch.testing.assert_close(read["outer_expressions"], weights["outer_expressions"], rtol=0, atol=0)
+    torch.testing.assert_close(read["erasing_expressions"], weights["erasing_expressions"], rtol=0, atol=0)
     torch.testing.assert_close(read["mean_texture"], weights["mean_texture"], rtol=0, atol=0.51 / 127)
 
 

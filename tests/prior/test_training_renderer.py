@@ -65,19 +65,19 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_items_depend_on_seed_and_index_only(cache):
-    outer = torch.zeros(4, MODEL.lower_basis.shape[0])
-    dataset, again = (RendererDataset(cache, MODEL, outer, targets=2, seed=3) for _ in range(2))
+    erased = torch.zeros(4, MODEL.lower_basis.shape[0])
+    dataset, again = (RendererDataset(cache, MODEL, erased, targets=2, seed=3) for _ in range(2))
     assert dataset.people == ["A", "B"]
     dataset[7]
     assert torch.equal(dataset[1].crops, again[1].crops) and torch.equal(dataset[1].opening, again[1].opening)
     assert not torch.equal(dataset[1].crops, dataset[2].crops)
     item = dataset[1]
-    assert item.crops.shape == (2, 3, 256, 256) and item.outer_vertices.shape[:2] == (2, 4)
+    assert item.crops.shape == (2, 3, 256, 256) and item.erasing_vertices.shape[:2] == (2, 4)
     assert bool((item.opening.diff() >= 0).all()), "bins are closed, half open, open"
     streams = [iter(BatchStream(dataset, 1, 0, rank, 2)) for rank in (0, 1)]
     assert torch.equal(next(streams[1]).crops[0], dataset[1].crops), "ranks share the items out"
     with pytest.raises(StoreError, match="adapt prepare"):
-        RendererDataset(cache, MODEL, outer, people=["nobody"])
+        RendererDataset(cache, MODEL, erased, people=["nobody"])
 
 
 def test_targets_are_neighbours(cache):
@@ -92,13 +92,13 @@ def test_targets_are_neighbours(cache):
 def test_texture_strength_is_what_blur_lacks():
     torch.manual_seed(0)
     real = torch.rand(1, 3, 64, 64)
-    outer = torch.ones(1, 1, 64, 64)
-    outer[..., :16] = 0
+    erased = torch.ones(1, 1, 64, 64)
+    erased[..., :16] = 0
     blurred = torch.nn.functional.avg_pool2d(real, 3, 1, 1, count_include_pad=False)
-    strong, weak = (texture_strength(image, outer, 3) for image in (real, blurred))
+    strong, weak = (texture_strength(image, erased, 3) for image in (real, blurred))
     assert float((weak / strong)[..., 2:].max()) < 0.6 and strong.shape == (1, 3, 7, 7)
     moved = real.roll(5, -1)  # as strong, elsewhere: the strength hardly notices, the colours do
-    other = texture_strength(moved, outer, 3)
+    other = texture_strength(moved, erased, 3)
     assert abs(float((other / strong)[..., 3:].mean()) - 1) < 0.05
     assert float(strong[..., 0].max()) < 0.01, "outside the mask nothing counts"
 
@@ -107,16 +107,16 @@ def test_discriminator_learns_what_blur_is():
     torch.manual_seed(0)
     judge = Discriminator(2, 8)
     optimiser = torch.optim.Adam(judge.parameters(), 3e-3)
-    outer, trust = torch.ones(2, 2, 1, 48, 48), torch.ones(2)
+    erased, trust = torch.ones(2, 2, 1, 48, 48), torch.ones(2)
     for _ in range(40):
         real = torch.rand(2, 2, 3, 48, 48)
         drawn = torch.nn.functional.avg_pool2d(real.flatten(0, 1), 3, 1, 1).view_as(real)
-        error = patch_error(judge(real, outer), 1, outer, trust) + patch_error(judge(drawn, outer), 0, outer, trust)
+        error = patch_error(judge(real, erased), 1, erased, trust) + patch_error(judge(drawn, erased), 0, erased, trust)
         optimiser.zero_grad()
         error.backward()
         optimiser.step()
     assert float(error.detach()) < 0.2, "chance is 0.5"
-    coarse = patch_error(judge(drawn, outer).detach(), 1, outer, torch.zeros(2))
+    coarse = patch_error(judge(drawn, erased).detach(), 1, erased, torch.zeros(2))
     assert float(coarse) == 0, "sources without detail do not count"
 
 
@@ -131,17 +131,17 @@ def test_enrollment_stays_apart_from_targets(cache):
 def test_loss_is_least_at_the_truth_and_counts_the_mouth_most(models):
     torch.manual_seed(0)
     real = torch.rand(2, 3, 64, 64)
-    outer = torch.ones(2, 1, 64, 64)
-    inner, mouth = torch.zeros_like(outer), torch.zeros_like(outer)
-    inner[..., 16:, :], mouth[..., 30:40, 20:40] = 1, 1
-    nothing = torch.zeros_like(outer)
-    buffer = GBuffer(torch.zeros(2, 64, 64, 2), inner, mouth, inner, nothing, nothing[:, 0])
-    inputs = RenderInputs(buffer, outer, outer, real, torch.zeros(2, 5, 1), torch.zeros(2))
+    erased = torch.ones(2, 1, 64, 64)
+    lower_face, mouth = torch.zeros_like(erased), torch.zeros_like(erased)
+    lower_face[..., 16:, :], mouth[..., 30:40, 20:40] = 1, 1
+    nothing = torch.zeros_like(erased)
+    buffer = GBuffer(torch.zeros(2, 64, 64, 2), lower_face, mouth, lower_face, nothing, nothing[:, 0])
+    inputs = RenderInputs(buffer, erased, erased, real, torch.zeros(2, 5, 1), torch.zeros(2))
     trunk = load_trunk(models / TRUNK_NAME)
 
     def loss(rgb: torch.Tensor, log_scale: float = 0.0) -> dict[str, torch.Tensor]:
         told = replace(inputs, log_scale=torch.full((2,), log_scale))
-        return renderer_loss((rgb, 8 * (2 * inner - 1)), told, trunk=trunk)
+        return renderer_loss((rgb, 8 * (2 * lower_face - 1)), told, trunk=trunk)
 
     none = loss(real)
     assert float(none["total"]) < 1e-3
@@ -152,7 +152,7 @@ def test_loss_is_least_at_the_truth_and_counts_the_mouth_most(models):
     assert float(loss(spot)["perceptual"]) > 0
     assert float(loss(spot, -1.0)["detail"]) == 0, "a small face scaled up teaches no detail"
     assert float(loss(real)["total"]) < float(loss(real + 0.01)["total"])
-    assert "perceptual" not in renderer_loss((real, inner), inputs, LossWeights())
+    assert "perceptual" not in renderer_loss((real, lower_face), inputs, LossWeights())
 
 
 def test_feature_distance_is_a_distance_with_gradient(models):
@@ -177,7 +177,7 @@ def test_augmented_drawing_keeps_its_parts_together(cache):
     prior = RendererPrior(MODEL, SMALL)
     start_prior(cache, prior, ["A"])
     assert 0 < float(prior.mean_texture[:9].detach().mean()) < 1 and float(prior.renderer.expression_scale.min()) > 0
-    dataset = RendererDataset(cache, MODEL, prior.outer_expressions, targets=2)
+    dataset = RendererDataset(cache, MODEL, prior.erasing_expressions, targets=2)
     batch = next(iter(BatchStream(dataset, 2, 0)))
     drawings = [
         prepare_drawing(prior, batch, torch.Generator().manual_seed(seed), Augmentation(0.25, 0.15))
@@ -188,16 +188,16 @@ def test_augmented_drawing_keeps_its_parts_together(cache):
         inputs = drawing.inputs
         assert inputs.crop.shape == (4, 3, 192, 224) and inputs.window.shape[0] == 4
         # The sampled texture is a picture of the crop: mirrored or not, tinted or not, they agree.
-        seen = (inputs.buffer.inner * inputs.outer)[:, 0] == 1
+        seen = (inputs.buffer.lower_face * inputs.erased)[:, 0] == 1
         error = (drawing.features[:, :3] - inputs.crop).abs().mean(1)[seen].mean()
         assert float(error.detach()) < 0.12
-    plain = drawings[-1].inputs.buffer.inner
-    turned = [torch.equal(drawing.inputs.buffer.inner, plain.flip(-1)) for drawing in drawings[:-1]]
+    plain = drawings[-1].inputs.buffer.lower_face
+    turned = [torch.equal(drawing.inputs.buffer.lower_face, plain.flip(-1)) for drawing in drawings[:-1]]
     assert any(turned), "some are mirrored"
     twice = mirrored(prior, mirrored(prior, inputs))
     assert all(torch.equal(value, getattr(twice.buffer, name)) for name, value in vars(inputs.buffer).items())
     assert all(
-        torch.equal(getattr(inputs, name), getattr(twice, name)) for name in ("outer", "paste", "crop", "window")
+        torch.equal(getattr(inputs, name), getattr(twice, name)) for name in ("erased", "put_back", "crop", "window")
     )
 
 

@@ -76,9 +76,9 @@ def test_faces_and_crops_are_each_other_s_inverse():
     smooth = torch.nn.functional.interpolate(torch.rand(2, 3, 8, 8), 256, mode="bicubic").clamp(0, 1)
     faces = faces_of(smooth)
     assert faces.shape == (2, 3, FACE_SIZE, FACE_SIZE)
-    outer = torch.zeros(2, 1, 256, 256)
-    outer[..., 60:210, 30:230] = 1
-    back = crops_of(faces, smooth, outer)
+    erased = torch.zeros(2, 1, 256, 256)
+    erased[..., 60:210, 30:230] = 1
+    back = crops_of(faces, smooth, erased)
     assert float((back - smooth).abs().mean()) < 0.01 and torch.equal(back[..., :50, :], smooth[..., :50, :])
     # Blue comes first, and the black half begins at the box's middle.
     assert torch.allclose(faces[:, 0].mean(), smooth[:, 2, : FACE_BOX[1], FACE_BOX[2] : FACE_BOX[3]].mean(), atol=0.05)
@@ -87,17 +87,17 @@ def test_faces_and_crops_are_each_other_s_inverse():
 
 
 def test_drawing_reads_neither_the_mouth_nor_the_batch(small: Wav2Lip):
-    crops, outer = torch.rand(5, 3, 256, 256), torch.zeros(5, 1, 256, 256)
-    outer[..., 110:200, 60:200] = 1
+    crops, erased = torch.rand(5, 3, 256, 256), torch.zeros(5, 1, 256, 256)
+    erased[..., 110:200, 60:200] = 1
     sound, seconds = tone(300), torch.arange(5, dtype=torch.float64) / 25
     known = (torch.rand(3, 3, 256, 256) * 255).to(torch.uint8)
-    drawn = draw_wav2lip(small, known, crops, outer, sound, seconds)
+    drawn = draw_wav2lip(small, known, crops, erased, sound, seconds)
     assert drawn.shape == crops.shape and torch.equal(drawn[:, :, :110], crops[:, :, :110])
     assert not torch.equal(drawn, crops)
-    painted = torch.where(outer > 0, torch.rand_like(crops), crops)
-    again = draw_wav2lip(small, known, painted, outer, sound, seconds)
+    painted = torch.where(erased > 0, torch.rand_like(crops), crops)
+    again = draw_wav2lip(small, known, painted, erased, sound, seconds)
     assert torch.allclose(again, drawn, atol=1e-5)
-    alone = draw_wav2lip(small, known, crops[2:3], outer[2:3], sound, seconds[2:3])
+    alone = draw_wav2lip(small, known, crops[2:3], erased[2:3], sound, seconds[2:3])
     assert torch.allclose(alone[0], drawn[2], atol=2e-2) or choose_reference(
         faces_of(known.float() / 255), faces_of(crops)
     ) != choose_reference(faces_of(known.float() / 255), faces_of(crops[2:3]))

@@ -10,9 +10,9 @@ from adapt.tracking.crop import read_crops
 from prior.face.model import load_face_model
 from prior.renderer.prior import RendererPrior, extreme_expressions
 from prior.renderer.unwrapping import choose_bins, enrollment_of, unwrap
-from render.drawing.erasure import OUTER_MARGIN_PX, fill_outer, outer_mask
+from render.drawing.erasure import ERASED_MARGIN_PX, erased_mask, fill_erased
 from render.drawing.gbuffer import gbuffer
-from render.drawing.masks import dilate, paste_mask
+from render.drawing.masks import dilate, put_back_mask
 from render.drawing.neural_texture import COLOUR_CHANNELS, TEXTURE_CHANNELS, sample_texture
 from render.drawing.renderer import (
     FIXED_BATCH,
@@ -52,52 +52,58 @@ def prior(scene: tuple[Track, torch.Tensor, torch.Tensor]) -> RendererPrior:
     torch.nn.init.normal_(prior.renderer.unet.head.weight, std=0.05)
     lower = scene[0].lower_expression
     prior.renderer.expression_mean.copy_(lower.mean(0))
-    prior.outer_expressions.copy_(extreme_expressions(MODEL, lower))
+    prior.erasing_expressions.copy_(extreme_expressions(MODEL, lower))
     torch.nn.init.uniform_(prior.mean_texture)
     return prior.eval().requires_grad_(False)
 
 
 def painted(inputs: RenderInputs, inside: torch.Tensor) -> RenderInputs:
-    crop = torch.where(inputs.outer > 0, inside, inputs.crop)
-    return RenderInputs(inputs.buffer, inputs.outer, inputs.paste, crop, inputs.window, inputs.log_scale)
+    crop = torch.where(inputs.erased > 0, inside, inputs.crop)
+    return RenderInputs(inputs.buffer, inputs.erased, inputs.put_back, crop, inputs.window, inputs.log_scale)
 
 
-def test_pixels_inside_outer_and_own_expression_cannot_leak(scene, prior):
+def test_erased_pixels_and_own_expression_cannot_leak(scene, prior):
     track, frames, crops = scene
     texture = prior.encode_texture((track, frames, crops))
     renderer = fast_renderer(prior.renderer)
-    inputs = render_inputs(MODEL, track, frames[:2], crops[:2], prior.outer_expressions)
+    inputs = render_inputs(MODEL, track, frames[:2], crops[:2], prior.erasing_expressions)
     first = draw(renderer, texture, inputs)
     noise = torch.rand(crops[:2].shape, generator=torch.Generator().manual_seed(1))
     for inside in (noise, torch.zeros_like(noise), crops[5:7], torch.full_like(noise, torch.nan)):
         again = draw(renderer, texture, painted(inputs, inside))
         assert torch.equal(again.rgb, first.rgb) and torch.equal(again.matte, first.matte)
     outside = draw(renderer, texture, painted(inputs, crops[:2]))  # control: the check can fail
-    changed = RenderInputs(inputs.buffer, inputs.outer, inputs.paste, crops[:2] * 0.5, inputs.window, inputs.log_scale)
+    changed = RenderInputs(
+        inputs.buffer, inputs.erased, inputs.put_back, crops[:2] * 0.5, inputs.window, inputs.log_scale
+    )
     assert torch.equal(outside.rgb, first.rgb) and not torch.equal(draw(renderer, texture, changed).rgb, first.rgb)
     # The hole is the same whatever the frame's own mouth does.
     other = track.with_motion(track.lower_expression.flip(0))
-    assert torch.equal(render_inputs(MODEL, other, frames[:2], crops[:2], prior.outer_expressions).outer, inputs.outer)
+    assert torch.equal(
+        render_inputs(MODEL, other, frames[:2], crops[:2], prior.erasing_expressions).erased, inputs.erased
+    )
 
 
 def test_any_batch_gives_the_same_bytes(scene, prior):
     track, frames, crops = scene
     texture = prior.encode_texture((track, frames, crops))
     renderer = fast_renderer(prior.renderer)
-    whole = draw(renderer, texture, render_inputs(MODEL, track, frames[:7], crops[:7], prior.outer_expressions))
+    whole = draw(renderer, texture, render_inputs(MODEL, track, frames[:7], crops[:7], prior.erasing_expressions))
     assert FIXED_BATCH < 7
     for index in (0, 4, 6):
         one = slice(index, index + 1)
-        single = draw(renderer, texture, render_inputs(MODEL, track, frames[one], crops[one], prior.outer_expressions))
+        single = draw(
+            renderer, texture, render_inputs(MODEL, track, frames[one], crops[one], prior.erasing_expressions)
+        )
         assert torch.equal(single.rgb[0], whole.rgb[index]) and torch.equal(single.matte[0], whole.matte[index])
 
 
 def test_what_is_learnt_from_is_what_is_drawn(scene, prior):
     track, frames, crops = scene
     texture = prior.encode_texture((track, frames, crops)).requires_grad_(True)
-    inputs = render_inputs(MODEL, track, frames[:FIXED_BATCH], crops[:FIXED_BATCH], prior.outer_expressions)
+    inputs = render_inputs(MODEL, track, frames[:FIXED_BATCH], crops[:FIXED_BATCH], prior.erasing_expressions)
     rgb, logit = draw_trainable(prior.renderer, texture, inputs.narrowed())
-    (top, left), (rows, columns) = seen_corners(inputs.outer)[0][0].tolist(), seen_size(256)
+    (top, left), (rows, columns) = seen_corners(inputs.erased)[0][0].tolist(), seen_size(256)
     drawn = draw(prior.renderer, texture, inputs).rgb[..., top : top + rows, left : left + columns]
     assert torch.equal(rgb.detach().clamp(0, 1), drawn) and logit.shape == rgb[:, :1].shape
     rgb.sum().backward()
@@ -108,36 +114,38 @@ def test_what_is_learnt_from_is_what_is_drawn(scene, prior):
     assert not torch.equal(draw_trainable(prior.renderer, texture, inputs.narrowed(), blank)[0], rgb)
 
 
-def test_the_network_sees_all_of_outer_and_what_does_not_fit_is_drawn_whole(scene, prior):
+def test_the_network_sees_all_that_is_erased_and_what_does_not_fit_is_drawn_whole(scene, prior):
     track, frames, crops = scene
-    inputs = render_inputs(MODEL, track, frames[:3], crops[:3], prior.outer_expressions)
-    corners, fits = seen_corners(inputs.outer)
+    inputs = render_inputs(MODEL, track, frames[:3], crops[:3], prior.erasing_expressions)
+    corners, fits = seen_corners(inputs.erased)
     rows, columns = seen_size(256)
     assert bool(fits.all()) and corners.tolist() == [[40, 16]] * 3 and (rows, columns) == (192, 224)
-    assert float(inputs.seen(corners).outer.sum()) == float(inputs.outer.sum())
-    moved = inputs.outer.roll((-20, 12), (2, 3))
+    assert float(inputs.seen(corners).erased.sum()) == float(inputs.erased.sum())
+    moved = inputs.erased.roll((-20, 12), (2, 3))
     assert seen_corners(moved)[0].tolist() == [[24, 32]] * 3 and bool(seen_corners(moved)[1].all())
     texture = prior.encode_texture((track, frames, crops))
-    large = inputs.outer.clone()
+    large = inputs.erased.clone()
     large[1, :, :, 4] = large[1, :, :, -4] = 1
     assert seen_corners(large)[1].tolist() == [True, False, True]
-    mixed = draw(prior.renderer, texture, replace(inputs, outer=large))
+    mixed = draw(prior.renderer, texture, replace(inputs, erased=large))
     assert torch.equal(mixed.rgb[[0, 2]], draw(prior.renderer, texture, inputs).rgb[[0, 2]])
     assert float(mixed.rgb[1, :, :, 4].abs().sum()) > 0 and float(mixed.rgb[0, :, :, 4].abs().sum()) == 0
 
 
-def test_masks_nest_and_the_matte_ends_with_paste(scene, prior):
+def test_masks_nest_and_the_matte_ends_with_what_is_put_back(scene, prior):
     track, frames, crops = scene
     lower = track.lower_expression.flip(0)
-    inputs = render_inputs(MODEL, track, frames, crops, prior.outer_expressions, lower)
-    own = render_inputs(MODEL, track, frames, crops, prior.outer_expressions)
-    inner, outer, paste = inputs.buffer.inner, inputs.outer, inputs.paste
-    assert bool((inputs.buffer.mouth <= inner).all()) and bool((inner <= inputs.buffer.covered).all())
-    assert bool((paste <= outer).all())
-    assert bool((torch.maximum(inner, own.buffer.inner) * outer <= paste).all()), "new and old mouth are put back"
-    assert 0.1 < float(outer.mean()) < 0.5
+    inputs = render_inputs(MODEL, track, frames, crops, prior.erasing_expressions, lower)
+    own = render_inputs(MODEL, track, frames, crops, prior.erasing_expressions)
+    lower_face, erased, put_back = inputs.buffer.lower_face, inputs.erased, inputs.put_back
+    assert bool((inputs.buffer.mouth <= lower_face).all()) and bool((lower_face <= inputs.buffer.covered).all())
+    assert bool((put_back <= erased).all())
+    assert bool((torch.maximum(lower_face, own.buffer.lower_face) * erased <= put_back).all()), (
+        "new and old mouth are put back"
+    )
+    assert 0.1 < float(erased.mean()) < 0.5
     drawn = draw(prior.renderer, prior.mean_texture[None], inputs)
-    assert bool((drawn.matte[paste == 0] == 0).all()) and float(drawn.matte[inner * paste == 1].min()) > 0.5
+    assert bool((drawn.matte[put_back == 0] == 0).all()) and float(drawn.matte[lower_face * put_back == 1].min()) > 0.5
 
 
 def test_dilate_reaches_exactly_so_far():
@@ -147,23 +155,23 @@ def test_dilate_reaches_exactly_so_far():
     assert wide.min(0).values.tolist() == [28, 20] and wide.max(0).values.tolist() == [43, 41]
 
 
-def test_outer_is_the_union_with_a_margin(scene, prior):
+def test_the_erased_area_is_the_union_with_a_margin(scene, prior):
     track, frames, _ = scene
-    count = len(prior.outer_expressions)
-    clip = track.clip_vertices(MODEL, frames[:1].repeat(count), prior.outer_expressions)
-    outer = outer_mask(MODEL, clip[None])
-    each = gbuffer(MODEL, clip).inner.amax(0, keepdim=True)
-    assert bool((each <= outer).all())
-    lowest = [int(mask[0, 0].amax(1).nonzero().max()) for mask in (each, outer)]
-    assert abs(lowest[1] - lowest[0] - OUTER_MARGIN_PX) <= 1
-    assert torch.equal(paste_mask(each, each, torch.zeros_like(outer)), torch.zeros_like(outer))
+    count = len(prior.erasing_expressions)
+    clip = track.clip_vertices(MODEL, frames[:1].repeat(count), prior.erasing_expressions)
+    erased = erased_mask(MODEL, clip[None])
+    each = gbuffer(MODEL, clip).lower_face.amax(0, keepdim=True)
+    assert bool((each <= erased).all())
+    lowest = [int(mask[0, 0].amax(1).nonzero().max()) for mask in (each, erased)]
+    assert abs(lowest[1] - lowest[0] - ERASED_MARGIN_PX) <= 1
+    assert torch.equal(put_back_mask(each, each, torch.zeros_like(erased)), torch.zeros_like(erased))
 
 
 def test_fill_keeps_the_outside_and_continues_it():
     crop = torch.linspace(0, 1, 64).expand(1, 3, 64, 64).contiguous()
-    outer = torch.zeros(1, 1, 64, 64)
-    outer[..., 16:48, 16:48] = 1
-    filled = fill_outer(crop, outer)
+    erased = torch.zeros(1, 1, 64, 64)
+    erased[..., 16:48, 16:48] = 1
+    filled = fill_erased(crop, erased)
     assert torch.equal(filled[..., :16, :], crop[..., :16, :])
     assert float((filled - crop).abs().max()) < 0.2, "a ramp is continued roughly"
 
@@ -231,7 +239,7 @@ def test_detail_of_the_texture_passes_straight_through_in_the_light_of_the_shot(
     lit = shot[None, :, None, None].expand(1, 3, 256, 256).contiguous()
     inputs = render_inputs(MODEL, track, frames[:1], lit, track.lower_expression[:2])
     rgb = draw(renderer, texture, inputs).rgb[0]
-    inside = inputs.buffer.inner[0, 0] * inputs.outer[0, 0] == 1
+    inside = inputs.buffer.lower_face[0, 0] * inputs.erased[0, 0] == 1
     band = (inputs.buffer.uv[0, ..., 1] * 256 > 102) & (inputs.buffer.uv[0, ..., 1] * 256 < 138) & inside
     rest = (inputs.buffer.uv[0, ..., 1] * 256 > 142) & inside
     assert int(band.sum()) > 500 and int(rest.sum()) > 500
@@ -266,11 +274,11 @@ def test_prior_survives_a_round_trip(tmp_path, scene, prior):
 
 def test_the_sources_chin_below_the_new_one_is_drawn_over():
     """The matte ends with the new lower face; beside it all is drawn over, and an occluder on it is kept."""
-    inner = torch.zeros(1, 1, 64, 64)
-    inner[..., :40, :] = 1
-    logit = 8 * (2 * inner - 1)
+    lower_face = torch.zeros(1, 1, 64, 64)
+    lower_face[..., :40, :] = 1
+    logit = 8 * (2 * lower_face - 1)
     logit[..., 5:25, 20:44] = -8
-    visible = _visible(logit, inner)
+    visible = _visible(logit, lower_face)
     assert float(visible[..., 40:, :].min()) == 1
     assert float(visible[0, 0, 15, 32]) < 0.01
     assert float(visible[..., 30:40, :].min()) > 0.99
