@@ -48,7 +48,7 @@ class Discriminator(nn.Module):
 
 
 def patch_error(score: torch.Tensor, wanted: float, erased: torch.Tensor, trust: torch.Tensor) -> torch.Tensor:
-    """Least-squares error (Mao et al. 2017) of scores [P, 1, h, w], over the patches of the erased area [P, T, 1, H, W].
+    """Least-squares error (Mao et al. 2017) of scores [P, 1, h, w], over patches of the erased area [P, T, 1, H, W].
 
     Args:
         score: of the discriminator.

@@ -21,7 +21,7 @@ FACE_FEATHER_PX, FACE_INSET_PX = 9, 3
 
 
 def feathered(matte: np.ndarray, put_back: np.ndarray, near_bare: np.ndarray | None = None) -> np.ndarray:
-    """A matte [H, W] that falls to 0 towards the border of what is put back, a mask [H, W] of 0 and 1, and is 0 outside.
+    """A matte [H, W] that falls to 0 towards the border of what is put back, a mask [H, W] of 0 and 1, 0 outside.
 
     It falls further inside where `near_bare` [H, W] of `Outline` is 0.
     """
