@@ -26,6 +26,7 @@ _HOMES = {
     "check": "cast.suitability",
     "track": "tracking.track",
     "fit": "fitting.fit",
+    "save_fitted": "fitting.report",
     "dub": "dubbing.dub",
     "preview": "dubbing.preview",
     "compare": "comparison.compare",

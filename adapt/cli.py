@@ -11,12 +11,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from adapt.commands.flags import COMMANDS
+from adapt.commands.flags import COMMANDS, EXAMPLES
 from adapt.config import resolve
 from adapt.progress import Bar, JsonLines
 from render.errors import AdaptError
@@ -98,12 +99,27 @@ def build_app(overrides: list[str]) -> typer.Typer:
     )
 
     @app.callback()
-    def root() -> None:
+    def root(
+        version: Annotated[
+            bool, typer.Option("--version", help="print the version and stop", callback=_print_version, is_eager=True)
+        ] = False,
+    ) -> None:
         """Dub actors in video from seconds of their footage."""
 
     for name, (config_type, target) in COMMANDS.items():
-        app.command(name)(_command(name, config_type, target, overrides))
+        lines = EXAMPLES.get(name, ())
+        epilog = "\n\n".join(("Examples:", *lines)) if lines else None
+        app.command(name, epilog=epilog)(_command(name, config_type, target, overrides))
     return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            print(f"adapt {version('adapt-dub')}")
+        except PackageNotFoundError:
+            print("adapt, not installed")
+        raise typer.Exit
 
 
 def split_overrides(words: list[str]) -> tuple[list[str], list[str]]:

@@ -12,9 +12,11 @@ import cv2
 import numpy as np
 from skimage.data import astronaut
 
-from adapt.commands.check import main as check
-from adapt.commands.flags import CheckConfig
-from adapt.progress import Bar
+import adapt
+from adapt.cast.sheet import cast_sheet
+from adapt.cast.suitability import check_footage
+from adapt.reports.contact_sheet import encode_image
+from render.video.footage import Footage
 
 SIZE = 480
 FPS = 25
@@ -64,7 +66,10 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     reel = given.out / "reel.mp4"
     write_reel(reel, 12 if given.toy else 90)
-    check(CheckConfig(video=str(reel), out=str(given.out), overwrite=True), Bar())
+    findings, analysis = check_footage(Footage(reel), progress=adapt.Bar())
+    print("\n".join(findings.lines()))
+    (given.out / "cast.jpg").write_bytes(encode_image(cast_sheet(analysis)))
+    print(f"look at {given.out / 'cast.jpg'}")
 
 
 if __name__ == "__main__":

@@ -9,13 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adapt.progress import SILENT
+import adapt
 from adapt.synthetic.actor import babble, make_actor
-from adapt.tracking.overlay import write_overlay
-from adapt.tracking.track import track_footage
 from prior.face.model import load_face_model
 from prior.face.points import opening
-from render.video.footage import Footage
 
 
 def main() -> None:
@@ -32,10 +29,8 @@ def main() -> None:
     actor.film(given.out / "actor.mp4", truth)
 
     model = load_face_model()
-    footage = Footage(given.out / "actor.mp4")
-    track = track_footage(footage, None, "examples/03_track.py")
-    track.save(given.out / "actor.track.safetensors")
-    write_overlay(footage, model, track, given.out / "overlay.mp4", SILENT)
+    tracked = adapt.track(given.out / "actor.mp4", out=given.out, overlay=True, overwrite=True)
+    track = tracked.tracks[1]
 
     gaps = []
     for motion in (track, truth):

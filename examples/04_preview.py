@@ -8,9 +8,8 @@ from pathlib import Path
 
 import torch
 
-from adapt.commands.flags import PreviewConfig
-from adapt.commands.preview import main as preview
-from adapt.progress import Bar
+import adapt
+from adapt.reports.contact_sheet import encode_image
 from adapt.synthetic.actor import babble, make_actor
 
 FPS = 25
@@ -28,7 +27,9 @@ def main() -> None:
     clip = given.out / "actor.mp4"
     actor.film(clip, actor.perform(actor.speak(babble(seconds), times), times))
     picture = given.out / "preview.png"
-    preview(PreviewConfig(actor="prior", video=str(clip), out=str(picture), overwrite=True), Bar())
+    grid = adapt.preview(None, clip, progress=adapt.Bar())
+    picture.write_bytes(encode_image(grid.sheet(), ".png"))
+    print(f"look at {picture}")
 
 
 if __name__ == "__main__":

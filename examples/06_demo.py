@@ -13,11 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adapt.commands.dub import main as dub
-from adapt.commands.fit import main as fit
-from adapt.commands.flags import DubConfig, FitConfig
+import adapt
 from adapt.metrics.picture import mouth_box_mask, psnr
-from adapt.progress import Bar
 from adapt.synthetic.actor import SyntheticActor, babble, make_actor
 from adapt.tracking.crop import read_crops
 from adapt.tracking.track import track_footage
@@ -67,12 +64,12 @@ def compare(actor: SyntheticActor, dubbed: Path, truth: Path, truth_track: Track
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder to write (its old content is replaced)")
-    parser.add_argument("--steps", type=int, default=FitConfig.steps, help="optimiser steps of the fit")
+    parser.add_argument("--steps", type=int, default=adapt.FitOptions.steps, help="optimiser steps of the fit")
     parser.add_argument("--toy", action="store_true", help="a few frames and one step, for tests")
     arguments = parser.parse_args()
     out, steps = arguments.out, 1 if arguments.toy else arguments.steps
     started = time.monotonic()
-    progress = Bar()
+    progress = adapt.Bar()
     # Only what this example wrote itself is replaced.
     for name in ("ada.actor", "dubbed"):
         shutil.rmtree(out / name, ignore_errors=True)
@@ -89,16 +86,19 @@ def main() -> None:
     actor.film(out / "truth.mp4", truth)
     print(f"footage rendered after {time.monotonic() - started:.0f} s")
 
-    fit(FitConfig([str(out / "footage.mp4")], str(out / "ada.actor"), name="Ada", steps=steps), progress)
+    fitted = adapt.fit([out / "footage.mp4"], "Ada", adapt.FitOptions(steps=steps), progress=progress)
+    adapt.save_fitted(fitted, out / "ada.actor", progress=progress)
     print(f"actor fitted after {time.monotonic() - started:.0f} s")
 
-    for name, config in {
-        "the shot re-rendered with the true motion": {"drive": str(out / "truth.mp4")},
-        "the shot dubbed to the sentence's sound": {"audio": str(SENTENCE), "on_mismatch": "trim"},
+    for name, driver in {
+        "the shot re-rendered with the true motion": adapt.Video(out / "truth.mp4"),
+        "the shot dubbed to the sentence's sound": adapt.Sound(SENTENCE),
     }.items():
         shutil.rmtree(out / "dubbed", ignore_errors=True)
-        dub(DubConfig(str(out / "shot.mp4"), out=str(out / "dubbed"), actor=str(out / "ada.actor"), **config), progress)
-        scores = compare(actor, out / "dubbed" / "shot.dubbed.mp4", out / "truth.mp4", truth)
+        request = adapt.Request(driver, out / "ada.actor")
+        options = adapt.DubOptions(on_mismatch="trim")
+        dubbed = adapt.dub(out / "shot.mp4", [request], out / "dubbed", options, progress=progress)
+        scores = compare(actor, dubbed.video, out / "truth.mp4", truth)
         print(name)
         for label, value in scores.items():
             print(f"  {label}: {value:.2f}")

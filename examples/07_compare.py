@@ -11,9 +11,7 @@ from pathlib import Path
 
 import torch
 
-from adapt.commands.flags import CompareConfig
-from adapt.comparison.compare import compare
-from adapt.progress import Bar
+import adapt
 from adapt.synthetic.actor import babble, make_actor
 from prior.speech.phonemes import CLASSES, classes_of_arpabet
 from render.video.encoding import DeliveredSound
@@ -53,26 +51,22 @@ def film(folder: Path, size: int, longest: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("compare_demo"))
-    parser.add_argument("--steps", type=int, default=CompareConfig.fit_steps, help="optimiser steps of the fit")
+    parser.add_argument("--steps", type=int, default=adapt.CompareOptions.fit_steps, help="optimiser steps of the fit")
     parser.add_argument("--toy", action="store_true", help="a few frames and methods, for tests")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     film(given.out, 256 if given.toy else 512, 1.2 if given.toy else 6.0)
-    found = compare(
-        CompareConfig(
-            [str(given.out / "takes")],
-            str(given.out / "comparison"),
-            methods="real,frozen mouth,prior" if given.toy else "all",
-            method=[f"erased='{sys.executable}' -c '{COPY}' {{query}} {{output}}"],
-            lanes="1,3" if given.toy else "1,2,3,4",
-            enrollment=1.0 if given.toy else 4.0,
-            held_out=0.5 if given.toy else 2.5,
-            sound=str(SENTENCE),
-            fit_steps=given.steps,
-        ),
-        Bar(),
+    options = adapt.CompareOptions(
+        methods=["real", "frozen mouth", "prior"] if given.toy else None,
+        commands=[f"erased='{sys.executable}' -c '{COPY}' {{query}} {{output}}"],
+        lanes=[1, 3] if given.toy else [1, 2, 3, 4],
+        enrollment=1.0 if given.toy else 4.0,
+        held_out=0.5 if given.toy else 2.5,
+        sound=SENTENCE,
+        fit_steps=given.steps,
     )
-    for line in found.lines:
+    comparison = adapt.compare([given.out / "takes"], given.out / "comparison", options, progress=adapt.Bar())
+    for line in comparison.lines:
         texture, ccc = (line["scores"].get(name, float("nan")) for name in ("mouth_texture", "ccc"))
         print(f"lane {line['lane']}, {line['method']}: texture {texture:.2f} of the real, opening CCC {ccc:.2f}")
     print(f"look at {given.out / 'comparison' / 'report.html'}")

@@ -141,8 +141,8 @@ def _fit_one(
             progress=progress,
         )
         # A fit that was resumed is the same as one that was not.
-        settings = replace(config, resume=False)
-        bundle = save_fitted(fitted, out, prior, settings, config.overwrite, progress)
+        settings = asdict(replace(config, resume=False))
+        bundle = save_fitted(fitted, out, config.overwrite, settings, progress)
     except KeyboardInterrupt:
         if checkpoint.is_file():
             progress.note(

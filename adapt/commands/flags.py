@@ -150,6 +150,24 @@ class DoctorConfig:
     """Look at this installation: each line is OK or says how to fix it."""
 
 
+#: Command lines to paste, shown at the end of a command's help.
+EXAMPLES = {
+    "fit": (
+        "adapt fit actor.mp4 -o ada.actor",
+        "adapt fit actor.mp4 -o ada.actor --range 2-6 --consent ada.json",
+        "adapt fit crowd.mp4 -o crowd.actor --all",
+    ),
+    "dub": (
+        "adapt dub shot.mp4 voice.wav -o out",
+        "adapt dub shot.mp4 --drive reading.mp4 --actor ada.actor --mouth 1.2 -o out",
+        "adapt dub shot.mp4 --face ada.actor@2=ada.wav --face 1=silence --on-mismatch trim -o out",
+    ),
+    "compare": (
+        "adapt compare actors -o comparison",
+        "adapt compare actors -o comparison --lanes 1,4 --methods 'real,prior,adapt'",
+        "adapt compare actors -o comparison --method 'mine=python mine.py {enrollment} {query} {output}'",
+    ),
+}
 COMMANDS: dict[str, tuple[type, str]] = {
     "check": (CheckConfig, "adapt.commands.check:main"),
     "track": (TrackConfig, "adapt.commands.track:main"),

@@ -49,12 +49,16 @@ class Fitted:
         clips: what it was learnt from and judged on.
         unadapted: [1, C, H, W] texture before any step.
         state: last state of the optimisation.
+        options: how it was fitted.
+        prior: that was fitted.
     """
 
     bundle: ActorBundle
     clips: list[FitClip]
     unadapted: torch.Tensor
     state: FitState
+    options: FitOptions
+    prior: RendererPrior
 
 
 def fit(
@@ -104,7 +108,7 @@ def fit(
         facts=_facts(enrollment, state, options),
         appearance=_appearance(prior, clips),
     )
-    return Fitted(bundle, clips, texture, state)
+    return Fitted(bundle, clips, texture, state, options, prior)
 
 
 def learnable_clips(

@@ -1,7 +1,7 @@
 """Report of a fit: held-out frames re-rendered, scored, and shown beside the real ones."""
 
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,12 @@ from adapt.fitting.enrollment import HELD_OUT_GAP_SECONDS
 from adapt.fitting.fit import Fitted, draw_clip
 from adapt.fitting.state import FitState
 from adapt.metrics.picture import psnr
-from adapt.output import write_settings
 from adapt.progress import SILENT, Progress
 from adapt.reports.clip import encode_clip
 from adapt.reports.contact_sheet import contact_sheet, encode_image
 from adapt.reports.page import Report
-from prior.renderer.prior import RendererPrior
 from render.compositing.matte import put_back
+from render.store import write_json
 from render.video.media import timecode
 
 SETTINGS = "config.json"
@@ -32,36 +31,39 @@ HELD_OUT_TEXT = (
 
 
 def save_fitted(
-    fitted: Fitted, out: Path, prior: RendererPrior, settings: Any, overwrite: bool = False, progress: Progress = SILENT
+    fitted: Fitted,
+    out: str | Path,
+    overwrite: bool = False,
+    settings: dict[str, Any] | None = None,
+    progress: Progress = SILENT,
 ) -> ActorBundle:
     """Write a fit as a bundle with contact sheet, report and settings; returns what was written.
 
     Args:
         fitted: the fit.
         out: the bundle's directory.
-        prior: that was fitted.
-        settings: dataclass, written as it is.
         overwrite: replace an existing bundle.
+        settings: JSON-able, what config.json keeps as the settings; default the options.
         progress: where the bar goes.
 
     Raises:
         OutputError: `out` exists, or cannot be written.
     """
     with tempfile.TemporaryDirectory() as folder:
-        scores = write_report(fitted, prior, Path(folder), progress)
-        write_settings(settings, Path(folder) / SETTINGS)
+        scores = write_report(fitted, Path(folder), progress)
+        write_json(Path(folder) / SETTINGS, asdict(fitted.options) if settings is None else settings)
         bundle = replace(fitted.bundle, facts=replace(fitted.bundle.facts, scores=scores))
-        bundle.save(out, {path.name: path for path in sorted(Path(folder).iterdir())}, overwrite)
+        bundle.save(Path(out), {path.name: path for path in sorted(Path(folder).iterdir())}, overwrite)
     return bundle
 
 
-def write_report(fitted: Fitted, prior: RendererPrior, folder: Path, progress: Progress) -> FitScores:
+def write_report(fitted: Fitted, folder: Path, progress: Progress) -> FitScores:
     """Draw the held-out frames of the longest clip, score them, and write sheet and report."""
     clip = max(fitted.clips, key=lambda clip: len(clip.held_out))
     rows = clip.held_out
     with progress.stage("report", 2 * len(rows)) as advance:
-        before = draw_clip(prior, fitted.unadapted, {}, clip, rows, advance)
-        after = draw_clip(prior, fitted.bundle.texture[None], fitted.bundle.delta, clip, rows, advance)
+        before = draw_clip(fitted.prior, fitted.unadapted, {}, clip, rows, advance)
+        after = draw_clip(fitted.prior, fitted.bundle.texture[None], fitted.bundle.delta, clip, rows, advance)
     real = clip.crops[rows].float() / 255
     means = [round(float(psnr(drawn.rgb, real, drawn.erased).mean()), 2) for drawn in (before, after)]
     scores, facts = FitScores(*means), fitted.bundle.facts

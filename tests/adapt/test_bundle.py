@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -118,8 +119,12 @@ def test_damaged_newer_or_foreign_bundles_are_refused_by_name(tmp_path):
 
 def test_consent_record(tmp_path):
     file = tmp_path / "consent.json"
-    file.write_text('{"who": "Ada", "scope": "film", "expires": 2030}')
-    assert read_consent(file) == {"who": "Ada", "scope": "film", "expires": "2030"}
+    file.write_text('{"who": "Ada", "scope": "film", "expiry": "2030-06-30", "reference": 7}')
+    consent = read_consent(file)
+    assert consent.entries == {"who": "Ada", "scope": "film", "expiry": "2030-06-30", "reference": "7"}
+    assert consent.is_valid_on(date(2030, 6, 30)) and not consent.is_valid_on(date(2030, 7, 1))
+    with pytest.raises(StoreError, match="no date"):
+        Consent({"who": "Ada", "scope": "film", "expiry": "soon"}).is_valid_on(date(2030, 1, 1))
     file.write_text('{"who": "Ada"}')
     with pytest.raises(StoreError, match="lacks scope"):
         read_consent(file)

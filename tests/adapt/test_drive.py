@@ -76,7 +76,7 @@ def test_retarget_and_scale_are_about_the_closed_mouth():
     one, less, two = torch.tensor([1.0]), torch.tensor([0.8]), torch.tensor([2.0])
     torch.testing.assert_close(retarget(expression, one, one, two, less), torch.tensor([[2.0], [3.6]]))
     torch.testing.assert_close(retarget(expression, one, one, two, 0.1 * one), 2 + (expression - 1) / RANGE_LIMIT)
-    style = MouthStyle(one, one, one)
+    style = MouthStyle(one, one, one, torch.tensor(9.0))
     torch.testing.assert_close(MouthScale(0.6).applied(expression, style), torch.tensor([[1.0], [2.2]]))
     both = controlled(expression, style, [MouthScale(0.6), MouthScale(1.4)])
     torch.testing.assert_close(both, torch.tensor([[1.0], [2.68]]))

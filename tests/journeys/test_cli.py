@@ -1,16 +1,22 @@
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import adapt
 from adapt.cli import main, split_overrides
-from adapt.commands.flags import COMMANDS
+from adapt.commands.compare import options_of as compare_options_of
+from adapt.commands.dub import options_of as dub_options_of
+from adapt.commands.dub import requests_of
+from adapt.commands.flags import COMMANDS, EXAMPLES
 from adapt.progress import JsonLines
 from tests.heads import near
 from tests.media import Sound, make_clip, make_sound
@@ -149,3 +155,34 @@ def test_an_interrupt_that_got_lost_is_heeded_at_the_next_step() -> None:
         advance(1)
         progress.cancel()
         advance(1)
+
+
+def test_help_and_version_come_at_once_without_torch() -> None:
+    code = (
+        "import sys, adapt.cli\ntry:\n    adapt.cli.main(sys.argv[1:])\nfinally:\n    assert 'torch' not in sys.modules"
+    )
+    for words, told in ((["--help"], "compare"), (["--version"], "adapt "), (["dub", "--help"], "adapt dub shot.mp4")):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and told in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("line", [line for lines in EXAMPLES.values() for line in lines])
+def test_every_command_line_of_the_help_can_be_pasted(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    monkeypatch.setattr(
+        "adapt.cli.import_module", lambda name: SimpleNamespace(main=lambda *both: given.append(both[0]))
+    )
+    name, *words = shlex.split(line)[1:]
+    assert run(name, *words) == 0
+    assert isinstance(given[0], COMMANDS[name][0])
+    if name == "dub":
+        assert requests_of(given[0]) and dub_options_of(given[0])
+    if name == "compare":
+        assert compare_options_of(given[0])
+
+
+def test_everything_that_is_promised_to_programs_is_there() -> None:
+    for name in adapt.__all__:
+        assert getattr(adapt, name).__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = adapt.nothing

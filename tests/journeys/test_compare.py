@@ -186,7 +186,7 @@ def test_settings_that_say_nothing_known_are_refused(config: CompareConfig, tmp_
             compared(replace(config, out=str(tmp_path / "none"), **{name: 0}))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("mine")
-    with pytest.raises(OutputError, match="something else"):
+    with pytest.raises(OutputError, match="exists already and is no comparison"):
         compared(replace(config, out=str(tmp_path / "mine")))
 
 

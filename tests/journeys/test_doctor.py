@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from adapt.actor.bundle import ActorBundle
+from adapt.actor.bundle import ActorBundle, FitFacts
 from adapt.cli import main
 from adapt.dubbing.provenance import inspect
 from adapt.installation import doctor
@@ -51,7 +51,7 @@ def test_damaged_weights_are_named_with_hash_and_remedy(tmp_path, monkeypatch, c
 
 
 def test_inspect_an_actor(tmp_path, capsys):
-    bundle = ActorBundle("Ada", torch.zeros(16, 4, 4), {}, {}, "a" * 64, [], {"yaw": [0.0, 1.0]}, {"steps": 7})
+    bundle = ActorBundle("Ada", torch.zeros(16, 4, 4), {}, {}, "a" * 64, [], {"yaw": [0.0, 1.0]}, FitFacts(steps=7))
     bundle.save(tmp_path / "ada.actor")
     facts = inspect(tmp_path / "ada.actor").facts
     assert facts["consent"] == "consent: not recorded"
