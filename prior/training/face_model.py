@@ -27,6 +27,7 @@ from prior.face.points import (
     lip_gap,
 )
 from prior.training.head_mesh import extend_expression, extend_shape, head_mesh, mirror_index
+from prior.training.run import one_line_errors
 from render.head.face_model import FaceModel
 
 SHAPE_AXES = 40
@@ -271,7 +272,8 @@ def main() -> None:
     parser.add_argument("cache", type=Path, help="folder written by `adapt prepare --stage landmarks`")
     parser.add_argument("-o", "--out", type=Path, default=WEIGHTS)
     given = parser.parse_args()
-    people = read_people(given.cache)
+    with one_line_errors("prior.training.face_model"):
+        people = read_people(given.cache)
     build(people).save(given.out)
     print(f"{given.out}: {len(people)} people, {sum(map(len, people))} frames")
 

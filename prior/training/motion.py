@@ -24,9 +24,10 @@ from prior.motion.model import INPUTS, LINEAR_TAPS, WEIGHTS, MotionConfig, Motio
 from prior.motion.style import mouth_measures
 from prior.speech.pretrained_front_end import FrontEnd
 from prior.training.descent import descend
+from prior.training.run import one_line_errors
 from prior.training.spoken_clips import (
-    LEAST_SYNC,
     SpokenClip,
+    belonging,
     in_step,
     on_closures,
     sounding,
@@ -228,6 +229,30 @@ def with_denoiser(
     return sampled.eval(), smoothed
 
 
+def guesses_unseen(
+    face_model: FaceModel, kept: list[list[SpokenClip]], folds: int, steps: int, batch: int, seed: int
+) -> list[tuple[SpokenClip, torch.Tensor]]:
+    """Every person's clips at their own speed with displacements [T, E] by a model that did not see the person.
+
+    Args:
+        face_model: of the clips' expressions.
+        kept: clips, each at every speed, its own first.
+        folds: parts into which people are divided, each predicted by a model of the others; 0 for none.
+        steps: of each model's training.
+        batch: likewise.
+        seed: likewise.
+    """
+    people = sorted({own[0].person for own in kept})
+    unseen: list[tuple[SpokenClip, torch.Tensor]] = []
+    for fold in range(folds):
+        out = set(people[fold::folds])
+        trainer = MotionTrainer(face_model, [c for own in kept for c in own if c.person not in out], seed)
+        trainer.train(steps, batch)
+        own_plain = [own[0] for own in kept if own[0].person in out]
+        unseen += [(clip, trainer.model.displacement(clip.rows)) for clip in own_plain]
+    return unseen
+
+
 def main() -> None:
     """Command line; see the module's first lines."""
     parser = argparse.ArgumentParser(description="Train audio to motion.")
@@ -246,50 +271,45 @@ def main() -> None:
     parser.add_argument("--denoiser-steps", type=int, default=0, help="train a model that samples, too")
     parser.add_argument("--sampled-out", type=Path, default=Path("motion_sampled.safetensors"))
     parser.add_argument("--out", type=Path, default=WEIGHTS)
-    arguments = parser.parse_args()
+    with one_line_errors("prior.training.motion"):
+        train(parser.parse_args())
+
+
+def train(given: argparse.Namespace) -> None:
+    """Train as the flags of `main` say.
+
+    Raises:
+        StoreError: the cache holds no tracks, or of too few people whose sound belongs to the picture.
+    """
     began = time.time()
-    face_model = load_face_model(arguments.face_model)
-    speeds = (1.0, *arguments.speeds)
-    front_end = FrontEnd(arguments.front_end) if arguments.front_end else None
+    face_model = load_face_model(given.face_model)
+    speeds = (1.0, *given.speeds)
+    front_end = FrontEnd(given.front_end) if given.front_end else None
     if front_end is not None:
-        front_end.learn(waveform for _, _, waveform in sounding(arguments.cache, arguments.footage))
-    versions = list(spoken_clips(arguments.cache, arguments.footage, face_model, speeds, front_end))
+        front_end.learn(waveform for _, _, waveform in sounding(given.cache, given.footage))
+    versions = list(spoken_clips(given.cache, given.footage, face_model, speeds, front_end))
     plain = [own[0] for own in versions]
     lags = on_closures(in_step(plain, set()), plain)
-    kept = [
-        [clip.delayed(round(lags[clip.name][0] / factor)) for clip, factor in zip(own, speeds, strict=True)]
-        for own in versions
-        if lags[own[0].name][1] >= LEAST_SYNC
-    ]
-    people = sorted({own[0].person for own in kept})
-    unseen: list[tuple[SpokenClip, torch.Tensor]] = []
-    for fold in range(arguments.folds):
-        out = set(people[fold :: arguments.folds])
-        trainer = MotionTrainer(face_model, [c for own in kept for c in own if c.person not in out], arguments.seed)
-        trainer.train(arguments.steps, arguments.batch)
-        own_plain = [own[0] for own in kept if own[0].person in out]
-        unseen += [(clip, trainer.model.displacement(clip.rows)) for clip in own_plain]
-    everyone = [clip for own in kept for clip in own]
-    trainer = MotionTrainer(face_model, everyone, arguments.seed, arguments.members)
-    losses = trainer.train(arguments.steps, arguments.batch)
+    kept = belonging(versions, lags, speeds)
+    unseen = guesses_unseen(face_model, kept, given.folds, given.steps, given.batch, given.seed)
+    trainer = MotionTrainer(face_model, [clip for own in kept for clip in own], given.seed, given.members)
+    losses = trainer.train(given.steps, given.batch)
     if unseen:
         set_gain(trainer.model, face_model, unseen)
     facts: dict[str, object] = {
         "clips": len(kept),
-        "people": len(people),
-        "left_out": sorted(own[0].name for own in versions if lags[own[0].name][1] < LEAST_SYNC),
+        "people": len({own[0].person for own in kept}),
+        "left_out": sorted(set(lags) - {own[0].name for own in kept}),
         "lag_rows": {name: lag for name, (lag, _) in sorted(lags.items())},
         "losses": losses,
         "seconds_taken": time.time() - began,
         "phonetics_sha256": file_sha256(WEIGHTS.with_name("phonetics.safetensors")),
     }
     trainer.model.front_end = front_end
-    trainer.model.save(arguments.out, facts)
-    if unseen and arguments.denoiser_steps:
-        sampled, loss = with_denoiser(
-            trainer.model, unseen, arguments.denoiser_steps, 2 * arguments.batch, arguments.seed
-        )
-        sampled.save(arguments.sampled_out, {**facts, "denoiser_loss": loss})
+    trainer.model.save(given.out, facts)
+    if unseen and given.denoiser_steps:
+        sampled, loss = with_denoiser(trainer.model, unseen, given.denoiser_steps, 2 * given.batch, given.seed)
+        sampled.save(given.sampled_out, {**facts, "denoiser_loss": loss})
     print(json.dumps(facts))
 
 

@@ -23,6 +23,7 @@ from prior.speech.phonemes import CLASSES, CLOSED, LABEL_RATE, LABIODENTAL, SILE
 from prior.speech.phonetics import MEL_MEAN, WEIGHTS, PhoneticEncoder, load_phonetics, posteriors
 from prior.speech.sound import SAMPLE_RATE, read_waveform, resample
 from prior.training import teachers
+from prior.training.run import one_line_errors
 from prior.training.teachers import hush, music
 from render.store import write_atomic
 
@@ -330,34 +331,37 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, default=None, help="weights to go on from, instead of the first run")
     parser.add_argument("--out", type=Path, default=WEIGHTS)
-    arguments = parser.parse_args()
+    with one_line_errors("prior.training.phonetics"):
+        learn(parser.parse_args())
+
+
+def learn(given: argparse.Namespace) -> None:
+    """All three steps, as the flags of `main` say."""
     began = time.time()
-    synthetic = _stored(
-        arguments.cache / "synthetic.safetensors", lambda: synthesise(arguments.seconds_a_voice, arguments.seed)
-    )
-    real = _stored(arguments.cache / "real.safetensors", lambda: decode(arguments.speech))
-    generator = np.random.default_rng(arguments.seed)
+    synthetic = _stored(given.cache / "synthetic.safetensors", lambda: synthesise(given.seconds_a_voice, given.seed))
+    real = _stored(given.cache / "real.safetensors", lambda: decode(given.speech))
+    generator = np.random.default_rng(given.seed)
     rows = feature_rows(synthetic + real + [make(10.0, generator) for make in (music, hush) for _ in range(30)])
-    torch.manual_seed(arguments.seed)
-    encoder = load_phonetics(arguments.start) if arguments.start else PhoneticEncoder()
+    torch.manual_seed(given.seed)
+    encoder = load_phonetics(given.start) if given.start else PhoneticEncoder()
     facts: dict[str, object] = {
         "synthetic_seconds": sum(len(part[1]) for part in synthetic) / SAMPLE_RATE,
         "real_seconds": sum(len(part[1]) for part in real) / SAMPLE_RATE,
         "real_labelled": float(np.mean(np.concatenate([part[2] for part in real]) >= 0)),
         "classes": len(CLASSES),
-        "started_from": str(arguments.start.name) if arguments.start else "",
+        "started_from": str(given.start.name) if given.start else "",
     }
-    if arguments.start is None:
+    if given.start is None:
         facts["loss_first"], facts["steps_first"] = train(
-            encoder, rows, arguments.steps, arguments.batch, 2e-3, arguments.seed, 60 * arguments.minutes
+            encoder, rows, given.steps, given.batch, 2e-3, given.seed, 60 * given.minutes
         )
-        encoder.save(arguments.cache / "first.safetensors", facts)
+        encoder.save(given.cache / "first.safetensors", facts)
     facts["self_labelled"], facts["labels_forgotten"] = label_unknown(encoder, rows)
     facts["loss"], facts["steps"] = train(
-        encoder, rows, arguments.steps, arguments.batch, 1e-3, arguments.seed + 1, 60 * arguments.minutes
+        encoder, rows, given.steps, given.batch, 1e-3, given.seed + 1, 60 * given.minutes
     )
     facts["seconds_taken"] = time.time() - began
-    encoder.save(arguments.out, facts)
+    encoder.save(given.out, facts)
     print(facts)
 
 

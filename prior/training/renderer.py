@@ -9,11 +9,9 @@ prior.training.renderer …`.
 """
 
 import argparse
-import json
 import math
 import os
 import shutil
-import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -24,20 +22,19 @@ from tqdm import tqdm
 from prior.cache.prepared import prepared_clips
 from prior.face.model import load_face_model
 from prior.renderer.losses import detail_weight, renderer_loss
-from prior.renderer.perceptual import SqueezeNetTrunk, load_trunk
+from prior.renderer.perceptual import load_trunk
 from prior.renderer.prior import WEIGHTS, RendererPrior, extreme_expressions, load_renderer_prior
-from prior.training.checkpoint import Part, pack_parts, unpack_parts
 from prior.training.discriminator import Discriminator, patch_error
 from prior.training.renderer_batch import Augmentation, Drawing, prepare_drawing
 from prior.training.renderer_items import BatchStream, RendererDataset, TrainingItem, good_frames
+from prior.training.run import Part, TrainingRun, one_line_errors
 from render.drawing.neural_texture import COLOUR_CHANNELS
 from render.drawing.renderer import RenderInputs
 from render.errors import StoreError
-from render.store import load_tensors, save_tensors
 
 CHECKPOINT = "adapt-renderer-checkpoint"
 CHECKPOINT_VERSION = 2
-STATE_NAME = "checkpoint.safetensors"
+BEST_NAME = "best.safetensors"
 MEAN_PEOPLE = 64
 VALIDATION_SHARE = 16  # one person in so many is kept out
 VALIDATION_ITEMS = 12
@@ -108,20 +105,31 @@ def start_prior(cache: Path, prior: RendererPrior, people: list[str]) -> None:
 
 
 class RendererTrainer:
-    """One training run: weights, their running mean, optimiser, log."""
+    """One training run: weights, their running mean, optimiser, discriminator; resumes from its folder.
 
-    def __init__(self, cache: Path, run: Path, prior: RendererPrior, config: TrainingConfig, device: str) -> None:
-        self.run, self.config, self.device = run, config, device
+    Args:
+        cache: prepared folder.
+        folder: of log, checkpoint and best weights.
+        prior: to start from, fresh or trained; learns in place.
+        config: settings.
+        device: where the networks run.
+
+    Raises:
+        StoreError: the cache holds too few people or frames, or there is no trunk for the perceptual term.
+    """
+
+    def __init__(self, cache: Path, folder: Path, prior: RendererPrior, config: TrainingConfig, device: str) -> None:
+        self.config, self.device = config, device
+        self.run = TrainingRun(folder, CHECKPOINT, CHECKPOINT_VERSION, 60 * config.save_minutes)
         self.rank, self.ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         names = sorted({clip.person for clip in prepared_clips(cache)})
         if len(names) < 2:
-            raise SystemExit(f"pretrain_renderer: {cache} holds {len(names)} person; at least 2 are needed")
+            raise StoreError(f"{cache}: holds {len(names)} person; at least 2 are needed")
         self.validation_people = names[VALIDATION_SHARE // 2 :: VALIDATION_SHARE] or names[-1:]
         self.people = [name for name in names if name not in self.validation_people][:: config.every_person]
-        self.step, self.seconds, self.best, self.clock = 0, 0.0, math.inf, 0.0
+        self.best = math.inf
         self.started_from = {key: prior.facts[key] for key in ("steps", "minutes", "sha256") if key in prior.facts}
-        resuming = (run / STATE_NAME).is_file()
-        if not resuming and not prior.facts:
+        if not self.run.is_begun and not prior.facts:
             start_prior(cache, prior, self.people)
         cpu_model = prior.model
         self.prior: RendererPrior = prior.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -131,44 +139,40 @@ class RendererTrainer:
         self.optimiser = torch.optim.Adam(parameters.values(), config.learning_rate, betas=(0.9, 0.99), eps=1e-10)
         self.judge = Discriminator(config.targets).to(device)
         self.judge_optimiser = torch.optim.Adam(self.judge.parameters(), DISCRIMINATOR_RATE, betas=(0.5, 0.99))
-        if resuming:
-            self._resume()
+        if self.run.is_begun:
+            self.best = float(self.run.resume(self._parts())["best"])
         erased = self.prior.erasing_expressions.cpu()
         self.dataset = RendererDataset(cache, cpu_model, erased, self.people, config.targets, config.seed)
         held = RendererDataset(cache, cpu_model, erased, self.validation_people, config.targets, config.seed + 1)
         self.validation = [TrainingItem.stack([held[index]]) for index in range(VALIDATION_ITEMS)]
-        try:
-            self.trunk: SqueezeNetTrunk | None = load_trunk().to(device)
-        except StoreError as error:
-            raise SystemExit(f"pretrain_renderer: {error}") from error
+        self.trunk = load_trunk().to(device)
 
     def progress(self) -> float:
         """Share of the run that is done."""
-        config = self.config
-        return self.step / config.steps if config.steps else self.seconds / (60 * config.minutes)
+        config, run = self.config, self.run
+        return run.step / config.steps if config.steps else run.seconds / (60 * config.minutes)
 
     def train(self, workers: int = 0) -> None:
         """Go on to the end; validates and saves on the way."""
-        stream = BatchStream(self.dataset, self.config.people, self.step, self.rank, self.ranks)
+        stream = BatchStream(self.dataset, self.config.people, self.run.step, self.rank, self.ranks)
         batches = iter(torch.utils.data.DataLoader(stream, batch_size=None, num_workers=workers))
-        saved = time.monotonic()
-        bar = tqdm(desc="train", initial=self.step, mininterval=5, disable=self.rank > 0)
+        bar = tqdm(desc="train", initial=self.run.step, mininterval=5, disable=self.rank > 0)
         sums: dict[str, float] = {}
         count = 0
-        self.clock = time.monotonic()
+        self.run.start()
         while self.progress() < 1:
             for name, value in self._update(next(batches)).items():
                 sums[name] = sums.get(name, 0.0) + value
             count += 1
             bar.update()
-            if time.monotonic() - saved > 60 * self.config.save_minutes or self.progress() >= 1:
+            if self.run.is_due() or self.progress() >= 1:
                 self.save({name: value / count for name, value in sums.items()})
-                sums, count, saved = {}, 0, time.monotonic()
+                sums, count = {}, 0
 
     def _update(self, item: TrainingItem) -> dict[str, float]:
-        config = self.config
-        random = torch.Generator().manual_seed(hash((config.seed, self.step, self.rank)) % 2**31)
-        rise = min(1.0, (self.step + 1) / config.warmup_steps)
+        config, run = self.config, self.run
+        random = torch.Generator().manual_seed(hash((config.seed, run.step, self.rank)) % 2**31)
+        rise = min(1.0, (run.step + 1) / config.warmup_steps)
         fall = 0.02 + 0.98 * (1 + math.cos(math.pi * min(1.0, self.progress()))) / 2
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * rise * fall
@@ -181,14 +185,13 @@ class RendererTrainer:
         self.optimiser.zero_grad(set_to_none=True)
         (losses["total"] + losses.pop("weighted_adversarial", 0)).backward()
         parameters = [parameter for parameter in self.prior.parameters() if parameter.grad is not None]
-        self.clock, before = time.monotonic(), self.clock
-        self.seconds += self.clock - before
+        run.tick()
         if self.ranks > 1:
             self._share([parameter.grad for parameter in parameters if parameter.grad is not None])
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         self.optimiser.step()
-        self.step += 1
-        decay = min(MEAN_DECAY, self.step / (self.step + 10))
+        run.step += 1
+        decay = min(MEAN_DECAY, run.step / (run.step + 10))
         with torch.no_grad():
             for name, parameter in self.prior.named_parameters():
                 self.mean[name].lerp_(parameter, 1 - decay)
@@ -226,11 +229,11 @@ class RendererTrainer:
 
     def _share(self, gradients: list[torch.Tensor]) -> None:
         """Average gradients over ranks, and the clock with them: all ranks must agree on how far the run is."""
-        clock = gradients[0].new_tensor([self.seconds])
+        clock = gradients[0].new_tensor([self.run.seconds])
         flat = torch.cat([clock, *(gradient.flatten() for gradient in gradients)])
         dist.all_reduce(flat)
         flat /= self.ranks
-        self.seconds = float(flat[0])
+        self.run.seconds = float(flat[0])
         for gradient, value in zip(gradients, flat[1:].split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(value.view_as(gradient))
 
@@ -254,11 +257,8 @@ class RendererTrainer:
         """Validate, log, write the checkpoint; where validation is best so far, also the prior's weights."""
         if self.rank:
             return
-        validation = self.validate()
-        line = {"step": self.step, "minutes": self.seconds / 60, "training": training, "validation": validation}
-        self.run.mkdir(parents=True, exist_ok=True)
-        with (self.run / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+        validation, run = self.validate(), self.run
+        run.log({"step": run.step, "minutes": run.seconds / 60, "training": training, "validation": validation})
         # The discriminator's part is not in this total and may raise it: from there on the last state counts.
         if validation["total"] < self.best or (
             self.config.adversarial and self.progress() > self.config.adversarial_from
@@ -267,16 +267,16 @@ class RendererTrainer:
             own = {name: value.detach().clone() for name, value in self.prior.named_parameters()}
             self._put(self.mean)
             self.prior.facts = {
-                "steps": self.step,
-                "minutes": round(self.seconds / 60, 1),
+                "steps": run.step,
+                "minutes": round(run.seconds / 60, 1),
                 "people": len(self.people),
                 "validation": validation,
                 "training": asdict(self.config),
                 "started_from": self.started_from,
             }
-            self.prior.save(self.run / "best.safetensors")
+            self.prior.save(run.folder / BEST_NAME)
             self._put(own)
-        self._save_checkpoint()
+        run.save(self._parts(), {"best": self.best})
 
     def _parts(self) -> dict[str, Part]:
         return {
@@ -286,15 +286,6 @@ class RendererTrainer:
             "adam": self.optimiser,
             "judge_adam": self.judge_optimiser,
         }
-
-    def _save_checkpoint(self) -> None:
-        facts = {"step": self.step, "seconds": self.seconds, "best": self.best}
-        save_tensors(self.run / STATE_NAME, CHECKPOINT, CHECKPOINT_VERSION, pack_parts(self._parts()), facts)
-
-    def _resume(self) -> None:
-        tensors, facts = load_tensors(self.run / STATE_NAME, CHECKPOINT, CHECKPOINT_VERSION)
-        unpack_parts(tensors, self._parts())
-        self.step, self.seconds, self.best = int(facts["step"]), float(facts["seconds"]), float(facts["best"])
 
     def _put(self, values: dict[str, torch.Tensor]) -> None:
         with torch.no_grad():
@@ -320,6 +311,12 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             parser.add_argument(flag, type=type(field.default), default=field.default)
     given = parser.parse_args(arguments)
+    with one_line_errors("prior.training.renderer"):
+        train(given)
+
+
+def train(given: argparse.Namespace) -> None:
+    """Train as the flags of `main` say, on one device or as one of several processes."""
     config = TrainingConfig(**{field.name: getattr(given, field.name) for field in fields(TrainingConfig)})
     device = given.device
     if "WORLD_SIZE" in os.environ:
@@ -334,8 +331,8 @@ def main(arguments: list[str] | None = None) -> None:
     trainer = RendererTrainer(given.cache, given.checkpoints, prior, config, device)
     trainer.train(given.workers)
     if trainer.rank == 0:
-        shutil.copyfile(given.checkpoints / "best.safetensors", given.out)
-        print(f"{given.out}: step {trainer.step}, validation loss {trainer.best:.4f}")
+        shutil.copyfile(given.checkpoints / BEST_NAME, given.out)
+        print(f"{given.out}: step {trainer.run.step}, validation loss {trainer.best:.4f}")
 
 
 if __name__ == "__main__":

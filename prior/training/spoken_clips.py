@@ -31,6 +31,7 @@ LONGEST_GAP_SECONDS = 0.08  # between tracked frames that a row may lie between
 LEAST_SYNC = 0.25  # correlation of predicted and seen opening at the best lag, below which a clip is left out
 LONGEST_LAG_ROWS = 15  # 0.3 s
 RIG_LEAST_SPREAD = 0.02  # rig controls that move less are left out
+BELONGING = "whose sound belongs to the picture (`adapt prepare --help` says how footage is listed)"
 CLOSURE_REACH_ROWS = 10  # to either side of an m in which the lips' closure is looked for
 
 
@@ -218,13 +219,19 @@ def lag_of(predicted: torch.Tensor, clip: SpokenClip) -> tuple[int, float]:
 
 
 def in_step(clips: list[SpokenClip], held_out: set[str], rounds: int = 2) -> dict[str, tuple[int, float]]:
-    """Lag (rows) and correlation at that lag of every clip, by regressions that did not see its person."""
+    """Lag (rows) and correlation at that lag of every clip, by regressions that did not see its person.
+
+    Raises:
+        StoreError: fewer than two people, besides those held out, whose sound belongs to the picture.
+    """
     found = {clip.name: (0, 1.0) for clip in clips}
     for _ in range(rounds):
         moved = [clip.delayed(found[clip.name][0]) for clip in clips]
         learnt = [clip for clip in moved if found[clip.name][1] >= LEAST_SYNC]
         rest = [clip for clip in moved if found[clip.name][1] < LEAST_SYNC]
         taught = {clip.person for clip in learnt} - held_out
+        if len(taught) < 2:
+            raise StoreError(f"at least two people are needed {BELONGING}; found {len(taught)}")
         out = {clip.person for clip in clips} - taught
         predicted = ridge_predictions([clip.rows for clip in learnt + rest], learnt + rest, out)
         # Predictions come from the moved sound: the lag found there adds to the lag it was moved by.
@@ -232,6 +239,29 @@ def in_step(clips: list[SpokenClip], held_out: set[str], rounds: int = 2) -> dic
             more, value = lag_of(guess, clip)
             found[clip.name] = (found[clip.name][0] + more, value)
     return found
+
+
+def belonging(
+    versions: list[list[SpokenClip]], lags: dict[str, tuple[int, float]], factors: tuple[float, ...]
+) -> list[list[SpokenClip]]:
+    """Clips whose sound belongs to the picture, in step, once for each speed factor.
+
+    Args:
+        versions: of `spoken_clips`.
+        lags: of `in_step` or `on_closures`.
+        factors: one to one with each clip's versions.
+
+    Raises:
+        StoreError: there is none.
+    """
+    kept = [
+        [clip.delayed(round(lags[clip.name][0] / factor)) for clip, factor in zip(own, factors, strict=True)]
+        for own in versions
+        if lags[own[0].name][1] >= LEAST_SYNC
+    ]
+    if not kept:
+        raise StoreError(f"no clip {BELONGING}")
+    return kept
 
 
 def on_closures(lags: dict[str, tuple[int, float]], clips: list[SpokenClip]) -> dict[str, tuple[int, float]]:

@@ -32,7 +32,8 @@ from prior.motion.sync import (
 )
 from prior.speech.phonemes import LABEL_RATE, SILENCE
 from prior.training.descent import descend
-from prior.training.spoken_clips import LEAST_SYNC, SpokenClip, in_step, spoken_clips, with_context
+from prior.training.run import one_line_errors
+from prior.training.spoken_clips import SpokenClip, belonging, in_step, spoken_clips, with_context
 from render.store import file_sha256
 
 SPEED_FACTORS = (0.9, 1.0, 1.12)  # resampled sound with its motion: other voices and tempi
@@ -209,21 +210,20 @@ def own_sound(cache: Path, versions: list[list[SpokenClip]]) -> list[list[Spoken
 
 
 def clips_in_step(cache: Path, footage: Path, factors: tuple[float, ...]) -> tuple[list[SpokenClip], dict[str, object]]:
-    """The clips of a cache whose sound belongs to the picture, in step, at every speed; and which were left out."""
+    """The clips of a cache whose sound belongs to the picture, in step, at every speed; and which were left out.
+
+    Raises:
+        StoreError: the cache holds no tracks, or of too few people whose sound belongs to the picture.
+    """
     versions = own_sound(cache, list(spoken_clips(cache, footage, load_face_model(), factors)))
     lags = in_step([own[factors.index(1.0)] for own in versions], set())
-    kept = [own for own in versions if lags[own[0].name][1] >= LEAST_SYNC]
-    moved = [
-        clip.delayed(round(lags[clip.name][0] / factor))
-        for own in kept
-        for clip, factor in zip(own, factors, strict=True)
-    ]
+    kept = belonging(versions, lags, factors)
     facts: dict[str, object] = {
         "clips": len(kept),
         "people": len({own[0].person for own in kept}),
         "left_out": sorted(set(lags) - {own[0].name for own in kept}),
     }
-    return moved, facts
+    return [clip for own in kept for clip in own], facts
 
 
 def main() -> None:
@@ -236,19 +236,23 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=2, help="networks whose products are averaged")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=WEIGHTS)
-    arguments = parser.parse_args()
+    with one_line_errors("prior.training.sync"):
+        train(parser.parse_args())
+
+
+def train(given: argparse.Namespace) -> None:
+    """Train as the flags of `main` say."""
     began = time.time()
-    clips, facts = clips_in_step(arguments.cache, arguments.footage, SPEED_FACTORS)
-    config = SyncConfig(clips[0].lower.shape[1], members=arguments.members)
-    trainer = SyncTrainer(clips, config, arguments.seed)
-    losses = trainer.train(arguments.steps, arguments.batch)
+    clips, facts = clips_in_step(given.cache, given.footage, SPEED_FACTORS)
+    trainer = SyncTrainer(clips, SyncConfig(clips[0].lower.shape[1], members=given.members), given.seed)
+    losses = trainer.train(given.steps, given.batch)
     facts |= {
-        "steps": arguments.steps,
+        "steps": given.steps,
         "losses": losses,
         "seconds_taken": round(time.time() - began),
         "phonetics_sha256": file_sha256(WEIGHTS.with_name("phonetics.safetensors")),
     }
-    trainer.model.save(arguments.out, facts)
+    trainer.model.save(given.out, facts)
     print(json.dumps(facts))
 
 

@@ -11,7 +11,6 @@ five lower halves it foresees the network's motion vector, whose products with t
 import argparse
 import json
 import math
-import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,15 +30,14 @@ from prior.speech.features import features
 from prior.speech.phonemes import LABEL_RATE
 from prior.speech.phonetics import shipped_phonetics
 from prior.speech.sound import read_waveform
-from prior.training.checkpoint import Part, pack_parts, unpack_parts
+from prior.training.run import Part, TrainingRun, one_line_errors
+from prior.training.spoken_clips import BELONGING
 from render.drawing.erasure import erased_mask, fill_erased
 from render.drawing.unet import prefers_bfloat16
 from render.errors import StoreError
 from render.head.face_model import FaceModel
-from render.store import load_tensors, save_tensors
 
 CHECKPOINT, CHECKPOINT_VERSION = "adapt-wav2lip-checkpoint", 1
-STATE_NAME, LOG_NAME = "checkpoint.safetensors", "log.jsonl"
 AUDIO_NAME = "audio.ogg"
 RUN_FRAMES = 5
 #: A run's frames lie within this time; a reference is at least `APART_SECONDS` from its window.
@@ -172,13 +170,16 @@ class Wav2LipTrainer:
         clips: of all people.
         folder: of checkpoint and log.
         config: settings.
+
+    Raises:
+        StoreError: there is no clip.
     """
 
     def __init__(self, clips: list[SpokenFaces], folder: Path, config: Wav2LipConfig) -> None:
         if not clips:
-            raise StoreError("no clip whose sound belongs to the picture; see `adapt prepare --help`")
-        self.config, self.folder = config, folder
-        folder.mkdir(parents=True, exist_ok=True)
+            raise StoreError(f"no clip {BELONGING}")
+        self.config = config
+        self.run = TrainingRun(folder, CHECKPOINT, CHECKPOINT_VERSION, SAVE_SECONDS)
         people = sorted({clip.person for clip in clips})
         kept_out = set(people[VALIDATION_SHARE - 1 :: VALIDATION_SHARE])
         self.validation = [clip for clip in clips if clip.person in kept_out]
@@ -196,10 +197,9 @@ class Wav2LipTrainer:
         self.expert = LowerFaceExpert(seen.shape[1])
         self.optimiser = torch.optim.Adam(self.generator.parameters(), config.peak_rate, betas=(0.5, 0.999))
         self.expert_optimiser = torch.optim.AdamW(self.expert.parameters(), 1e-3)
-        self.step, self.seconds = 0, 0.0
-        if (folder / STATE_NAME).is_file():
-            self._resume()
-        self.random = torch.Generator().manual_seed(config.seed + self.step)
+        if self.run.is_begun:
+            self.run.resume(self._parts())
+        self.random = torch.Generator().manual_seed(config.seed + self.run.step)
 
     def draw(self, clips: list[SpokenFaces]) -> tuple[torch.Tensor, ...]:
         """A batch of windows [W, 5, …]: filled faces, faces, reference [W, 3, 96, 96], sound, heard and seen [W, D]."""
@@ -253,27 +253,24 @@ class Wav2LipTrainer:
 
     def progress(self) -> float:
         """Share of the minutes that are over."""
-        return min(1.0, self.seconds / (60 * self.config.minutes))
+        return min(1.0, self.run.seconds / (60 * self.config.minutes))
 
     def train(self) -> None:
         """Go on until the minutes are over; save now and then."""
-        config, smoothed = self.config, dict[str, float]()
-        clock, saved = time.monotonic(), time.monotonic()
+        smoothed: dict[str, float] = {}
         bar = tqdm(total=100, desc="minutes, %", mininterval=10)
+        self.run.start()
         while self.progress() < 1:
-            learning_expert = self.progress() < config.expert_share
-            if learning_expert:
+            if self.progress() < self.config.expert_share:
                 fresh = {"expert": self.teach_expert()}
             else:
                 fresh = self._teach_generator()
             for name, value in fresh.items():
                 smoothed[name] = 0.98 * smoothed.get(name, value) + 0.02 * value
-            self.step += 1
-            now = time.monotonic()
-            self.seconds, clock = self.seconds + now - clock, now
+            self.run.step += 1
+            self.run.tick()
             bar.update(round(100 * self.progress()) - bar.n)
-            if now - saved > SAVE_SECONDS:
-                saved = now
+            if self.run.is_due():
                 self.save_state(smoothed)
         self.save_state(smoothed)
 
@@ -302,21 +299,14 @@ class Wav2LipTrainer:
 
     def save_state(self, training: dict[str, float]) -> None:
         """Write a log line and the checkpoint."""
-        line = {"step": self.step, "minutes": round(self.seconds / 60, 2), "training": training}
+        line = {"step": self.run.step, "minutes": round(self.run.seconds / 60, 2), "training": training}
         if self.validation and "difference" in training:
             line["validation"] = self.validate()
-        with (self.folder / LOG_NAME).open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
-        facts = {"step": self.step, "seconds": self.seconds, "config": asdict(self.config)}
-        save_tensors(self.folder / STATE_NAME, CHECKPOINT, CHECKPOINT_VERSION, pack_parts(self._parts()), facts)
+        self.run.log(line)
+        self.run.save(self._parts(), {"config": asdict(self.config)})
 
     def _parts(self) -> dict[str, Part]:
         return {"weight": self.generator, "expert": self.expert, "adam": self.optimiser}
-
-    def _resume(self) -> None:
-        tensors, facts = load_tensors(self.folder / STATE_NAME, CHECKPOINT, CHECKPOINT_VERSION)
-        unpack_parts(tensors, self._parts())
-        self.step, self.seconds = int(facts["step"]), float(facts["seconds"])
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -329,6 +319,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--width", type=float, default=Wav2LipConfig.width)
     parser.add_argument("--least-sync", type=float, default=Wav2LipConfig.least_sync)
     given = parser.parse_args(arguments)
+    with one_line_errors("prior.training.wav2lip"):
+        train(given)
+
+
+def train(given: argparse.Namespace) -> None:
+    """Train as the flags of `main` say."""
     config = Wav2LipConfig(width=given.width, minutes=given.minutes, least_sync=given.least_sync)
     model, sync, expressions = load_face_model(), shipped_sync_model(), load_renderer_prior().erasing_expressions
     clips = [
@@ -340,7 +336,7 @@ def main(arguments: list[str] | None = None) -> None:
     trainer.train()
     facts = {
         "config": asdict(config),
-        "steps": trainer.step,
+        "steps": trainer.run.step,
         "clips": len(clips),
         "people": len({clip.person for clip in clips}),
         "frames": sum(len(clip.faces) for clip in clips),

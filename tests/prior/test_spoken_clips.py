@@ -1,12 +1,15 @@
 """What audio to motion learns from: lags of sound and picture."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from prior.motion.model import INPUTS
 from prior.motion.style import MouthStyle
 from prior.speech.phonemes import INDEX
-from prior.training.spoken_clips import SpokenClip, lag_of, lead_at_closures
+from prior.training.spoken_clips import LEAST_SYNC, SpokenClip, belonging, in_step, lag_of, lead_at_closures
+from render.errors import StoreError
 
 
 def clip_with_m(lead_rows: int) -> SpokenClip:
@@ -38,3 +41,18 @@ def test_delayed_sound_meets_the_picture_again():
     lag, correlation = lag_of(predicted, clip)
     assert lag == -4 and correlation > 0.99
     assert lead_at_closures([clip.delayed(lag)]) == pytest.approx(0.0, abs=0.1)
+
+
+def test_only_clips_whose_sound_belongs_to_the_picture_are_kept_in_step():
+    versions = [[replace(clip_with_m(2), name=name) for _ in (1.0, 2.0)] for name in ("a", "b")]
+    lags = {"a": (-6, LEAST_SYNC), "b": (0, 0.9 * LEAST_SYNC)}
+    ((plain, faster),) = belonging(versions, lags, (1.0, 2.0))
+    assert torch.equal(plain.rows, versions[0][0].delayed(-6).rows)
+    assert torch.equal(faster.rows, versions[0][0].delayed(-3).rows)
+
+
+def test_too_few_people_to_learn_from_are_said():
+    with pytest.raises(StoreError, match="two people are needed whose sound belongs .*; found 1"):
+        in_step([clip_with_m(2)], set())
+    with pytest.raises(StoreError, match="no clip whose sound belongs"):
+        belonging([[clip_with_m(2)]], {"c": (0, 0.0)}, (1.0,))

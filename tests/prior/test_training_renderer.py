@@ -210,7 +210,7 @@ def test_resumed_training_gives_the_same_bytes(cache, models, tmp_path, monkeypa
         return RendererTrainer(cache, run, RendererPrior(MODEL, SMALL), config, "cpu")
 
     def step(one: RendererTrainer) -> dict[str, float]:
-        return one._update(next(iter(BatchStream(one.dataset, 1, one.step))))
+        return one._update(next(iter(BatchStream(one.dataset, 1, one.run.step))))
 
     whole = trainer(tmp_path / "whole")
     assert whole.people == ["A"] and whole.validation_people == ["B"]
@@ -220,7 +220,7 @@ def test_resumed_training_gives_the_same_bytes(cache, models, tmp_path, monkeypa
     step(broken)
     broken.save({})
     resumed = trainer(tmp_path / "broken")
-    assert resumed.step == 1
+    assert resumed.run.step == 1
     for _ in range(2):
         step(resumed)
     own, other = whole.prior.state_dict(), resumed.prior.state_dict()
@@ -229,6 +229,12 @@ def test_resumed_training_gives_the_same_bytes(cache, models, tmp_path, monkeypa
     judges = whole.judge.state_dict(), resumed.judge.state_dict()
     assert all(torch.equal(judges[0][name], judges[1][name]) for name in judges[0]), "the discriminator too"
     assert "adversarial" in first[1] and "adversarial" not in first[0], "it starts in the course of the run"
+
+
+def test_one_person_alone_is_too_few(cache, tmp_path):
+    shutil.copytree(cache / "A_1", tmp_path / "alone" / "A_1")
+    with pytest.raises(StoreError, match="holds 1 person; at least 2 are needed"):
+        RendererTrainer(tmp_path / "alone", tmp_path, RendererPrior(MODEL, SMALL), TrainingConfig(), "cpu")
 
 
 def test_command_trains_and_writes_a_prior(cache, models, tmp_path, monkeypatch, capsys):

@@ -137,9 +137,9 @@ def test_training_goes_on_where_it_stopped(tmp_path: Path):
     assert len(trainer.validation) == 1 and len(trainer.clips) == 9
     trainer.train()
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text("utf-8").splitlines()]
-    assert trainer.progress() == 1 and lines[-1]["step"] == trainer.step > 1
+    assert trainer.progress() == 1 and lines[-1]["step"] == trainer.run.step > 1
     resumed = Wav2LipTrainer(clips, tmp_path, config)
-    assert resumed.step == trainer.step and resumed.seconds == trainer.seconds
+    assert resumed.run.step == trainer.run.step and resumed.run.seconds == trainer.run.seconds
     for name, value in trainer.generator.state_dict().items():
         assert torch.equal(resumed.generator.state_dict()[name], value)
 

@@ -1,0 +1,133 @@
+"""A training run that can be stopped: its time, its log, and the checkpoint from which the same command goes on.
+
+In and out: a folder with `log.jsonl`, a line each time the run is saved, and `checkpoint.safetensors`, which holds what
+the run changes as one flat dictionary of tensors; those of a part are named `PART.…`.
+"""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from render.errors import AdaptError
+from render.store import load_tensors, save_tensors
+
+STATE_NAME, LOG_NAME = "checkpoint.safetensors", "log.jsonl"
+
+#: Something with tensors that a run changes.
+Part = nn.Module | torch.optim.Optimizer | dict[str, torch.Tensor]
+
+
+def pack_parts(parts: Mapping[str, Part]) -> dict[str, torch.Tensor]:
+    """All tensors of some parts; names of parts hold no dot."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name, part in parts.items():
+        if isinstance(part, torch.optim.Optimizer):
+            for index, state in part.state_dict()["state"].items():
+                tensors |= {f"{name}.{index}.{key}": value for key, value in state.items()}
+        else:
+            own = part.state_dict() if isinstance(part, nn.Module) else part
+            tensors |= {f"{name}.{key}": value for key, value in own.items()}
+    return tensors
+
+
+def unpack_parts(tensors: Mapping[str, torch.Tensor], parts: Mapping[str, Part]) -> None:
+    """Put the tensors of `pack_parts` back into parts of the same make; tensors go to where each part's are.
+
+    Raises:
+        KeyError, RuntimeError: the parts are of another make.
+    """
+    found: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
+    for path, value in tensors.items():
+        name, _, key = path.partition(".")
+        found[name][key] = value
+    for name, part in parts.items():
+        own = found[name]
+        if isinstance(part, torch.optim.Optimizer):
+            states: dict[int, dict[str, torch.Tensor]] = defaultdict(dict)
+            for path, value in own.items():
+                index, _, key = path.partition(".")
+                states[int(index)][key] = value
+            part.load_state_dict({"state": dict(states), "param_groups": part.state_dict()["param_groups"]})
+        elif isinstance(part, nn.Module):
+            part.load_state_dict(own)
+        else:
+            for key in part:
+                part[key] = own[key].to(part[key].device)
+
+
+class TrainingRun:
+    """How far a run is, and where that is kept.
+
+    Args:
+        folder: of log and checkpoint; made where it is not there.
+        kind, kind_version: of the checkpoint file.
+        save_seconds: from one checkpoint to the next.
+
+    Attributes:
+        step: steps taken, over all sittings.
+        seconds: time taken, likewise; it runs from `start` on, what is saved and validated included.
+    """
+
+    def __init__(self, folder: Path, kind: str, kind_version: int, save_seconds: float) -> None:
+        self.folder, self.save_seconds = folder, save_seconds
+        self._format = kind, kind_version
+        self.step, self.seconds = 0, 0.0
+        self._clock = self._saved = 0.0
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return (self.folder / STATE_NAME).is_file()
+
+    def start(self) -> None:
+        """Let the time run."""
+        self._clock = self._saved = time.monotonic()
+
+    def tick(self) -> None:
+        """Count the time since the last tick."""
+        self._clock, before = time.monotonic(), self._clock
+        self.seconds += self._clock - before
+
+    def is_due(self) -> bool:
+        """Whether the last checkpoint was `save_seconds` ago."""
+        return time.monotonic() - self._saved > self.save_seconds
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Append a line of JSON to the log."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOG_NAME).open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+
+    def save(self, parts: Mapping[str, Part], facts: Mapping[str, Any]) -> None:
+        """Write the checkpoint: parts, step, seconds, and further facts."""
+        facts = {"step": self.step, "seconds": self.seconds, **facts}
+        save_tensors(self.folder / STATE_NAME, *self._format, pack_parts(parts), facts)
+        self._saved = time.monotonic()
+
+    def resume(self, parts: Mapping[str, Part]) -> dict[str, Any]:
+        """Put the checkpoint into parts, step and seconds; returns all its facts.
+
+        Raises:
+            StoreError, StoreVersionError: no checkpoint, or another trainer's.
+            KeyError, RuntimeError: the parts are of another make.
+        """
+        tensors, facts = load_tensors(self.folder / STATE_NAME, *self._format)
+        unpack_parts(tensors, parts)
+        self.step, self.seconds = int(facts["step"]), float(facts["seconds"])
+        return facts
+
+
+@contextmanager
+def one_line_errors(command: str) -> Iterator[None]:
+    """End a command with one line and exit status 1 where the input is at fault; all else keeps its traceback."""
+    try:
+        yield
+    except AdaptError as error:
+        raise SystemExit(f"{command}: {error}") from error
