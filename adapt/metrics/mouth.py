@@ -18,8 +18,9 @@ from prior.speech.phonemes import CLOSED, LABEL_RATE
 TAIL = 0.05
 #: A closure is looked for so long before and after its phone, seconds; frames are 0.04 s apart.
 CLOSURE_MARGIN_SECONDS = 0.04
-#: How far (share of the real range) lips may stay open at p b m and still count as closed.
-CLOSED_SHARE = 0.15
+#: How far lips may stay open at p b m and still count as closed, as a detector sees them, in shares of the real mouth's
+#: range. Predicted motion, which no detector's noise is in, is held to less: `prior.benchmarks.motion`.
+CLOSED_SHARE_OF_REAL = 0.15
 LIP_POINTS = (*LIPS_OUTER, *LIPS_INNER)
 
 
@@ -31,7 +32,7 @@ class Closures:
         count: closures judged.
         depth: mean of what stays open at the most closed frame of each, in shares of the real opening's range: 0 is
             right, 1 is as open as the real mouth ever is, below 0 is pressed.
-        closed: share of closures with at most `CLOSED_SHARE` left open.
+        closed: share of closures with at most `CLOSED_SHARE_OF_REAL` left open.
     """
 
     count: int
@@ -90,7 +91,7 @@ def closures(
     left = [float((drawn[rows].min() - low) / (high - low)) for rows in near if rows.any() and high - low > 0.01]
     if not left:
         return None
-    return Closures(len(left), float(np.mean(left)), float(np.mean(np.array(left) <= CLOSED_SHARE)))
+    return Closures(len(left), float(np.mean(left)), float(np.mean(np.array(left) <= CLOSED_SHARE_OF_REAL)))
 
 
 def closure_times(labels: np.ndarray) -> list[tuple[float, float]]:

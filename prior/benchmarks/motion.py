@@ -26,14 +26,16 @@ from prior.speech.features import level
 from prior.speech.phonemes import CLASSES, CLOSED, LABEL_RATE, LABIODENTAL
 from prior.speech.sound import SAMPLE_RATE, read_waveform
 from prior.training import teachers
-from prior.training.motion import concordance
+from prior.training.motion import concordance_over_known
 from prior.training.spoken_clips import LEAST_SYNC, SpokenClip, in_step, on_closures, ridge_predictions, spoken_clips
 from prior.training.teachers import music
 from render.head.face_model import FaceModel
 
 STYLE_SECONDS, GAP_SECONDS = 4.0, 1.0  # enrollment at the clip's start, and what lies between it and what is scored
 SHORTEST_SECONDS = 2.0  # of scored rows
-CLOSED_FRACTION = 0.10  # of the range (5th to 95th percentile) that may remain open at p b m
+# How far lips may stay open at p b m and still count as closed: share of the predicted motion's own range (5th to 95th
+# percentile) above rest. What a detector sees in pictures is judged by the real mouth's range, and less strictly.
+CLOSED_SHARE_OF_OWN = 0.10
 SENTENCES = (
     "Maybe Bob bought my pretty purple pump, but Peter may pay for a better map by tomorrow.",
     "The poor man's baby played with a big brown bear in the middle of the empty room.",
@@ -52,7 +54,7 @@ def split(clip: SpokenClip) -> tuple[torch.Tensor, torch.Tensor]:
 
 def row_scores(guess: torch.Tensor, truth: torch.Tensor, known: torch.Tensor) -> dict[str, float]:
     """Concordance, correlation and spread ratio of each measure: guess and truth [T, 3], rows `known` [T]."""
-    agreement = concordance(guess[None], truth[None], known[None])[0]
+    agreement = concordance_over_known(guess[None], truth[None], known[None])[0]
     found = {}
     for column, name in enumerate(MEASURES):
         a, b = guess[known, column], truth[known, column]
@@ -126,7 +128,7 @@ def closures(model: MotionModel, face_model: FaceModel, waveform: np.ndarray, la
     extent = float(np.quantile(gap, 0.95) - np.quantile(gap, 0.05))
     found = {"instances": 0.0, "closed": 0.0, "labiodental": 0.0, "low": 0.0}
     for wanted, count, good, limit in (
-        (CLOSED, "instances", "closed", rest + CLOSED_FRACTION * extent),
+        (CLOSED, "instances", "closed", rest + CLOSED_SHARE_OF_OWN * extent),
         (LABIODENTAL, "labiodental", "low", rest + extent / 3),
     ):
         inside = np.isin(labels, wanted).astype(int)

@@ -41,8 +41,11 @@ CROP_ROWS = 200  # 4 s
 DENOISER_DILATIONS = (1, 2, 4, 8, 1, 2)
 
 
-def concordance(guess: torch.Tensor, truth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """Lin's concordance (1989) over time of [B, T, K] series, rows where `known` [B, T]; returns [B, K]."""
+def concordance_over_known(guess: torch.Tensor, truth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Lin's concordance (1989) over time of [B, T, K] series, rows where `known` [B, T]; returns [B, K].
+
+    To learn by: differentiable, and a little below 1 where series are equal, so that none divides by 0.
+    """
     weight = known[..., None].float()
     count = weight.sum(1).clamp(min=1)
     mean_guess, mean_truth = (guess * weight).sum(1) / count, (truth * weight).sum(1) / count
@@ -141,7 +144,7 @@ class MotionTrainer:
             guess = member(heard)
             error = (guess - truth.clamp(-4, 4)).square() * self.axis_weight
             shown = mouth_measures(self.face_model, mean + spread * guess)
-            agreement = 1 - concordance(shown, seen, known)  # [B, 3]
+            agreement = 1 - concordance_over_known(shown, seen, known)  # [B, 3]
             unit = seen.flatten(0, 1).std(0) + 1e-6
             velocity = ((shown.diff(dim=1) - seen.diff(dim=1)) / unit).square().mean(-1) * known[:, 1:]
             parts = {

@@ -19,7 +19,7 @@ from prior.speech import phonemes
 from prior.speech.features import FRAME_RATE
 from prior.speech.phonemes import CLASSES, CLOSED, INDEX, LABEL_RATE, SILENCE
 from prior.speech.sound import SAMPLE_RATE, read_waveform
-from prior.training.motion import concordance, with_denoiser
+from prior.training.motion import concordance_over_known, with_denoiser
 from prior.training.spoken_clips import SpokenClip
 from render.errors import StoreError
 
@@ -158,9 +158,11 @@ def test_a_model_that_samples_is_learnt_stored_and_read(tmp_path):
 def test_concordance_by_hand():
     truth = torch.tensor([0.0, 1.0, 2.0, 3.0])[None, :, None]
     known = torch.ones(1, 4)
-    torch.testing.assert_close(concordance(truth, truth, known), torch.ones(1, 1), atol=1e-4, rtol=0)
+    torch.testing.assert_close(concordance_over_known(truth, truth, known), torch.ones(1, 1), atol=1e-4, rtol=0)
     # Half the spread, same mean: 2 cov / (var + var) = 2 * 0.625 / (1.25 + 0.3125).
-    torch.testing.assert_close(concordance(truth / 2 + 0.75, truth, known), torch.full((1, 1), 0.8), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        concordance_over_known(truth / 2 + 0.75, truth, known), torch.full((1, 1), 0.8), atol=1e-4, rtol=0
+    )
 
 
 def test_shipped_model_fits_the_shipped_face_model():
