@@ -1,4 +1,4 @@
-"""Small clips made for tests: any rate, timing, rotation, depth, sampling, size, sound."""
+"""Small clips and sounds made for tests: any rate, timing, rotation, depth, sampling, size, sound."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,8 @@ from typing import Any
 
 import av
 import numpy as np
+
+from prior.speech.sound import SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,18 @@ def make_clip(
         for packet in stream.encode(None):
             output.mux(packet)
     return path
+
+
+def tone(hz: float, seconds: float, rate: int = SAMPLE_RATE, amplitude: float = 0.5) -> np.ndarray:
+    """A sine, float32 [N]."""
+    return (amplitude * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def syllables(seconds: float, hz: float = 140.0) -> np.ndarray:
+    """A buzz switched on and off four times a second: speech-like in level, with a known pitch."""
+    t = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    buzz = sum(np.sin(2 * np.pi * hz * k * t) / k for k in range(1, 20))
+    return (0.1 * buzz * (np.sin(2 * np.pi * 4 * t) > 0)).astype(np.float32)
 
 
 def make_sound(path: Path, sound: Sound | None = None) -> Path:
