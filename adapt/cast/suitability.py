@@ -24,7 +24,7 @@ BACKENDS: dict[str, type[LandmarkBackend]] = {"mediapipe": MediaPipeBackend, "fa
 #: What a fit refuses: faces with fewer px between the eyes, turned by more degrees, seen for fewer seconds in all.
 SMALLEST_EYE_DISTANCE_PX, LARGEST_YAW_DEGREES, SHORTEST_SECONDS = 14.0, 40.0, 0.9
 #: Detections that are surer than this count as seen.
-LEAST_CONFIDENCE = 0.8
+SEEN_CONFIDENCE = 0.8
 #: Gap of the lips in eye distances: closed up to the first, half open between the next two, wide open from the last on.
 CLOSED_OPENING, HALF_OPENING, WIDE_OPENING = 0.03, (0.06, 0.2), 0.22
 #: What a good fit wants: px between the eyes, sharpness, seconds in all, of frontal view (within so many degrees), and
@@ -251,7 +251,7 @@ def _is_usable(member: CastMember) -> np.ndarray:
     return (
         (member.values("eye_distance") >= SMALLEST_EYE_DISTANCE_PX)
         & (np.abs(np.degrees(member.values("yaw"))) <= LARGEST_YAW_DEGREES)
-        & (member.values("confidence") >= LEAST_CONFIDENCE)
+        & (member.values("confidence") >= SEEN_CONFIDENCE)
     )
 
 
