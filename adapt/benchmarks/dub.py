@@ -23,7 +23,7 @@ from adapt.benchmarks.leak import split_clip
 from adapt.dubbing.options import DubOptions
 from adapt.dubbing.part import Part
 from adapt.dubbing.redraw import redraw
-from adapt.dubbing.weights import CONFIDENT
+from adapt.dubbing.weights import LEAST_TO_DUB
 from adapt.fitting.optimiser import optimise
 from adapt.fitting.options import FitOptions
 from adapt.fitting.state import Adapted
@@ -272,7 +272,7 @@ def _speaking(track: Track, frames: int) -> tuple[int, int]:
 
     def moves(start: int) -> float:
         rows = slice(start, start + frames)
-        sure = float((track.confidence[rows] >= CONFIDENT).float().mean())
+        sure = float((track.confidence[rows] >= LEAST_TO_DUB).float().mean())
         return float(opening[rows].std()) * sure
 
     best = max(starts, key=moves)

@@ -17,7 +17,7 @@ from adapt.cast.resemblance import DIFFERENT, DOUBTFUL, describe, log_odds
 from adapt.dubbing.options import DubOptions
 from adapt.dubbing.part import Part
 from adapt.dubbing.request import Request
-from adapt.dubbing.weights import CONFIDENT
+from adapt.dubbing.weights import LEAST_TO_DUB
 from adapt.fitting.cache import cached_fit
 from adapt.fitting.fit import fit
 from adapt.fitting.options import FitOptions
@@ -168,7 +168,7 @@ class Session:
 
     def _compare(self, bundle: ActorBundle, track: Track, name: str) -> None:
         """Refuse a bundle that is clearly of somebody else than the person in the shot, and tell where it may be."""
-        rows = (track.confidence >= CONFIDENT).nonzero()[:COMPARED_FRAMES, 0]
+        rows = (track.confidence >= LEAST_TO_DUB).nonzero()[:COMPARED_FRAMES, 0]
         if not bundle.appearance or not len(rows):
             return
         rows = rows[:: max(1, len(rows) // 8)]

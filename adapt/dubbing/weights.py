@@ -12,8 +12,8 @@ import torch
 from adapt.dubbing.part import Part
 from render.compositing.occlusion import Occlusion
 
-#: Frames below this confidence pass through.
-CONFIDENT = 0.4
+#: Confidence from which a frame is dubbed, others pass through; less than learning asks for (`Track.sure`).
+LEAST_TO_DUB = 0.4
 RAMP_SECONDS = 0.16
 #: How far beyond the fitted pose a face may turn before it fades to the source, and over which angle; degrees.
 POSE_MARGIN_DEGREES, POSE_FADE_DEGREES = 12.0, 8.0
@@ -69,7 +69,7 @@ def pose_weights(rotation: torch.Tensor, low: torch.Tensor, high: torch.Tensor, 
 def part_weights(part: Part, hidden: torch.Tensor | None = None) -> torch.Tensor:
     """How much of a part's mouth each frame takes, [T] in [0, 1]; none where it is `hidden` [T] (bool)."""
     track = part.track
-    usable = (track.confidence >= CONFIDENT) & part.driven
+    usable = (track.confidence >= LEAST_TO_DUB) & part.driven
     if hidden is not None:
         usable &= ~hidden
     ramp = blend_weights(usable, track.shot, track.timestamps, RAMP_SECONDS)
@@ -94,7 +94,7 @@ def frame_status(
             words.append(DUBBED)
         elif any(bool(rows[index]) for rows in hidden):
             words.append(OCCLUDED)
-        elif any(0 < value < CONFIDENT for value in seen):
+        elif any(0 < value < LEAST_TO_DUB for value in seen):
             words.append(LOW)
         else:
             words.append(PASSED)
