@@ -21,10 +21,10 @@ from render.store import load_tensors, save_tensors
 STATE_NAME, LOG_NAME = "checkpoint.safetensors", "log.jsonl"
 
 #: Something with tensors that a run changes.
-Part = nn.Module | torch.optim.Optimizer | dict[str, torch.Tensor]
+RunPart = nn.Module | torch.optim.Optimizer | dict[str, torch.Tensor]
 
 
-def pack_parts(parts: Mapping[str, Part]) -> dict[str, torch.Tensor]:
+def pack_parts(parts: Mapping[str, RunPart]) -> dict[str, torch.Tensor]:
     """All tensors of some parts; names of parts hold no dot."""
     tensors: dict[str, torch.Tensor] = {}
     for name, part in parts.items():
@@ -37,7 +37,7 @@ def pack_parts(parts: Mapping[str, Part]) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def unpack_parts(tensors: Mapping[str, torch.Tensor], parts: Mapping[str, Part]) -> None:
+def unpack_parts(tensors: Mapping[str, torch.Tensor], parts: Mapping[str, RunPart]) -> None:
     """Put the tensors of `pack_parts` back into parts of the same make; tensors go to where each part's are.
 
     Raises:
@@ -105,13 +105,13 @@ class TrainingRun:
         with (self.folder / LOG_NAME).open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
 
-    def save(self, parts: Mapping[str, Part], facts: Mapping[str, Any]) -> None:
+    def save(self, parts: Mapping[str, RunPart], facts: Mapping[str, Any]) -> None:
         """Write the checkpoint: parts, step, seconds, and further facts."""
         facts = {"step": self.step, "seconds": self.seconds, **facts}
         save_tensors(self.folder / STATE_NAME, *self._format, pack_parts(parts), facts)
         self._saved = time.monotonic()
 
-    def resume(self, parts: Mapping[str, Part]) -> dict[str, Any]:
+    def resume(self, parts: Mapping[str, RunPart]) -> dict[str, Any]:
         """Put the checkpoint into parts, step and seconds; returns all its facts.
 
         Raises:
