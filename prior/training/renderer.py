@@ -27,7 +27,7 @@ from prior.renderer.prior import WEIGHTS, RendererPrior, extreme_expressions, lo
 from prior.training.discriminator import Discriminator, patch_error
 from prior.training.renderer_batch import Augmentation, Drawing, prepare_drawing
 from prior.training.renderer_items import BatchStream, RendererDataset, TrainingItem, good_frames
-from prior.training.run import Part, TrainingRun, one_line_errors
+from prior.training.run import RunPart, TrainingRun, one_line_errors
 from render.drawing.neural_texture import COLOUR_CHANNELS
 from render.drawing.renderer import RenderInputs
 from render.errors import StoreError
@@ -278,7 +278,7 @@ class RendererTrainer:
             self._put(own)
         run.save(self._parts(), {"best": self.best})
 
-    def _parts(self) -> dict[str, Part]:
+    def _parts(self) -> dict[str, RunPart]:
         return {
             "weight": self.prior,
             "mean": self.mean,

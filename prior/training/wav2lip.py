@@ -30,7 +30,7 @@ from prior.speech.features import features
 from prior.speech.phonemes import LABEL_RATE
 from prior.speech.phonetics import shipped_phonetics
 from prior.speech.sound import read_waveform
-from prior.training.run import Part, TrainingRun, one_line_errors
+from prior.training.run import RunPart, TrainingRun, one_line_errors
 from prior.training.spoken_clips import BELONGING
 from render.drawing.erasure import erased_mask, fill_erased
 from render.drawing.unet import prefers_bfloat16
@@ -305,7 +305,7 @@ class Wav2LipTrainer:
         self.run.log(line)
         self.run.save(self._parts(), {"config": asdict(self.config)})
 
-    def _parts(self) -> dict[str, Part]:
+    def _parts(self) -> dict[str, RunPart]:
         return {"weight": self.generator, "expert": self.expert, "adam": self.optimiser}
 
 
