@@ -85,11 +85,19 @@ def _file_facts(kind: str, path: Path, sha256: str | None = None) -> dict[str, A
 
 
 @dataclass(frozen=True)
-class Sound:
-    """A file with speech in it."""
+class DrivingFile:
+    """A file that drives; a name given as text is taken, too."""
 
     path: Path
     lies_on_frames = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+
+
+@dataclass(frozen=True)
+class Sound(DrivingFile):
+    """A file with speech in it."""
 
     @cached_property
     def waveform(self) -> np.ndarray:
@@ -122,11 +130,8 @@ class Sound:
 
 
 @dataclass(frozen=True)
-class Video:
+class Video(DrivingFile):
     """A video with one person who can be meant; its motion is carried over to the actor."""
-
-    path: Path
-    lies_on_frames = False
 
     @cached_property
     def footage(self) -> Footage:
@@ -148,11 +153,8 @@ class Video:
 
 
 @dataclass(frozen=True)
-class TrackFile:
+class TrackFile(DrivingFile):
     """A track that `adapt track` wrote; its motion is carried over to the actor."""
-
-    path: Path
-    lies_on_frames = False
 
     def motion(self, driven: Driven) -> Motion:
         """The track's motion, in the actor's range."""

@@ -166,13 +166,18 @@ def test_help_and_version_come_at_once_without_torch() -> None:
         assert done.returncode == 0 and told in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("line", [line for lines in EXAMPLES.values() for line in lines])
-def test_every_command_line_of_the_help_can_be_pasted(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+TOLD = [line for lines in EXAMPLES.values() for line in lines]
+TOLD += [line.strip("$ ") for line in README.splitlines() if line.startswith("$ adapt ")]
+
+
+@pytest.mark.parametrize("line", TOLD)
+def test_every_command_line_of_help_and_readme_can_be_pasted(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
     monkeypatch.setattr(
         "adapt.cli.import_module", lambda name: SimpleNamespace(main=lambda *both: given.append(both[0]))
     )
-    name, *words = shlex.split(line)[1:]
+    name, *words = shlex.split(line, comments=True)[1:]
     assert run(name, *words) == 0
     assert isinstance(given[0], COMMANDS[name][0])
     if name == "dub":
