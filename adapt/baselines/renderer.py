@@ -6,7 +6,7 @@ contract gives. What a method learns from an enrollment is kept and serves every
 
 import time
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -58,11 +58,12 @@ class RendererMethods:
         self.steps = steps
         self.prior = prior or load_renderer_prior()
         self.speech = speech or load_motion_model()
-        learning = {PRIOR: self._unadapted, ADAPT: self._fitted, SCRATCH: self._from_scratch}
-        # Methods and lanes ask for the same things one after the other.
-        self._clip = lru_cache(maxsize=1)(self._make_clip)
-        self._inputs = lru_cache(maxsize=1)(self._make_inputs)
-        self._learnt = lru_cache(maxsize=len(learning))(lambda name, enrollment: learning[name](enrollment))
+        # Methods and lanes ask for the same things one after the other: what is made of one enrollment is kept, by its
+        # key, until another comes; the inputs of one query, which is the same object for methods in a row, likewise.
+        self._enrollment_key = ""
+        self._kept_clip: FitClip | None = None
+        self._kept_learnt: dict[str, LearntActor] = {}
+        self._kept_inputs: tuple[str, Query, RenderInputs] | None = None
 
     def methods(self) -> dict[str, CompareMethod]:
         """All of them, by name."""
@@ -94,6 +95,31 @@ class RendererMethods:
 
     def _facts(self, name: str, enrollment: Enrollment) -> dict[str, Any]:
         return self._learnt(name, enrollment).facts
+
+    def _turn_to(self, enrollment: Enrollment) -> None:
+        """Forget what was made of another enrollment."""
+        if enrollment.key != self._enrollment_key:
+            self._enrollment_key, self._kept_clip = enrollment.key, None
+            self._kept_learnt.clear()
+
+    def _learnt(self, name: str, enrollment: Enrollment) -> LearntActor:
+        self._turn_to(enrollment)
+        if name not in self._kept_learnt:
+            learn = {PRIOR: self._unadapted, ADAPT: self._fitted, SCRATCH: self._from_scratch}[name]
+            self._kept_learnt[name] = learn(enrollment)
+        return self._kept_learnt[name]
+
+    def _clip(self, enrollment: Enrollment) -> FitClip:
+        self._turn_to(enrollment)
+        if self._kept_clip is None:
+            self._kept_clip = self._make_clip(enrollment)
+        return self._kept_clip
+
+    def _inputs(self, enrollment: Enrollment, query: Query) -> RenderInputs:
+        kept = self._kept_inputs
+        if kept is None or kept[0] != enrollment.key or kept[1] is not query:
+            kept = self._kept_inputs = (enrollment.key, query, self._make_inputs(enrollment, query))
+        return kept[2]
 
     def _make_inputs(self, enrollment: Enrollment, query: Query) -> RenderInputs:
         motion = motion_of(self.prior.model, self.speech, enrollment, query)
