@@ -33,7 +33,7 @@ from render.drawing.renderer import RenderInputs
 from render.errors import StoreError
 
 CHECKPOINT = "adapt-renderer-checkpoint"
-CHECKPOINT_VERSION = 2
+CHECKPOINT_VERSION = 3
 BEST_NAME = "best.safetensors"
 MEAN_PEOPLE = 64
 VALIDATION_SHARE = 16  # one person in so many is kept out
