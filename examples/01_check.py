@@ -16,7 +16,7 @@ import adapt
 from adapt.cast.sheet import cast_sheet
 from adapt.cast.suitability import check_footage
 from adapt.reports.contact_sheet import encode_image
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 SIZE = 480
 FPS = 25

@@ -21,7 +21,7 @@ from adapt.tracking.track import track_footage
 from prior.face.points import opening
 from prior.speech.phonemes import CLASSES, classes_of_arpabet
 from render.head.track import Track
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 FPS = 25
 SENTENCE = Path(__file__).parent / "sentence.flac"

@@ -15,7 +15,7 @@ import adapt
 from adapt.synthetic.actor import babble, make_actor
 from prior.speech.phonemes import CLASSES, classes_of_arpabet
 from render.video.encoding import DeliveredSound
-from render.video.footage import Footage
+from render.video.reader import Footage
 from render.video.writer import VideoWriter
 
 FPS = 25

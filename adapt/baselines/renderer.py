@@ -17,8 +17,8 @@ from adapt.baselines.scratch import blank_renderer, from_scratch
 from adapt.baselines.transplant import frames_of, frozen_mouth, nearest_mouth
 from adapt.cache import Cache, code_sha256, content_key
 from adapt.fitting.clip import FitClip
-from adapt.fitting.enrollment import choose_enrollment
 from adapt.fitting.fit import first_texture, without_occluders
+from adapt.fitting.frame_choice import choose_enrollment
 from adapt.fitting.optimiser import optimise
 from adapt.fitting.options import FitOptions
 from prior.motion.model import WEIGHTS as MOTION

@@ -23,7 +23,7 @@ from scipy.optimize import linear_sum_assignment
 from adapt.cast.analyse import Analysis, analyse
 from adapt.cast.mediapipe_backend import MediaPipeBackend
 from render.store import write_json
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 PIECE_SECONDS = 0.8
 # Where a second piece of the same clip begins: not at the very end, where clips have title cards.

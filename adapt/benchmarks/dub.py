@@ -42,7 +42,7 @@ from render.drawing.erasure import erased_mask
 from render.head.motion import Motion
 from render.head.track import Track
 from render.video.encoding import DeliveredSound, Encoding
-from render.video.footage import Footage, Frame
+from render.video.reader import Footage, Frame
 from render.video.writer import VideoWriter
 
 #: Where the matte is between these the new picture meets the old one.

@@ -22,8 +22,8 @@ from adapt.actor.renderer import adapted_renderer
 from adapt.baselines.scratch import blank_renderer, from_scratch
 from adapt.cache import code_sha256
 from adapt.fitting.clip import FitClip
-from adapt.fitting.enrollment import HELD_OUT_PART
 from adapt.fitting.fit import first_texture
+from adapt.fitting.frame_choice import HELD_OUT_PART
 from adapt.fitting.optimiser import optimise
 from adapt.fitting.options import FitOptions
 from adapt.metrics.mouth_meter import MouthMeter

@@ -30,7 +30,7 @@ from prior.speech.phonemes import LABEL_RATE
 from prior.speech.sound import SAMPLE_RATE
 from render.drawing.crop import CROP_SIZE
 from render.head.track import Track
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 #: Seconds from frame to frame, repeated: the rates that are tried.
 RATES = {

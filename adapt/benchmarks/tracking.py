@@ -26,7 +26,7 @@ from prior.cache.landmarks import Landmarks, load_all
 from prior.face.model import load_face_model
 from prior.face.points import LIPS_INNER, LIPS_OUTER, RIGID_POINTS, STEADY_POINTS, eye_distance, lip_gap, opening
 from render.head.face_model import FaceModel
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 #: A stretch this long in which the nose bridge moves less than this (standard deviation, eye distances) is still.
 STILL_SECONDS = 3.0

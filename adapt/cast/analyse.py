@@ -25,7 +25,7 @@ from adapt.cast.shots import mark_cuts
 from adapt.cast.skin_flow import SkinFlow
 from adapt.progress import SILENT, Progress
 from render.errors import TrackingError
-from render.video.footage import Footage, Frame
+from render.video.reader import Footage, Frame
 
 
 @dataclass(frozen=True)

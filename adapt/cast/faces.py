@@ -13,7 +13,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from render.video.footage import Frame
+from render.video.reader import Frame
 
 # Frames from one look at the whole picture to the next, and to the next that also looks for small faces.
 LOOK_EVERY = 10

@@ -23,7 +23,7 @@ LOOK_AHEAD = 5
 
 
 class HasPreview(Protocol):
-    """Anything with an upright rgb picture, uint8 [H, W, 3], such as a `render.video.footage.Frame`."""
+    """Anything with an upright rgb picture, uint8 [H, W, 3], such as a `render.video.reader.Frame`."""
 
     @property
     def preview(self) -> np.ndarray:

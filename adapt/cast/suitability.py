@@ -17,8 +17,8 @@ from adapt.cast.mediapipe_backend import MediaPipeBackend
 from adapt.cast.members import CastMember
 from adapt.progress import SILENT, Progress
 from prior.speech.loudness import AudioFacts, describe_audio
-from render.video.footage import Footage
-from render.video.media import timecode
+from render.video.container import timecode
+from render.video.reader import Footage
 
 BACKENDS: dict[str, type[LandmarkBackend]] = {"mediapipe": MediaPipeBackend, "fan": FanBackend}
 #: What a fit refuses: faces with fewer px between the eyes, turned by more degrees, seen for fewer seconds in all.

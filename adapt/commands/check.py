@@ -11,7 +11,7 @@ from adapt.progress import Progress
 from adapt.reports.contact_sheet import encode_image
 from render.errors import ConfigError
 from render.store import write_bytes, write_json
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 FINDINGS, SHEET, SETTINGS = "check.json", "cast.jpg", "config.json"
 

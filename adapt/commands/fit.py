@@ -22,7 +22,7 @@ from prior.renderer.prior import RendererPrior, load_renderer_prior
 from render.errors import ConfigError, FitError, TrackingError
 from render.head.track import Track
 from render.store import file_sha256
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 
 def main(config: FitConfig, progress: Progress) -> None:

@@ -31,7 +31,7 @@ from render.drawing.crop import CROP_SIZE
 from render.errors import FootageError
 from render.head.track import Track
 from render.store import file_sha256
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 #: Held-out frames are so far from those of the enrollment.
 GAP_SECONDS = 2.0

@@ -17,7 +17,7 @@ from adapt.progress import SILENT, Progress
 from prior.motion.model import WEIGHTS as MOTION_MODEL
 from render.errors import ConfigError
 from render.store import file_sha256, write_json
-from render.video.footage import Footage
+from render.video.reader import Footage
 from render.video.writer import FORMATS, codec_like
 
 

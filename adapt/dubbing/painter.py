@@ -21,7 +21,7 @@ from render.compositing.region import DEFAULT_REGION
 from render.drawing.crop import CROP_SIZE, cut_crop
 from render.drawing.masks import dilate
 from render.drawing.renderer import Renderer, draw, render_inputs
-from render.video.footage import Frame
+from render.video.reader import Frame
 
 #: So near the mouth, and where the matte is less, nothing tells the tone of skin.
 LIPS_MARGIN_PX, SURE_MATTE = 8, 0.9

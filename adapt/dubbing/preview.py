@@ -24,8 +24,8 @@ from render.drawing.crop import CROP_SIZE
 from render.drawing.renderer import draw, render_inputs
 from render.errors import FootageError, TrackingError
 from render.head.track import Track
-from render.video.footage import Footage
-from render.video.media import timecode
+from render.video.container import timecode
+from render.video.reader import Footage
 
 #: Frames that are shown where none are asked for, and frames that a texture is encoded from.
 SHOWN, ENCODED = 4, 48

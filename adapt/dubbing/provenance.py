@@ -14,9 +14,9 @@ from adapt.dubbing.part import Part
 from adapt.dubbing.request import Request
 from render.errors import StoreError
 from render.store import code_version, file_sha256
+from render.video.container import open_media
 from render.video.encoding import DeliveredSound
-from render.video.footage import Footage
-from render.video.media import open_media
+from render.video.reader import Footage
 
 RUN = "run.json"
 #: What a dubbed file's container tag `comment` starts with.

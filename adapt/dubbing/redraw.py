@@ -26,7 +26,7 @@ from render.drawing.crop import cut_crop
 from render.drawing.renderer import FIXED_BATCH
 from render.errors import DubError
 from render.video.encoding import DeliveredSound, Encoding
-from render.video.footage import Footage, Frame
+from render.video.reader import Footage, Frame
 from render.video.writer import VideoWriter
 
 

@@ -15,8 +15,8 @@ from adapt.reports.contact_sheet import contact_sheet, encode_image
 from adapt.reports.page import Report
 from render.compositing.composite import Patch
 from render.drawing.crop import cut_crop
-from render.video.footage import Footage, Frame
-from render.video.media import timecode
+from render.video.container import timecode
+from render.video.reader import Footage, Frame
 
 #: What a frame is → its colour in the strip under the player.
 STATUS_COLOURS = {DUBBED: "#3a8a4d", PASSED: "#9aa0a6", LOW: "#d9a300", OCCLUDED: "#c2571a"}

@@ -34,7 +34,7 @@ from prior.speech.sound import SAMPLE_RATE
 from render.drawing.crop import CROP_SIZE
 from render.errors import DubError
 from render.head.track import Track
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 #: Confident frames among which an actor is compared with a bundle.
 COMPARED_FRAMES = 48

@@ -13,9 +13,9 @@ from adapt.dubbing.request import Request
 from adapt.motion.placement import length_seconds
 from adapt.motion.sources import Sound
 from render.errors import ConfigError, FootageError
+from render.video.container import open_media
 from render.video.encoding import DeliveredSound
-from render.video.footage import Footage
-from render.video.media import open_media
+from render.video.reader import Footage
 
 SAMPLE_RATE = 48_000  # Hz
 BLOCK = 4_800  # samples

@@ -1,7 +1,7 @@
 """`adapt fit`: a few seconds of an actor's footage become an actor bundle.
 
 In: footage of the actor. Each clip is tracked, frames are chosen to learn from and to be judged on
-(`adapt.fitting.enrollment`), the prior's encoder gives a first texture, `adapt.fitting.optimiser` adapts it. Out: an
+(`adapt.fitting.frame_choice`), the prior's encoder gives a first texture, `adapt.fitting.optimiser` adapts it. Out: an
 `ActorBundle`, and what its contact sheet and report are drawn from.
 """
 
@@ -16,9 +16,9 @@ from adapt.actor.bundle import ActorBundle, FitFacts
 from adapt.actor.renderer import adapted_renderer
 from adapt.cache import code_sha256
 from adapt.cast.resemblance import describe
-from adapt.fitting.clear_frames import LEAST_CLEAR, clear_frames
 from adapt.fitting.clip import FitClip, clip_inputs
-from adapt.fitting.enrollment import ChosenFrames, choose_enrollment, describe_enrollment
+from adapt.fitting.covered_frames import LEAST_CLEAR, clear_frames
+from adapt.fitting.frame_choice import ChosenFrames, choose_enrollment, describe_enrollment
 from adapt.fitting.optimiser import optimise
 from adapt.fitting.options import FitOptions
 from adapt.fitting.state import Checkpoint, FitState
@@ -34,7 +34,7 @@ from render.drawing.renderer import RenderOutput, draw
 from render.errors import FitError
 from render.head.track import Track
 from render.store import file_sha256
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 #: Frames that are drawn at once for scores and report.
 DRAWN_AT_ONCE = 4

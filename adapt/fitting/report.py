@@ -10,8 +10,8 @@ import torch
 from matplotlib.figure import Figure
 
 from adapt.actor.bundle import ActorBundle, FitScores
-from adapt.fitting.enrollment import HELD_OUT_GAP_SECONDS
 from adapt.fitting.fit import Fitted, draw_clip
+from adapt.fitting.frame_choice import HELD_OUT_GAP_SECONDS
 from adapt.fitting.state import FitState
 from adapt.metrics.picture import psnr
 from adapt.progress import SILENT, Progress
@@ -20,7 +20,7 @@ from adapt.reports.contact_sheet import contact_sheet, encode_image
 from adapt.reports.page import Report
 from render.compositing.matte import put_back
 from render.store import write_json
-from render.video.media import timecode
+from render.video.container import timecode
 
 SETTINGS = "config.json"
 SHEET_ROWS = 6

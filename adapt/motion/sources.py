@@ -27,7 +27,7 @@ from render.head.face_model import FaceModel
 from render.head.motion import Motion
 from render.head.track import Track
 from render.store import file_sha256
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 SILENT_LEVEL = 1e-4
 TRACK_SUFFIX = ".safetensors"

@@ -39,7 +39,7 @@ from render.drawing.crop import cut_crop
 from render.errors import FootageError, StoreError
 from render.head.track import Track
 from render.store import file_sha256, write_atomic, write_json
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 #: Raised when clips come to be tracked or stored otherwise: what an older version made is then made again.
 CACHE_VERSION = 2

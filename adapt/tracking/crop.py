@@ -16,7 +16,7 @@ from render.drawing.crop import cut_crop
 from render.head.camera import camera_from_head
 from render.head.face_model import FaceModel
 from render.head.track import Track
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 #: Crop side, and the eye distance of a frontal face in it, px.
 CROP_PX = 256

@@ -20,7 +20,7 @@ from render.head.camera import invert_affine, transform_pixels
 from render.head.face_model import REGIONS, FaceModel
 from render.head.track import Track
 from render.store import write_atomic
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 #: Colour of each region's edges, rgb; a region that is not named is not drawn.
 COLOURS = {

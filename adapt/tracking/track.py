@@ -30,7 +30,7 @@ from render.errors import TrackingError
 from render.head.camera import rotation_matrix
 from render.head.face_model import FaceModel
 from render.head.track import Track
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 #: Frames among which the `CHOSEN_FRAMES` are chosen that shape is found from.
 CANDIDATES = 256

@@ -30,7 +30,7 @@ def audio_blocks(path: str | Path, from_beginning: bool = False) -> Iterator[tup
     """
     import av  # at use: training machines that only read caches have no PyAV
 
-    from render.video.media import open_media
+    from render.video.container import open_media
 
     path = Path(path)
     with open_media(path) as container:

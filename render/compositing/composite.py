@@ -14,7 +14,7 @@ import av
 import cv2
 import numpy as np
 
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 MATTE_FLOOR = 1 / 512
 BORDER_MARGIN_PX = 2

@@ -18,9 +18,9 @@ from typing import Any
 import av
 
 from render.errors import FootageError, OutputError
+from render.video.container import open_media
 from render.video.encoding import DeliveredSound
-from render.video.footage import Footage
-from render.video.media import open_media
+from render.video.reader import Footage
 
 # Channel layouts for streams that tell their number of channels only.
 LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}

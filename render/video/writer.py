@@ -25,8 +25,8 @@ from av.video.reformatter import ColorRange
 from render.errors import OutputError
 from render.video.delivery import StreamFeed, open_feeds
 from render.video.encoding import QUALITIES, DeliveredSound, Encoding
-from render.video.footage import Footage, Frame
-from render.video.picture import RGB_MATRIX, planar, plane_views
+from render.video.planes import RGB_MATRIX, planar, plane_views
+from render.video.reader import Footage, Frame
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 # Written by the muxer itself.

@@ -8,7 +8,7 @@ from adapt.cast.analyse import Analysis, analyse
 from adapt.cast.mediapipe_backend import MediaPipeBackend
 from adapt.cast.members import Run, gather_cast
 from render.errors import TrackingError
-from render.video.footage import Footage
+from render.video.reader import Footage
 from tests.heads import portrait
 from tests.media import make_clip
 

@@ -15,7 +15,7 @@ from adapt.fitting.options import FitOptions
 from adapt.reports.clip import encode_clip
 from adapt.tracking.track import track_footage
 from render.errors import DubError
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 
 def command(*words):

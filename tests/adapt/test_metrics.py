@@ -25,7 +25,7 @@ from prior.face.model import load_face_model
 from render.drawing.gbuffer import gbuffer
 from render.drawing.masks import dilate
 from render.head.track import Track
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 MODEL = load_face_model()
 

@@ -6,7 +6,7 @@ import pytest
 from adapt.cast.analyse import choose_person, everyone
 from adapt.tracking.crop import read_crops
 from render.errors import TrackingError
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 
 def analysis(*counts):

@@ -11,7 +11,7 @@ from adapt.tracking.crop import read_crops
 from prior.face.model import load_face_model
 from prior.motion.style import mouth_measures
 from render.head.track import Track
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 
 def test_motion_is_read_off_the_picture_alone(talking_clip: tuple[Path, Track]):

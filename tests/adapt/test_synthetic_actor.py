@@ -5,7 +5,7 @@ from adapt.synthetic.actor import babble
 from adapt.tracking.track import track_footage
 from prior.face.model import load_face_model
 from prior.face.points import opening
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 
 def opening_of(track):

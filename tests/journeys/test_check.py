@@ -11,7 +11,7 @@ from adapt.cast.mediapipe_backend import MediaPipeBackend
 from adapt.cast.sheet import cast_sheet
 from adapt.cast.suitability import SHORTEST_SECONDS, Findings, check, check_footage
 from render.errors import FootageError
-from render.video.footage import Footage
+from render.video.reader import Footage
 from tests.heads import near, portrait
 from tests.media import Sound, make_clip, make_sound
 

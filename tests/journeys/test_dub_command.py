@@ -27,7 +27,7 @@ from render.compositing.composite import Patch
 from render.drawing.crop import CROP_SIZE
 from render.head.track import Track
 from render.video.encoding import DeliveredSound
-from render.video.footage import Footage
+from render.video.reader import Footage
 from tests.media import Sound as MadeSound
 from tests.media import make_clip, make_sound
 

@@ -14,7 +14,7 @@ from render.compositing.region import REGIONS
 from render.errors import OutputError
 from render.head.camera import rotation_matrix
 from render.video.encoding import DeliveredSound
-from render.video.footage import Footage
+from render.video.reader import Footage
 from render.video.writer import VideoWriter
 from tests.media import Sound, make_clip, make_sound, packets
 

@@ -17,7 +17,7 @@ from adapt.reports.clip import encode_clip
 from prior.renderer.prior import load_renderer_prior
 from render.compositing.matte import put_back
 from render.errors import FitError, StoreError
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 DEVICES = ("cpu", "cuda")
 FOUR = FitOptions(steps=4, seed=3)

@@ -18,7 +18,7 @@ from prior.speech.sound import read_waveform, write_audio
 from render.drawing.crop import cut_crop
 from render.errors import ConfigError, FootageError, OutputError, TrackingError
 from render.head.track import Track
-from render.video.footage import Footage
+from render.video.reader import Footage
 from tests.media import make_clip
 
 

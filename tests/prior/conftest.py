@@ -13,7 +13,7 @@ from adapt.tracking.crop import read_crops
 from prior.renderer.perceptual import TRUNK_NAME, SqueezeNetTrunk
 from render.head.track import Track
 from render.store import write_json
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from render.compositing.composite import (
     plane_steps,
 )
 from render.video.encoding import Encoding
-from render.video.footage import Footage
+from render.video.reader import Footage
 from render.video.writer import VideoWriter
 from tests.media import Sound, make_clip
 

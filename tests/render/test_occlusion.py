@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 import torch
 
-from adapt.fitting.clear_frames import clear_frames
+from adapt.fitting.covered_frames import clear_frames
 from prior.face.model import load_face_model
 from render.compositing.occlusion import LOOK_PX, OccluderSeeker, lasting
 from render.drawing.crop import cut_crop
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 FRAMES = 8
 

@@ -30,7 +30,7 @@ from render.drawing.renderer import (
 )
 from render.drawing.unet import UNet
 from render.head.track import Track
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 MODEL = load_face_model()
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from render.errors import FootageError, OutputError
+from render.video.container import timecode
 from render.video.encoding import DeliveredSound, Encoding
-from render.video.footage import Footage
-from render.video.media import timecode
+from render.video.reader import Footage
 from render.video.writer import VideoWriter, codec_like, encoded_format
 from tests.media import Sound, make_clip, make_sound, packets, picture, truncate
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from adapt.fitting.enrollment import choose_enrollment, mouth_shape
+from adapt.fitting.frame_choice import choose_enrollment, mouth_shape
 from prior.face.model import load_face_model
 from render.errors import FitError
 from render.head.track import Track

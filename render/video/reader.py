@@ -21,8 +21,8 @@ import numpy as np
 from av.stream import Discard
 
 from render.errors import FootageError
-from render.video.media import audio_info, declared_end, describe_stream, open_media, short_reason, timecode
-from render.video.picture import (
+from render.video.container import audio_info, declared_end, describe_stream, open_media, short_reason, timecode
+from render.video.planes import (
     Colour,
     Orientation,
     frame_colour,
