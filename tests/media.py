@@ -8,8 +8,12 @@ from typing import Any
 
 import av
 import numpy as np
+import soundfile
 
 from prior.speech.sound import SAMPLE_RATE
+
+#: As long as the synthetic actor's take.
+SECONDS_OF_VOICE = 1.6
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,17 @@ def syllables(seconds: float, hz: float = 140.0) -> np.ndarray:
     t = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     buzz = sum(np.sin(2 * np.pi * hz * k * t) / k for k in range(1, 20))
     return (0.1 * buzz * (np.sin(2 * np.pi * 4 * t) > 0)).astype(np.float32)
+
+
+def make_voice(path: Path, seconds: float = SECONDS_OF_VOICE, rate: int = 48000) -> np.ndarray:
+    """Write syllables as a mono WAV of 16 bits; returns them, float32 [N] in [-1, 1]."""
+    wave = np.interp(
+        np.arange(round(seconds * rate)) / rate,
+        np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE,
+        syllables(seconds),
+    )
+    soundfile.write(path, wave, rate, "PCM_16")
+    return wave.astype(np.float32)
 
 
 def make_sound(path: Path, sound: Sound | None = None) -> Path:

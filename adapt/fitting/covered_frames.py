@@ -1,4 +1,4 @@
-"""Clear frames: which of an actor's enrollment frames show the lower face with nothing in front of it.
+"""Covered frames: which of an actor's enrollment frames show the lower face with something in front of it, or nothing.
 
 In: frames of one clip. What the face looks like is the median over them, texel by texel, which a hand or a microphone
 that comes and goes does not change. Out: the frames without anything far off from it. What is in front all the time
