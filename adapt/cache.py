@@ -52,9 +52,9 @@ class Cache:
         write_bytes(self.path(kind, key, suffix), data)
 
 
-def write_lines(path: Path, rows: Sequence[Any]) -> None:
+def write_lines(path: Path, lines: Sequence[Any]) -> None:
     """Write JSON lines, atomically."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 @cache
@@ -67,19 +67,19 @@ def code_sha256(*modules: str) -> str:
     Raises:
         ValueError: no such module in this project.
     """
-    found: dict[str, Path] = {}
+    file_of: dict[str, Path] = {}
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name in found:
+        if name in file_of:
             continue
         path = _source(name)
         if path is None:
             raise ValueError(f"code_sha256(): no module {name}")
-        found[name] = path
+        file_of[name] = path
         waiting += _imported(path)
-    files = sorted(found.items())
-    if any(name.split(".")[0] == "cuda_ext" for name in found):
+    files = sorted(file_of.items())
+    if any(name.split(".")[0] == "cuda_ext" for name in file_of):
         sources = sorted(path for path in (ROOT / "cuda_ext" / "csrc").iterdir() if path.is_file())
         files += [(f"cuda_ext/csrc/{path.name}", path) for path in sources]
     digest = sha256()

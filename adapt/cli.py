@@ -132,8 +132,8 @@ def split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
     overrides: list[str] = []
     rest: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
-        found = OVERRIDE.match(word) and before not in valued and not Path(word).exists()
-        (overrides if found else rest).append(word)
+        is_override = OVERRIDE.match(word) and before not in valued and not Path(word).exists()
+        (overrides if is_override else rest).append(word)
     return overrides, rest
 
 
@@ -152,7 +152,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _line(error: AdaptError | OSError) -> str:
-    """What is said; of a file that the system refuses, its name and the system's reason."""
+    """The message of an error; where the system refuses a file, the file's name and the system's reason."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error)

@@ -60,9 +60,9 @@ def resolve(
             raise ConfigError(f"missing: {', '.join(sorted(missing))} (see --help)")
         return cast(Config, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
-        known = ", ".join(get_type_hints(config_type))
+        settings = ", ".join(get_type_hints(config_type))
         first = str(error).splitlines()[0]
-        raise ConfigError(f"{first} (settings are: {known})") from error
+        raise ConfigError(f"{first} (settings are: {settings})") from error
     except (OSError, UnicodeError, YAMLError) as error:
         where = f"--config {file}" if file is not None else " ".join(overrides)
         raise ConfigError(f"{where}: cannot be read as YAML ({str(error).splitlines()[0]})") from error

@@ -1,4 +1,4 @@
-"""What torch computes on: the device that a command is told, checked before any work, and the number of threads."""
+"""What torch computes on: the device that a command names, checked before any work, and the number of threads."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Installation: what this one can do, a finding each: OK, or how to fix it."""
+"""Installation: what it can do; each finding is OK or says how to fix it."""
 
 import importlib
 import os
@@ -38,7 +38,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found of an installation."""
+    """The state of an installation."""
 
     findings: tuple[Finding, ...]
 

@@ -33,7 +33,7 @@ def refuse_existing(out: Path, overwrite: bool = False, kind: str = "", is_of_ki
 
 
 def refuse_files(folder: Path, names: Sequence[str], overwrite: bool = False) -> None:
-    """Refuse a folder in which files of these names exist; other files in it are nobody's business.
+    """Refuse a folder in which files of these names exist; other files in it do not matter.
 
     Raises:
         OutputError: some exist and may not be replaced, or the folder is a file.

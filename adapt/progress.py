@@ -34,7 +34,7 @@ class Progress(Protocol):
         ...
 
     def say(self, text: str) -> None:
-        """A line of the result, for people; who reads `result` needs none."""
+        """A line of the result, for people; `result` tells machines the same."""
         ...
 
     def result(self, value: dict[str, Any]) -> None:

@@ -86,10 +86,10 @@ class FitFacts:
 
     @staticmethod
     def of(record: dict[str, Any], where: str) -> "FitFacts":
-        """The inverse of `record`; `where` it is from is said in the message.
+        """The inverse of `record`; the message of an error says `where` it is from.
 
         Raises:
-            StoreError: an entry is not known, or says nothing.
+            StoreError: an entry is unknown, or empty.
         """
         values = dict(record)
         try:
@@ -154,8 +154,10 @@ class ActorBundle:
                 shutil.move(file, folder / name)
             header = {"format": KIND, "format_version": KIND_VERSION, "code_version": code_version()}
             hashes = {file.name: file_sha256(file) for file in sorted(folder.iterdir())}
-            own = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in TENSOR_FIELDS}
-            facts = {**header, **own, "facts": self.facts.record, "files": hashes}
+            entries = {
+                entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in TENSOR_FIELDS
+            }
+            facts = {**header, **entries, "facts": self.facts.record, "files": hashes}
             write_json(folder / FACTS, {**facts, "facts_sha256": _facts_sha256(facts)})
 
     @staticmethod

@@ -26,7 +26,7 @@ class Consent:
 
     @staticmethod
     def of(record: Any, where: str) -> "Consent":
-        """A record of JSON values; `where` it is from is said in the message.
+        """A record of JSON values; the message of an error says `where` it is from.
 
         Raises:
             StoreError: no object, or a required entry is absent.

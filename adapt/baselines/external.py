@@ -29,7 +29,7 @@ from render.head.track import Track
 from render.store import file_sha256
 
 PLACES = ("enrollment", "query", "mask", "audio", "output")
-#: How much of what a failed command said is kept.
+#: How many characters of a failed command's output are kept.
 LAST_WORDS = 300
 
 
@@ -43,13 +43,13 @@ def outside_method(entry: str, limit_minutes: float) -> CompareMethod:
     Raises:
         ConfigError: no name, no command, no {output}, an unknown word in braces, or braces or quotes left open.
     """
-    name, found, command = entry.partition("=")
+    name, separator, command = entry.partition("=")
     try:
         words = shlex.split(command)
         named = {place for word in words for _, place, _, _ in string.Formatter().parse(word) if place is not None}
     except ValueError as error:
         raise ConfigError(f"--method {entry}: {error}; a brace of the command itself is written twice") from error
-    if not name.strip() or not found or not words or "output" not in named:
+    if not name.strip() or not separator or not words or "output" not in named:
         raise ConfigError(f"--method {entry}: give NAME='COMMAND … {{output}}'")
     if named - set(PLACES):
         raise ConfigError(f"--method {entry}: {', '.join(sorted(named - set(PLACES)))}: known are {', '.join(PLACES)}")
@@ -75,15 +75,15 @@ def _run(words: list[str], limit_minutes: float, enrollment: Enrollment, query: 
 
 
 def call(words: list[str], limit_minutes: float, log: Path) -> None:
-    """Run a command to its end; what it says goes into a file.
+    """Run a command to its end; its output goes into a file.
 
     Raises:
         MethodError: it cannot be run, failed, or took too long.
     """
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         try:
             process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+                words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
         except OSError as error:
             raise MethodError(f"{words[0]} cannot be run ({error.strerror})") from error
@@ -127,8 +127,8 @@ def read_video(path: Path, shape: torch.Size) -> torch.Tensor:
             pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     except (av.FFmpegError, IndexError, OSError) as error:
         raise MethodError(f"its output is no readable video ({error})") from error
-    found = (len(pictures), 3, *(pictures[0].shape[:2] if pictures else (0, 0)))
-    if found != tuple(shape):
-        wrote, asked = (f"{size[0]} frames of {size[3]}x{size[2]} px" for size in (found, shape))
+    written = (len(pictures), 3, *(pictures[0].shape[:2] if pictures else (0, 0)))
+    if written != tuple(shape):
+        wrote, asked = (f"{size[0]} frames of {size[3]}x{size[2]} px" for size in (written, shape))
         raise MethodError(f"wrote {wrote}, was asked for {asked}")
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255

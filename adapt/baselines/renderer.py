@@ -73,8 +73,8 @@ class RendererMethods:
         learnt = {**drawn, "steps": self.steps}
         named = [CompareMethod(FROZEN, self.frozen, copied), CompareMethod(NEAREST, self.nearest, copied)]
         for name, facts in ((PRIOR, drawn), (ADAPT, learnt), (SCRATCH, learnt)):
-            said = partial(self._facts, name)
-            named.append(CompareMethod(name, partial(self.drawn, name), facts, learnt=said))
+            facts_of = partial(self._facts, name)
+            named.append(CompareMethod(name, partial(self.drawn, name), facts, learnt=facts_of))
         return {method.name: method for method in named}
 
     def frozen(self, enrollment: Enrollment, query: Query) -> torch.Tensor:

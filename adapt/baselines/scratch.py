@@ -1,4 +1,4 @@
-"""Scratch: the same network learnt for one actor alone, without the prior; what a prior is worth."""
+"""Scratch: the same network learnt for one actor alone, without the prior: shows what the prior is worth."""
 
 import math
 import time

@@ -1,9 +1,8 @@
-"""What every table must carry beside ours: a frozen mouth, the nearest one of the enrollment, a network from scratch.
+"""Mouths copied from the enrollment: one frozen mouth, or the nearest one; every table carries both beside ours.
 
-The first two take only enrollment frames and, of the query frame, its head pose and the pixels outside the erased
-area. The picture is brought onto the query's head by a similarity between the projections of points that the jaw does
-not move, matched in colour along the border of the erased area, and feathered into it. Crops are [N, 3, H, W], sRGB in
-[0, 1]. The third is the renderer's own network, learnt from one enrollment without what other people taught it.
+They take only enrollment frames and, of the query frame, its head pose and the pixels outside the erased area. The
+picture is brought onto the query's head by a similarity between the projections of points that the jaw does not move,
+matched in colour along the border of the erased area, and feathered into it. Crops are [N, 3, H, W], sRGB in [0, 1].
 """
 
 from dataclasses import dataclass
@@ -40,21 +39,21 @@ def frames_of(enrollment: Enrollment) -> EnrollmentFrames:
 
 def frozen_mouth(
     model: FaceModel,
-    known: EnrollmentFrames,
+    enrollment: EnrollmentFrames,
     track: Track,
     frames: torch.Tensor,
     crops: torch.Tensor,
     erased: torch.Tensor,
 ) -> torch.Tensor:
     """The most closed mouth of the enrollment in every frame; arguments and result as `nearest_mouth`."""
-    closed = int(known.track.lower_expression[known.frames, 0].argmin())
+    closed = int(enrollment.track.lower_expression[enrollment.frames, 0].argmin())
     chosen = torch.full((len(frames),), closed)
-    return _transplant(model, known, chosen, track, frames, crops, erased)
+    return _transplant(model, enrollment, chosen, track, frames, crops, erased)
 
 
 def nearest_mouth(
     model: FaceModel,
-    known: EnrollmentFrames,
+    enrollment: EnrollmentFrames,
     track: Track,
     frames: torch.Tensor,
     crops: torch.Tensor,
@@ -64,7 +63,7 @@ def nearest_mouth(
 
     Args:
         model: the face model.
-        known: the enrollment.
+        enrollment: frames to copy from.
         track: of the query frames.
         frames: [B] int64 rows of it.
         crops: [B, 3, H, W]; read outside the erased area only.
@@ -73,36 +72,40 @@ def nearest_mouth(
     Returns:
         [B, 3, H, W] complete crops.
     """
-    spread = known.track.lower_expression[known.frames].std(0).clamp(min=0.1)
+    spread = enrollment.track.lower_expression[enrollment.frames].std(0).clamp(min=0.1)
     mouths = torch.cat(
-        [known.track.lower_expression[known.frames] / spread, POSE_WEIGHT * known.track.rotation[known.frames]], 1
+        [
+            enrollment.track.lower_expression[enrollment.frames] / spread,
+            POSE_WEIGHT * enrollment.track.rotation[enrollment.frames],
+        ],
+        1,
     )
     queries = torch.cat([track.lower_expression[frames] / spread, POSE_WEIGHT * track.rotation[frames]], 1)
     chosen = torch.cdist(queries, mouths).argmin(1)
-    return _transplant(model, known, chosen, track, frames, crops, erased)
+    return _transplant(model, enrollment, chosen, track, frames, crops, erased)
 
 
 def _transplant(
     model: FaceModel,
-    known: EnrollmentFrames,
+    enrollment: EnrollmentFrames,
     chosen: torch.Tensor,
     track: Track,
     frames: torch.Tensor,
     crops: torch.Tensor,
     erased: torch.Tensor,
 ) -> torch.Tensor:
-    source = _rigid_points(model, known.track, known.frames[chosen])
+    source = _rigid_points(model, enrollment.track, enrollment.frames[chosen])
     target = _rigid_points(model, track, frames)
     size = (crops.shape[-2], crops.shape[-1])
-    moved = warp_affine(known.crops[chosen], _similarity(source, target), size, padding_mode="border")
+    moved = warp_affine(enrollment.crops[chosen], _similarity(source, target), size, padding_mode="border")
     border = (dilate(erased, BORDER_PX) - erased).clamp(min=0)
     area = border.sum((2, 3), keepdim=True).clamp(min=1)
     shift = ((crops - moved) * border).sum((2, 3), keepdim=True) / area
     size_px = 2 * FEATHER_PX + 1
     # Wide enough inside the erased area to fade, and exactly 0 outside it.
     inside = F.avg_pool2d(1 - dilate(1 - erased, FEATHER_PX), size_px, 1, FEATHER_PX) * erased
-    known_surround = torch.where(erased > 0, moved + shift, crops)
-    return torch.lerp(known_surround, moved + shift, inside).clamp(0, 1)
+    surround = torch.where(erased > 0, moved + shift, crops)
+    return torch.lerp(surround, moved + shift, inside).clamp(0, 1)
 
 
 def _rigid_points(model: FaceModel, track: Track, frames: torch.Tensor) -> torch.Tensor:

@@ -113,20 +113,20 @@ def right_shots(analysis: Analysis, pieces: Sequence[Piece], starts: Sequence[in
     Members stand for people one to one, so that the most pieces are right.
     """
     people = sorted({piece.clip.person for piece in pieces})
-    seen = np.full(len(pieces), -1)
+    seen_members = np.full(len(pieces), -1)
     for index, (start, stop) in enumerate(zip(starts, starts[1:], strict=False)):
         frames = [member.values("frames") for member in analysis.cast]
         counts = [int(((f >= start) & (f < stop)).sum()) for f in frames]
         if counts and max(counts) > 0:
-            seen[index] = int(np.argmax(counts))
+            seen_members[index] = int(np.argmax(counts))
     votes = np.zeros((max(len(analysis.cast), 1), len(people)))
-    for member, piece in zip(seen, pieces, strict=True):
+    for member, piece in zip(seen_members, pieces, strict=True):
         if member >= 0:
             votes[member, people.index(piece.clip.person)] += 1
     stands_for = dict(zip(*linear_sum_assignment(-votes), strict=True))
     return [
         member >= 0 and stands_for.get(member) == people.index(piece.clip.person)
-        for member, piece in zip(seen, pieces, strict=True)
+        for member, piece in zip(seen_members, pieces, strict=True)
     ]
 
 
@@ -186,17 +186,17 @@ def evaluate_two_faces(
 ) -> dict[str, Any]:
     """How often both faces of a two-person picture are found, each picture by itself, and how often more than two."""
     rng = random.Random(seed)
-    counts = [
+    face_counts = [
         len(backend.detect(picture, small=True))
         for _ in range(pairs)
         for picture in two_face_frames(clips, height_px, rng)
     ]
-    found = np.array(counts)
+    counts = np.array(face_counts)
     return {
         "face_px": height_px,
-        "pictures": len(found),
-        "both_found": float((found >= 2).mean()),
-        "more_than_two": float((found > 2).mean()),
+        "pictures": len(counts),
+        "both_found": float((counts >= 2).mean()),
+        "more_than_two": float((counts > 2).mean()),
     }
 
 
@@ -219,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "shots": len(records),
         "right": _part(records),
         "right_without_apart": _part([r for r in records if r["person"] not in given.apart]),
-        "apart": {person: {"shots": len(rows), "right": _part(rows)} for person, rows in apart.items()},
+        "apart": {person: {"shots": len(shots), "right": _part(shots)} for person, shots in apart.items()},
         "cuts_found": sum(r["cut_found"] for r in records) / max(len(records), 1),
         "false_cuts": sum(r["false_cuts"] for r in records),
         "two_faces": [evaluate_two_faces(clips, px, given.pairs, given.seed, backend) for px in SMALL_FACES_PX],

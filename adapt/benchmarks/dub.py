@@ -67,7 +67,7 @@ def part_of_track(track: Track, start: int, stop: int) -> Track:
 
 def actor_of(prior: RendererPrior, split: FitSplit, steps: int) -> ActorBundle:
     """The actor from the enrollment of a split."""
-    texture = prior.encode_texture((split.clip.track, split.known, read_crops(split.clip, split.known)))
+    texture = prior.encode_texture((split.clip.track, split.learn, read_crops(split.clip, split.learn)))
     options = FitOptions(steps=steps)
     adapted = optimise(prior, [split.fit_clip()], texture, options).adapted or Adapted(texture, {})
     style = vars(mouth_style(replace(split.clip.track, confidence=_only(split)), prior.model))
@@ -76,10 +76,10 @@ def actor_of(prior: RendererPrior, split: FitSplit, steps: int) -> ActorBundle:
 
 def _only(split: FitSplit) -> torch.Tensor:
     """The confidence of the enrollment's frames, those without a crop among them, 0 elsewhere."""
-    known = torch.zeros_like(split.clip.track.confidence)
-    rows = slice(int(split.known[0]), int(split.known[-1]) + 1)
-    known[rows] = split.clip.track.confidence[rows]
-    return known
+    confidence = torch.zeros_like(split.clip.track.confidence)
+    rows = slice(int(split.learn[0]), int(split.learn[-1]) + 1)
+    confidence[rows] = split.clip.track.confidence[rows]
+    return confidence
 
 
 def stretch(split: FitSplit, frames: int) -> tuple[int, int]:
@@ -102,8 +102,8 @@ def dubbed(
     patches: list[Patch | None] = []
     part = Part(actor, track, expression, torch.ones(len(track), dtype=torch.bool), prior)
 
-    def watch(frame: Frame, own: list[Patch]) -> None:
-        patches.append(next(iter(own), None))
+    def watch(frame: Frame, put_in: list[Patch]) -> None:
+        patches.append(next(iter(put_in), None))
 
     result = redraw(footage, [part], output, DubOptions(codec="ffv1"), watch=watch)
     return patches, result.status
@@ -131,25 +131,25 @@ def score_own_motion(
     footage, track = shot
     patches, status = dubbed(actor, shot, track.lower_expression, prior, output)
     small = track.with_crop_size(CROP_SIZE)
-    rows: dict[str, list[float]] = {"native": [], "crop": [], "renderer": [], "seam": []}
+    scores: dict[str, list[float]] = {"native": [], "crop": [], "renderer": [], "seam": []}
     pairs = []
     for old, new, patch in zip(footage.frames(), Footage(output).frames(), patches, strict=True):
         if patch is None or float(patch.matte.max()) < 0.99:
             continue
         affine = small.crop_from_image[old.index].numpy()
-        real, seen = (cut_crop(frame.rgb, affine, CROP_SIZE) for frame in (old, new))
+        real, result = (cut_crop(frame.rgb, affine, CROP_SIZE) for frame in (old, new))
         expressions = prior.erasing_expressions
         frames = torch.full((len(expressions),), old.index)
         erased = erased_mask(prior.model, small.clip_vertices(prior.model, frames, expressions)[None], CROP_SIZE)
-        truth, native, drawn = (_tensor(picture) for picture in (real, seen, 255 * patch.rgb))
+        truth, native, drawn = (_tensor(picture) for picture in (real, result, 255 * patch.rgb))
         matte = torch.from_numpy(patch.matte)[None, None]
         box = mouth_box_mask(truth)
-        rows["native"].append(float(psnr(native, truth, box)))
-        rows["crop"].append(float(psnr(torch.lerp(truth, drawn, matte), truth, box)))
-        rows["renderer"].append(float(psnr(torch.where(erased > 0, drawn, truth), truth, box)))
-        rows["seam"].append(border_gradient_ratio(old.rgb, new.rgb, patch))
-        pairs.append([real, seen])
-    means = {name: float(np.mean(values)) if values else float("nan") for name, values in rows.items()}
+        scores["native"].append(float(psnr(native, truth, box)))
+        scores["crop"].append(float(psnr(torch.lerp(truth, drawn, matte), truth, box)))
+        scores["renderer"].append(float(psnr(torch.where(erased > 0, drawn, truth), truth, box)))
+        scores["seam"].append(border_gradient_ratio(old.rgb, new.rgb, patch))
+        pairs.append([real, result])
+    means = {name: float(np.mean(values)) if values else float("nan") for name, values in scores.items()}
     facts = {"frames": len(status), "status": {word: status.count(word) for word in set(status)}}
     return {**means, **facts}, pairs[:: max(1, len(pairs) // SHEET_ROWS)][:SHEET_ROWS]
 
@@ -180,10 +180,10 @@ def score_other_motion(
     for old, new, patch in zip(shot[0].frames(), Footage(output).frames(), patches, strict=True):
         if patch is not None and float(patch.matte.max()) >= 0.99:
             affine = small.crop_from_image[old.index].numpy()
-            real, seen = (cut_crop(frame.rgb, affine, CROP_SIZE) for frame in (old, new))
-            crops.append(_tensor(seen)[0])
+            real, result = (cut_crop(frame.rgb, affine, CROP_SIZE) for frame in (old, new))
+            crops.append(_tensor(result)[0])
             used.append(old.index)
-            pairs.append([real, seen])
+            pairs.append([real, result])
     measured = meter.openings(torch.stack(crops))
     score = correlation(measured, wanted[used, 0])
     rows = wanted[used, 0].argsort()[torch.linspace(0, len(used) - 1, SHEET_ROWS).long()].tolist()

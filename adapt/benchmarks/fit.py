@@ -55,16 +55,16 @@ class FitSplit:
     """Rows [N] of a clip to learn from, and [M] held-out ones."""
 
     clip: PreparedClip
-    known: torch.Tensor
+    learn: torch.Tensor
     held_out: torch.Tensor
 
     def fit_clip(self) -> FitClip:
         """The enrollment as `optimise` reads it; its end judges the fit."""
-        count = len(self.known)
+        count = len(self.learn)
         judged = max(round(count * HELD_OUT_PART), 3)
         rows = torch.arange(count)
-        crops = (read_crops(self.clip, self.known) * 255).round().to(torch.uint8)
-        return FitClip(self.clip.track, self.known, crops, rows[: count - judged], rows[count - judged :])
+        crops = (read_crops(self.clip, self.learn) * 255).round().to(torch.uint8)
+        return FitClip(self.clip.track, self.learn, crops, rows[: count - judged], rows[count - judged :])
 
 
 def read_crops(clip: PreparedClip, frames: torch.Tensor) -> torch.Tensor:
@@ -95,8 +95,8 @@ def split_fit(clip: PreparedClip, lengths: Sequence[float]) -> dict[float, FitSp
         end = start - _gap(length)
         if end - length < float(times[0]) - 1e-6:
             continue
-        known = frames[(times >= end - length) & (times < end)][::step]
-        splits[length] = FitSplit(clip, known, frames[times >= start][::step])
+        learn = frames[(times >= end - length) & (times < end)][::step]
+        splits[length] = FitSplit(clip, learn, frames[times >= start][::step])
     return splits
 
 
@@ -146,13 +146,13 @@ class FitScorer:
             pictures[name] = draw(fast_renderer(renderer), learnt, inputs).rgb
         pictures = {"real": real} | {name: complete(rgb, real, inputs.erased) for name, rgb in pictures.items()}
         wanted = self.meter.openings(real)
-        own = {"clip": split.clip.folder.name, "person": split.clip.person, "seconds": seconds}
+        where = {"clip": split.clip.folder.name, "person": split.clip.person, "seconds": seconds}
         lines = []
         for method, picture in pictures.items():
             scores = score_frames(picture, real, inputs.erased, track.timestamps[split.held_out], self.trunk)
             measured = wanted if method == "real" else self.meter.openings(picture)
             scores["mouth"]["ccc"] = concordance(measured, wanted)
-            lines.append({**own, "method": method, **facts.get(method, {}), "scores": scores})
+            lines.append({**where, "method": method, **facts.get(method, {}), "scores": scores})
         return lines, pictures
 
 
@@ -163,28 +163,28 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
     text.append("|---" * (3 + 2 * len(METRICS) - 1) + "|")
     gains = []
     for seconds in sorted({line["seconds"] for line in lines}):
-        rows = [line for line in lines if line["seconds"] == seconds]
-        fitted = {line["person"]: line["scores"] for line in rows if line["method"] == FIT}
-        for method in dict.fromkeys(line["method"] for line in rows):
-            found = {line["person"]: line["scores"] for line in rows if line["method"] == method}
+        group = [line for line in lines if line["seconds"] == seconds]
+        fitted = {line["person"]: line["scores"] for line in group if line["method"] == FIT}
+        for method in dict.fromkeys(line["method"] for line in group):
+            by_person = {line["person"]: line["scores"] for line in group if line["method"] == method}
             cells = []
             for region, names in (("mouth", METRICS), ("erased", METRICS[:5])):
                 for name in names:
-                    values = [scores[region][name] for scores in found.values() if name in scores[region]]
+                    values = [scores[region][name] for scores in by_person.values() if name in scores[region]]
                     cells.append(f"{np.nanmean(values):.3f}" if values else "—")
-            text.append(f"| {seconds:g} | {len(found)} | {method} | {' | '.join(cells)} |")
+            text.append(f"| {seconds:g} | {len(by_person)} | {method} | {' | '.join(cells)} |")
             if method not in ("real", FIT):
-                gains.append(_gain(seconds, method, found, fitted))
+                gains.append(_gain(seconds, method, by_person, fitted))
     return "\n".join([*text, "", *gains]) + "\n"
 
 
-def _gain(seconds: float, method: str, found: dict[str, Any], fitted: dict[str, Any]) -> str:
-    people = [person for person in found if person in fitted]
+def _gain(seconds: float, method: str, other: dict[str, Any], fitted: dict[str, Any]) -> str:
+    people = [person for person in other if person in fitted]
     words = []
     for region in ("mouth", "erased"):
         for name, sign, unit in (("psnr", 1, " dB"), ("squeezenet", -1, "")):
-            if name in found[people[0]][region]:
-                gain = np.array([sign * (fitted[p][region][name] - found[p][region][name]) for p in people])
+            if name in other[people[0]][region]:
+                gain = np.array([sign * (fitted[p][region][name] - other[p][region][name]) for p in people])
                 words.append(f"{region} {name} {gain.mean():+.3f}{unit} (better for {np.mean(gain > 0):.0%})")
     return f"- {seconds:g} s, fit against {method}, {len(people)} people: " + ", ".join(words)
 
@@ -203,8 +203,8 @@ def longest_clips(cache: Path, people: Sequence[str] | None = None) -> list[Prep
     """The longest clip of each person."""
     longest: dict[str, PreparedClip] = {}
     for clip in prepared_clips(cache):
-        known = longest.get(clip.person)
-        if (not people or clip.person in people) and (known is None or len(clip.frames()) > len(known.frames())):
+        best = longest.get(clip.person)
+        if (not people or clip.person in people) and (best is None or len(clip.frames()) > len(best.frames())):
             longest[clip.person] = clip
     return list(longest.values())
 

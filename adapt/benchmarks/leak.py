@@ -39,10 +39,10 @@ def split_clip(clip: PreparedClip) -> FitSplit | None:
     if not len(frames):
         return None
     for seconds, gap in ((ENROLLMENT_SECONDS, GAP_SECONDS), SHORT):
-        known = frames[times < times[0] + seconds]
+        learn = frames[times < times[0] + seconds]
         held_out = _runs(frames[times >= times[0] + seconds + gap])
-        if len(held_out) >= 2 * RUN_FRAMES and len(known) >= 2 * RUN_FRAMES:
-            return FitSplit(clip, known, held_out)
+        if len(held_out) >= 2 * RUN_FRAMES and len(learn) >= 2 * RUN_FRAMES:
+            return FitSplit(clip, learn, held_out)
     return None
 
 
@@ -76,9 +76,9 @@ def leak_clip(
     other = torch.from_numpy(random.permutation(count))
     lower = track.lower_expression.clone()
     lower[rows] = track.lower_expression[rows[other]]
-    own = render_inputs(prior.model, track, rows, real, prior.erasing_expressions)
-    inputs = render_inputs(prior.model, track, rows, real, prior.erasing_expressions, lower, own.window[other])
-    texture = prior.encode_texture((track, split.known, read_crops(split.clip, split.known)))
+    own_inputs = render_inputs(prior.model, track, rows, real, prior.erasing_expressions)
+    inputs = render_inputs(prior.model, track, rows, real, prior.erasing_expressions, lower, own_inputs.window[other])
+    texture = prior.encode_texture((track, split.learn, read_crops(split.clip, split.learn)))
     drawn = complete(draw(renderer, texture, inputs).rgb, real, inputs.erased)
     measured, hidden = meter.openings(drawn), meter.openings(real)
     if count < 12 or float(hidden.std()) < 0.01:

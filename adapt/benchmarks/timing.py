@@ -66,14 +66,14 @@ def lags(seconds: np.ndarray, opening: np.ndarray, clock: np.ndarray, reference:
     """
     tried = np.arange(-LONGEST_LAG, LONGEST_LAG + LAG_STEP / 2, LAG_STEP)
     starts = np.arange(1 / CLICKS_HZ, seconds[-1] - 1 / CLICKS_HZ, 1 / CLICKS_HZ)
-    found = []
+    best = []
     for start in starts:
-        rows = (seconds >= start - 0.5 / CLICKS_HZ) & (seconds < start + 1 / CLICKS_HZ)
+        window = (seconds >= start - 0.5 / CLICKS_HZ) & (seconds < start + 1 / CLICKS_HZ)
         agreement = [
-            np.corrcoef(np.interp(seconds[rows] - lag, clock, reference), opening[rows])[0, 1] for lag in tried
+            np.corrcoef(np.interp(seconds[window] - lag, clock, reference), opening[window])[0, 1] for lag in tried
         ]
-        found.append(tried[int(np.argmax(agreement))])
-    return np.array(found)
+        best.append(tried[int(np.argmax(agreement))])
+    return np.array(best)
 
 
 def loudness(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -108,11 +108,11 @@ def dubbed_opening(
 
 def scores(sound: np.ndarray, motion: np.ndarray, steps: tuple[float, ...]) -> dict[str, float]:
     """Lags [N] (s) behind sound and motion as a line; frames are the longest of the rate."""
-    found: dict[str, float] = {"clicks": len(sound)}
+    line: dict[str, float] = {"clicks": len(sound)}
     for name, lag in (("sound", sound), ("motion", motion)):
-        found[f"after the {name}, ms"] = round(1000 * float(lag.mean()), 1)
-        found[f"farthest from the {name}, frames"] = round(float(np.abs(lag).max()) / max(steps), 2)
-    return found
+        line[f"after the {name}, ms"] = round(1000 * float(lag.mean()), 1)
+        line[f"farthest from the {name}, frames"] = round(float(np.abs(lag).max()) / max(steps), 2)
+    return line
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -141,9 +141,11 @@ def main(arguments: list[str] | None = None) -> None:
         for rate in given.rates:
             steps, film = RATES[rate], folder / f"{rate}.mp4"
             take = filmed(actor, frame_times(steps, given.seconds), film)
-            seen = dubbed_opening(film, take, folder / "ada.actor", folder / "clicks.wav", folder / f"{rate}.dubbed")
-            found = scores(lags(*seen, *loudness(waveform)), lags(*seen, clock, motion), steps)
-            print(json.dumps({"rate": rate, **found}))
+            measured = dubbed_opening(
+                film, take, folder / "ada.actor", folder / "clicks.wav", folder / f"{rate}.dubbed"
+            )
+            line = scores(lags(*measured, *loudness(waveform)), lags(*measured, clock, motion), steps)
+            print(json.dumps({"rate": rate, **line}))
 
 
 if __name__ == "__main__":

@@ -53,38 +53,39 @@ def score(model: FaceModel, clip: Landmarks) -> dict[str, object]:
     seconds = time.process_time() - started
     rows = (clip.confidence > 0).nonzero()[:, 0]
     fitted = track.image_vertices(model, rows)[:, : model.landmark_count].double()
-    seen = clip.points[rows, :, :2].double()
-    unit = eye_distance(seen)
-    error = (fitted - seen).norm(dim=-1) / unit[:, None]
-    gap, seen_gap = lip_gap(fitted) / unit, opening(seen)
-    closed = seen_gap <= seen_gap.quantile(0.1)
+    detected = clip.points[rows, :, :2].double()
+    unit = eye_distance(detected)
+    error = (fitted - detected).norm(dim=-1) / unit[:, None]
+    gap, detected_gap = lip_gap(fitted) / unit, opening(detected)
+    closed = detected_gap <= detected_gap.quantile(0.1)
     steady = list(STEADY_POINTS)
-    shake, seen_shake = (
-        second_difference(points[:, steady] / unit.median(), rows, clip.shot) for points in (fitted, seen)
+    shake, detected_shake = (
+        second_difference(points[:, steady] / unit.median(), rows, clip.shot) for points in (fitted, detected)
     )
     skin = clip.flow[rows].double()
-    slide, seen_slide = (
-        sliding(points[:, list(RIGID_POINTS)] / unit.median(), skin / unit.median(), rows) for points in (fitted, seen)
+    slide, detected_slide = (
+        sliding(points[:, list(RIGID_POINTS)] / unit.median(), skin / unit.median(), rows)
+        for points in (fitted, detected)
     )
     pitch, times = track.rotation[rows, 0].double(), clip.timestamps[rows]
-    bridge = seen[:, 6] / unit.median()
-    both = torch.stack([pitch, seen_gap], -1)
+    bridge = detected[:, 6] / unit.median()
+    both = torch.stack([pitch, detected_gap], -1)
     fast = both - local_mean(both, times, clip.shot[rows])
-    talks = bool(seen_gap.std() > LEAST_GAP_SPREAD)
+    talks = bool(detected_gap.std() > LEAST_GAP_SPREAD)
     return {
         "clip": clip.source.get("file", ""),
         "person": clip.person,
         "frames": len(rows),
         "error": float(error.mean()),
         "lip_error": float(error[:, list(LIPS_INNER + LIPS_OUTER)].mean()),
-        "gap_correlation": correlation(gap, seen_gap),
-        "closure_error": float((gap - seen_gap)[closed].abs().mean()),
-        "worst_closure_error": float((gap - seen_gap)[closed].abs().quantile(0.95)),
-        "shake_ratio": shake / max(seen_shake, 1e-9),
+        "gap_correlation": correlation(gap, detected_gap),
+        "closure_error": float((gap - detected_gap)[closed].abs().mean()),
+        "worst_closure_error": float((gap - detected_gap)[closed].abs().quantile(0.95)),
+        "shake_ratio": shake / max(detected_shake, 1e-9),
         "slide": slide,
-        "detector_slide": seen_slide,
-        "jaw_in_pitch": [correlation(*pair) for pair in still_stretches(pitch, bridge, seen_gap, times)],
-        "by_chance": [correlation(a, b.flip(0)) for a, b in still_stretches(pitch, bridge, seen_gap, times)],
+        "detector_slide": detected_slide,
+        "jaw_in_pitch": [correlation(*pair) for pair in still_stretches(pitch, bridge, detected_gap, times)],
+        "by_chance": [correlation(a, b.flip(0)) for a, b in still_stretches(pitch, bridge, detected_gap, times)],
         "jaw_in_fast_pitch": correlation(*fast.T) if talks else None,
         "fast_by_chance": correlation(fast[:, 0], fast[:, 1].flip(0)) if talks else None,
         "confidence": float(track.confidence.mean()),

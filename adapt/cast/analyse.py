@@ -165,7 +165,7 @@ def _sight(run: Run, frame: Frame, face: Face, layout: LandmarkLayout, landmark_
     run.appearance.add(frame.preview, face, layout)
 
 
-#: A second person with less screen time than this part of the first's is not who is meant.
+#: A second person with less screen time than this part of the first's is a bystander.
 BYSTANDER_PART = 0.2
 
 
@@ -186,8 +186,8 @@ def choose_person(analysis: Analysis, person: int | None, advice: str) -> int:
     name = analysis.footage.path
     counts = [member.frame_count for member in analysis.cast]
     if len(counts) > 1 and counts[1] > BYSTANDER_PART * counts[0]:
-        seen = ", ".join(f"{member.number}: {member.frame_count} frames" for member in analysis.cast[:6])
-        raise TrackingError(f"{name}: several people ({seen}); choose one: {advice} (`adapt check` shows them)")
+        people = ", ".join(f"{member.number}: {member.frame_count} frames" for member in analysis.cast[:6])
+        raise TrackingError(f"{name}: several people ({people}); choose one: {advice} (`adapt check` shows them)")
     return 1
 
 

@@ -50,7 +50,7 @@ class Appearance:
     """Mean description of one face over a run; a sighting now and then is looked at, rarer as the run goes on."""
 
     def __init__(self) -> None:
-        self._seen = 0
+        self._sightings = 0
         self._next = 0
         self._count = 0
         self._patterns = np.zeros(len(PATTERN_SCALES) * PATTERN_CELLS**2 * 59, np.float32)
@@ -60,10 +60,10 @@ class Appearance:
 
     def add(self, rgb: np.ndarray, face: Face, layout: LandmarkLayout) -> None:
         """Take in one sighting; picture uint8 [H, W, 3]."""
-        self._seen += 1
-        if self._seen <= self._next:
+        self._sightings += 1
+        if self._sightings <= self._next:
             return
-        self._next = round(1.1 * self._seen) + 5
+        self._next = round(1.1 * self._sightings) + 5
         head, seen = upright_head(rgb, face.landmarks, layout)
         lab = cv2.cvtColor(head, cv2.COLOR_RGB2LAB)
         self._count += 1

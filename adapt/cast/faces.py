@@ -156,19 +156,19 @@ def follow_faces(
         if is_cut:
             runs, unseen = {}, {}
         followed = {run: backend.follow(frame.preview, face) for run, face in runs.items()}
-        found = _without_doubles({run: face for run, face in followed.items() if face})
-        unseen = {run: 0 if followed[run] else unseen[run] + 1 for run in runs if run in found or not followed[run]}
+        faces = _without_doubles({run: face for run, face in followed.items() if face})
+        unseen = {run: 0 if followed[run] else unseen[run] + 1 for run in runs if run in faces or not followed[run]}
         closely = age % LOOK_CLOSELY_EVERY == 0 or 1 in unseen.values()
         if closely or age % LOOK_EVERY == 0:
             for face in backend.detect(frame.preview, small=closely):
-                if is_known(face, found.values()):
+                if is_known(face, faces.values()):
                     continue
                 number = next((run for run in unseen if unseen[run] and is_known(face, [runs[run]])), next_run)
                 next_run += number == next_run
-                found[number], unseen[number] = face, 0
-        runs = {run: found.get(run) or runs[run] for run in unseen if unseen[run] <= LOST_AFTER}
+                faces[number], unseen[number] = face, 0
+        runs = {run: faces.get(run) or runs[run] for run in unseen if unseen[run] <= LOST_AFTER}
         unseen = {run: unseen[run] for run in runs}
-        yield frame, is_cut, found
+        yield frame, is_cut, faces
 
 
 def _without_doubles(faces: dict[int, Face]) -> dict[int, Face]:

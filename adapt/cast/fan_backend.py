@@ -88,14 +88,14 @@ class FanBackend:
     def _face_in(self, rgb: np.ndarray, box: np.ndarray) -> Face | None:
         if (box[2:] - box[:2]).max() < LEAST_FACE_PX:
             return None
-        found, peaks, _ = self._network.get_landmarks_from_image(
+        points, peaks, _ = self._network.get_landmarks_from_image(
             rgb, detected_faces=[[*box.tolist(), 1.0]], return_landmark_score=True
         )
         # Two passes, the picture and its mirror, are summed in the heatmaps.
         confidence = float(np.clip(np.mean(peaks[0]) / 2, 0.0, 1.0))
         if confidence < LEAST_PEAK:
             return None
-        plane = np.asarray(found[0], np.float64)[:, :2] + 0.5
+        plane = np.asarray(points[0], np.float64)[:, :2] + 0.5
         landmarks = np.concatenate([plane, relative_depth(plane, self._mean_face)[:, None]], axis=1)
         low, high = plane.min(axis=0), plane.max(axis=0)
         return Face(np.concatenate([low, high]).astype(np.float32), landmarks.astype(np.float32), confidence)

@@ -212,8 +212,8 @@ class MediaPipeBackend:
             tile = cv2.resize(tile, size, interpolation=cv2.INTER_AREA)
         tile = np.ascontiguousarray(tile)
         for detector in self._detectors:
-            for found in detector.process(tile).detections or []:
-                location = found.location_data
+            for detection in detector.process(tile).detections or []:
+                location = detection.location_data
                 box, eyes = location.relative_bounding_box, location.relative_keypoints[:2]
                 right, left = (np.array([eye.x * width, eye.y * height]) for eye in eyes)
                 centre = np.array([(box.xmin + box.width / 2) * width, (box.ymin + box.height / 2) * height])

@@ -26,7 +26,7 @@ from render.head.track import Track
 
 #: Frames that are looked at, at most.
 LOOKED_AT = 8
-#: Log-odds below which two are told to be different people, and below which it is doubtful. Of 360 pairs of takes of
+#: Log-odds below which two are taken for different people, and below which it is doubtful. Of 360 pairs of takes of
 #: one person none is below the first and one in 20 below the second; of 20,652 pairs of different people half are below
 #: the first and 19 in 20 below the second.
 DIFFERENT, DOUBTFUL = -1.5, 0.3

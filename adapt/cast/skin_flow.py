@@ -46,9 +46,9 @@ class SkinFlow:
         patch = cut_crop(rgb[..., 1], matrix, PATCH_PX)
         moved = np.full(points.shape, np.nan, np.float32)
         if frame == self._frame + 1 and len(points):
-            there, known = follow(self._patch, patch, apply(self._matrix, self._points), apply(matrix, points))
+            there, followed = follow(self._patch, patch, apply(self._matrix, self._points), apply(matrix, points))
             back = np.linalg.inv(matrix[:, :2])
-            moved[known] = ((there - matrix[:, 2]) @ back.T - self._points)[known]
+            moved[followed] = ((there - matrix[:, 2]) @ back.T - self._points)[followed]
         self._frame, self._patch, self._matrix, self._points = frame, patch, matrix, points
         return moved
 
@@ -72,13 +72,13 @@ def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 def follow(
     before: np.ndarray, after: np.ndarray, points: np.ndarray, guess: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where points [K, 2] px of one patch are in the next (pyramidal Lucas–Kanade, Bouguet 2001), and which are known.
+    """Where points [K, 2] px of one patch are in the next, and which of them could be followed, bool [K].
 
-    `guess` [K, 2] is where the search starts.
+    Pyramidal Lucas–Kanade (Bouguet 2001); `guess` [K, 2] is where the search starts.
     """
     # OpenCV puts pixel centres at whole numbers.
     start, search = (np.ascontiguousarray(place[:, None] - 0.5, np.float32) for place in (points, guess))
-    there, found, _ = cv2.calcOpticalFlowPyrLK(
+    there, status, _ = cv2.calcOpticalFlowPyrLK(
         before,
         after,
         start,
@@ -90,4 +90,4 @@ def follow(
     )
     both = np.concatenate([start, there], 1)
     inside = ((both > BORDER_PX) & (both < PATCH_PX - BORDER_PX)).all((1, 2))
-    return there[:, 0].astype(np.float64) + 0.5, (found[:, 0] > 0) & inside
+    return there[:, 0].astype(np.float64) + 0.5, (status[:, 0] > 0) & inside

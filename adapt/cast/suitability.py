@@ -84,7 +84,7 @@ class MemberReport:
 
 @dataclass(frozen=True)
 class Findings:
-    """What `adapt check` found. `faceless`: frames with no face at all; `notes`: what is odd, one sentence each."""
+    """The result of `adapt check`. `faceless`: frames with no face at all; `notes`: faults of the file, one by one."""
 
     video: str
     facts: dict[str, Any]
@@ -162,17 +162,17 @@ def check_footage(
     """`check` of opened footage, with the analysis that the report was drawn from."""
     sound = describe_audio(audio) if audio is not None else None  # first: a wrong path should not cost a long wait
     analysis = analyse(footage, backend, progress)
-    seen = np.zeros(footage.frame_count, bool)
+    with_face = np.zeros(footage.frame_count, bool)
     for member in analysis.cast:
-        seen[member.values("frames")] = True
-    undecodable = np.zeros_like(seen)
+        with_face[member.values("frames")] = True
+    undecodable = np.zeros_like(with_face)
     undecodable[footage.missing] = True
     report = Findings(
         video=str(footage.path),
         facts=_facts(footage),
         shots=[_range(footage, shot.start, shot.stop) for shot in analysis.shots],
         cast=[_member(analysis, member) for member in analysis.cast],
-        faceless=_ranges(footage, ~seen & ~undecodable),
+        faceless=_ranges(footage, ~with_face & ~undecodable),
         undecodable=_ranges(footage, undecodable),
         audio=_audio(Path(audio), sound, footage) if audio is not None and sound is not None else None,
         notes=list(footage.notes),

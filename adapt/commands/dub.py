@@ -41,9 +41,9 @@ def requests_of(config: DubConfig) -> list[Request]:
 
 def _request(entry: str) -> Request:
     """One `--face`."""
-    who, found, sound = entry.partition("=")
+    who, separator, sound = entry.partition("=")
     name, _, person = who.partition("@")
-    if not found or not name or not sound or (person and not person.isdigit()):
+    if not separator or not name or not sound or (person and not person.isdigit()):
         raise ConfigError(f"--face {entry}: give ACTOR=AUDIO, ACTOR@PERSON=AUDIO or PERSON=AUDIO")
     driver: Driver = driver_of_sound(sound)
     if name.isdigit():

@@ -79,7 +79,7 @@ def _refuse(out: Path, config: FitConfig) -> None:
 
 
 def _fit_all(config: FitConfig, prior: RendererPrior, progress: Progress) -> None:
-    """Fit every cast member; who cannot be fitted is said, in the end as an error."""
+    """Fit every cast member; raises `FitError` in the end, with the numbers of those who could not be fitted."""
     out = Path(config.out)
     analysis = analyse(Footage(Path(config.footage[0])), progress=progress)
     targets = {person: out.with_name(f"{out.stem}.{person}{out.suffix}") for person in everyone(analysis)}

@@ -14,7 +14,7 @@ def main(config: TrackConfig, progress: Progress) -> None:
 
     Raises:
         OutputError: the output folder holds tracks already, or is a file.
-        TrackingError: no face, or no such person; or, after the others were tracked, who could not be.
+        TrackingError: no face, no such person, or, once the others are tracked, somebody who could not be.
     """
     out = Path(config.out)
     tracked = track(
@@ -30,12 +30,14 @@ def main(config: TrackConfig, progress: Progress) -> None:
             progress.note(f"person {number}: not tracked: {tracked.left_out[number]}")
             continue
         person_track, path = tracked.tracks[number], tracked.files[number]
-        seen = person_track.confidence[person_track.confidence > 0]
+        confidence = person_track.confidence[person_track.confidence > 0]
         progress.note(
-            f"{path}: person {number} in {len(seen)} of {len(person_track)} frames, "
-            f"mean confidence {float(seen.mean()):.2f}"
+            f"{path}: person {number} in {len(confidence)} of {len(person_track)} frames, "
+            f"mean confidence {float(confidence.mean()):.2f}"
         )
-        progress.result({"person": number, "track": str(path), "frames": len(person_track), "frames_seen": len(seen)})
+        progress.result(
+            {"person": number, "track": str(path), "frames": len(person_track), "frames_seen": len(confidence)}
+        )
     write_settings(config, out / "track.json")
     if tracked.left_out:
         people = ", ".join(map(str, tracked.left_out))

@@ -54,7 +54,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found.
+    """What a comparison yields.
 
     Attributes:
         splits: what was compared.
@@ -122,20 +122,20 @@ class Runner:
 
     Args:
         cache: where cells are kept.
-        found: takes what is found.
+        comparison: collects lines, frames, clips and problems.
         prior: renderer prior, whose fixed expressions say what is erased.
         sound: file that lane 3 is driven by, or None for the other people's.
     """
 
-    def __init__(self, cache: Cache, found: Comparison, prior: RendererPrior, sound: Path | None) -> None:
+    def __init__(self, cache: Cache, comparison: Comparison, prior: RendererPrior, sound: Path | None) -> None:
         self.cache = cache
         self.prior = prior
-        self.found = found
+        self.comparison = comparison
         self.sound = sound
         self.erased = content_key(prior.erasing_expressions.tolist())
         self.voice = None if self.sound is None else read_waveform(self.sound)
         self.scorer = Scorer()
-        found.problems.extend(Problem(reason) for reason in self.scorer.missing)
+        comparison.problems.extend(Problem(reason) for reason in self.scorer.missing)
 
     def run(self, split: Split, lanes: Sequence[int]) -> Iterator[None]:
         """Do every cell of a split that is not kept already; yields after each."""
@@ -144,11 +144,11 @@ class Runner:
             try:
                 sound = self.sound_of(split, lane)
             except AdaptError as error:
-                self.found.problems.append(Problem(str(error), split.clip, lane))
-                yield from [None] * len(self.found.methods)
+                self.comparison.problems.append(Problem(str(error), split.clip, lane))
+                yield from [None] * len(self.comparison.methods)
                 continue
             videos: dict[str, Path] = {}
-            for method in self.found.methods.values():
+            for method in self.comparison.methods.values():
                 if not (method.needs_sound and sound.waveform is None):
                     videos |= self.do_cell(scene, lane, sound, method)
                 yield
@@ -160,7 +160,7 @@ class Runner:
         Raises:
             CompareError: the lane has no sound to be driven by.
         """
-        track, own = split.held_out.track, split.held_out.waveform
+        track, own_waveform = split.held_out.track, split.held_out.waveform
         seconds = track.duration_seconds
         if lane == 4:
             silent = np.zeros(round(seconds * SAMPLE_RATE), np.float32)
@@ -176,17 +176,17 @@ class Runner:
             return LaneSound(
                 waveform, facts, Heard(waveform, speech_at(waveform, track), driver_opening(driver, split))
             )
-        if own is None and lane == 2:
+        if own_waveform is None and lane == 2:
             raise CompareError("no sound that belongs to the picture")
-        if own is None:
+        if own_waveform is None:
             return LaneSound(None, {"sound": None})
-        heard = Heard(own, speech_at(own, track)) if lane == 2 else Heard()
-        return LaneSound(own, {"sound": split.held_out.facts}, heard)
+        heard = Heard(own_waveform, speech_at(own_waveform, track)) if lane == 2 else Heard()
+        return LaneSound(own_waveform, {"sound": split.held_out.facts}, heard)
 
     def driver_of(self, split: Split) -> Split:
         """The next split of another person that has sound."""
-        start = self.found.splits.index(split)
-        order = self.found.splits[start + 1 :] + self.found.splits[:start]
+        start = self.comparison.splits.index(split)
+        order = self.comparison.splits[start + 1 :] + self.comparison.splits[:start]
         for other in order:
             if other.person != split.person and other.held_out.take.speech:
                 return other
@@ -197,8 +197,8 @@ class Runner:
         split = scene.split
         # With the real motion given, how a method would hear sound does not matter.
         decides = {name: value for name, value in method.facts.items() if lane != 1 or name != SPEECH}
-        known = {"split": split.facts, "erased": self.erased, "lane": lane, **sound.facts}
-        facts = {**known, "method": [method.name, decides]}
+        facts = {"split": split.facts, "erased": self.erased, "lane": lane, **sound.facts}
+        facts["method"] = [method.name, decides]
         key = content_key([facts, self.scorer.facts])
         cell = self.cache.read_json("cells", key)
         if cell is None:
@@ -207,22 +207,22 @@ class Runner:
             except Exception as error:  # whatever a method does, the others go on
                 reason = str(error) if isinstance(error, AdaptError) else f"{type(error).__name__}: {error}"
                 self.cache.write_bytes("failures", key, ".txt", traceback.format_exc().encode())
-                self.found.problems.append(Problem(reason, split.clip, lane, method.name))
+                self.comparison.problems.append(Problem(reason, split.clip, lane, method.name))
                 return {}
         self.keep(split, lane, sound, method, cell)
         return {method.name: self.cache.path("cells", key, ".mp4")}
 
     def show(self, split: Split, lane: int, sound: LaneSound, videos: dict[str, Path]) -> None:
         """Add a player of what was drawn."""
-        heard = None
+        sound_file = None
         if sound.waveform is not None and np.any(sound.waveform):
             waveform = sound.waveform
-            heard = self.cache.path("sounds", content_key([split.facts, sound.facts]), ".ogg")
-            if not heard.is_file():
-                write_atomic(heard, lambda path: write_audio(waveform, path))
+            sound_file = self.cache.path("sounds", content_key([split.facts, sound.facts]), ".ogg")
+            if not sound_file.is_file():
+                write_atomic(sound_file, lambda path: write_audio(waveform, path))
         if videos:
             seconds = (split.held_out.track.timestamps - split.held_out.track.timestamps[0]).tolist()
-            self.found.clips.append(ComparedClip(split.clip, split.person, lane, seconds, videos, heard))
+            self.comparison.clips.append(ComparedClip(split.clip, split.person, lane, seconds, videos, sound_file))
 
     def draw_and_score(
         self, scene: Scene, lane: int, sound: LaneSound, method: CompareMethod, key: str
@@ -257,10 +257,10 @@ class Runner:
         return cell
 
     def keep(self, split: Split, lane: int, sound: LaneSound, method: CompareMethod, cell: dict[str, Any]) -> None:
-        """Add a cell's lines to what was found."""
+        """Add a cell's lines to the comparison."""
         where = {"clip": split.clip, "person": split.person, "lane": lane, "method": method.name}
         facts = {"split": split.way, "short": split.is_short, "driver": sound.facts.get("driver")}
-        self.found.lines.append({**where, **facts, "learnt": cell["learnt"], "scores": cell["scores"]})
+        self.comparison.lines.append({**where, **facts, "learnt": cell["learnt"], "scores": cell["scores"]})
         for row, (number, seconds) in enumerate(zip(split.held_out.rows.tolist(), cell["seconds"], strict=True)):
             values = {name: frames[row] for name, frames in cell["frames"].items()}
-            self.found.frames.append({**where, "frame": number, "seconds": round(seconds, 4), **values})
+            self.comparison.frames.append({**where, "frame": number, "seconds": round(seconds, 4), **values})

@@ -60,7 +60,7 @@ def compare(
         progress: where bars and notes go.
 
     Raises:
-        ConfigError: a method that is not known.
+        ConfigError: an unknown method.
         OutputError: `out` holds something else.
         CompareError: nothing could be compared.
     """
@@ -99,16 +99,18 @@ def _plain(options: CompareOptions) -> dict[str, Any]:
     return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()}
 
 
-def chosen_methods(options: CompareOptions, own: RendererMethods, problems: list[Problem]) -> dict[str, CompareMethod]:
-    """The methods of the settings, in the order of the tables; what cannot be had is a problem."""
-    known = {REAL: CompareMethod(REAL, _real, {}), **own.methods()}
+def chosen_methods(
+    options: CompareOptions, renderer_methods: RendererMethods, problems: list[Problem]
+) -> dict[str, CompareMethod]:
+    """The methods of the settings, in the order of the tables; one without its weights becomes a problem."""
+    by_name = {REAL: CompareMethod(REAL, _real, {}), **renderer_methods.methods()}
     wanted = METHODS if options.methods is None else options.methods
     chosen = {}
     for name in wanted:
         if name not in METHODS:
             raise ConfigError(f"--methods {name}: known are {', '.join(METHODS)}; add others with --method")
         try:
-            chosen[name] = wav2lip_method() if name == WAV2LIP else known[name]
+            chosen[name] = wav2lip_method() if name == WAV2LIP else by_name[name]
         except StoreError as error:
             problems.append(Problem(str(error), method=name))
     for entry in options.commands:
@@ -126,7 +128,7 @@ def _real(*_: Any) -> torch.Tensor:
 def find_splits(
     footage: Sequence[str | Path], options: CompareOptions, cache: Cache, problems: list[Problem], progress: Progress
 ) -> list[Split]:
-    """Track the footage and split it; what cannot be used is a problem."""
+    """Track the footage and split it; files that cannot be used become problems."""
     takes: list[Take] = []
     files = find_takes([str(file) for file in footage])
     for path, person, speech in progress.over("tracks", files, len(files)):
@@ -144,7 +146,7 @@ def find_splits(
 
 
 def borrow_articulation(lines: list[dict[str, Any]]) -> None:
-    """Put beside every leak in silence how much the same method moves when there is speech: alone it says nothing."""
+    """Add to each leak in silence the same method's articulation in speech; alone a leak says nothing."""
     spoken = {
         (line["clip"], line["method"]): line["scores"]["articulation"]
         for lane in (3, 2)
@@ -157,7 +159,7 @@ def borrow_articulation(lines: list[dict[str, Any]]) -> None:
 
 
 def write_results(out: Path, comparison: Comparison, options: CompareOptions) -> None:
-    """Write what was comparison."""
+    """Write scores, tables and report."""
     write_lines(out / SCORES, comparison.lines)
     write_lines(out / FRAMES, comparison.frames)
     table = comparison.table()
@@ -170,7 +172,7 @@ def write_results(out: Path, comparison: Comparison, options: CompareOptions) ->
 
 
 def facts_of(comparison: Comparison, options: CompareOptions) -> list[str]:
-    """What a table is of, in sentences."""
+    """What was compared, in sentences."""
     people = {split.person for split in comparison.splits}
     by_take = sum(split.way == "take" for split in comparison.splits)
     short = sum(split.is_short for split in comparison.splits)
@@ -190,13 +192,13 @@ def facts_of(comparison: Comparison, options: CompareOptions) -> list[str]:
 
 def sync_facts(lines: Sequence[dict[str, Any]]) -> list[str]:
     """How far sync lags can be trusted on these clips; empty where none were measured."""
-    found = [line["scores"]["sync_shifts_found"] for line in lines if "sync_shifts_found" in line["scores"]]
-    if not found:
+    shares = [line["scores"]["sync_shifts_found"] for line in lines if "sync_shifts_found" in line["scores"]]
+    if not shares:
         return []
     return [
         f"Sync lags are found by adapt's own network, which is far from sure: of known shifts of the real videos' own "
-        f"sound by {SHIFTS[-2]} and {SHIFTS[-1]} frames of 1/25 s it finds {np.mean(found):.0%} within one frame "
-        f"({len(found)} clips of these lengths); read them beside the real video's row, which has its own sound."
+        f"sound by {SHIFTS[-2]} and {SHIFTS[-1]} frames of 1/25 s it finds {np.mean(shares):.0%} within one frame "
+        f"({len(shares)} clips of these lengths); read them beside the real video's row, which has its own sound."
     ]
 
 

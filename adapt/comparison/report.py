@@ -100,10 +100,10 @@ def _plot(axes: Axes, table: ScoreTable, lane: int, metric: Metric, ours: str) -
             continue
         spread = np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else np.zeros(1)
         axes.plot(values, row + spread, "o", color=PERSON_COLOUR, markersize=3)
-        found = estimate(values)
+        summary = estimate(values)
         colour = OURS_COLOUR if method == ours else OTHER_COLOUR
-        axes.plot([found.low, found.high], [row, row], "-", color=colour, linewidth=2)
-        axes.plot([found.mean], [row], "D", color=colour, markersize=5)
+        axes.plot([summary.low, summary.high], [row, row], "-", color=colour, linewidth=2)
+        axes.plot([summary.mean], [row], "D", color=colour, markersize=5)
     if metric.best in BEST:
         axes.axvline(BEST[metric.best], color="#3a8a4d", linewidth=0.8, linestyle="--")
     axes.set_yticks(range(len(methods)), methods, fontsize=8)

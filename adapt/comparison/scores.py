@@ -41,7 +41,6 @@ from render.errors import StoreError
 from render.head.track import Track
 from render.store import file_sha256
 
-#: Lane → what moves the mouth.
 #: Lanes in which the true frames show what should be drawn.
 WITH_TRUTH = (1, 2)
 #: Frames of 1/25 s by which a real video's own sound is moved, and within which that must be found.
@@ -253,11 +252,11 @@ class Scorer:
 
     def sync_scores(self, landmarks: torch.Tensor, truth: Truth, heard: Heard) -> dict[str, float]:
         """Lag and confidence of the sound of a lane."""
-        found = self.sync_offset(landmarks, truth, heard.waveform)
-        if found is None:
+        offset = self.sync_offset(landmarks, truth, heard.waveform)
+        if offset is None:
             return {}
-        lag = found.lag_frames
-        return {"sync_lag": abs(lag), "signed_sync_lag": lag, "sync_confidence": found.confidence}
+        lag = offset.lag_frames
+        return {"sync_lag": abs(lag), "signed_sync_lag": lag, "sync_confidence": offset.confidence}
 
     def shifts_found(self, truth: Truth, shifted: Mapping[int, np.ndarray]) -> dict[str, float]:
         """How far the sync network can be trusted on a clip: share of known shifts of its own sound that are found.
@@ -266,11 +265,15 @@ class Scorer:
             truth: of the clip.
             shifted: its sound, late by so many frames of 1/25 s; 0 is among them.
         """
-        found = {shift: self.sync_offset(truth.landmarks, truth, sound) for shift, sound in shifted.items()}
-        own = found.pop(0, None)
-        if own is None or not found:
+        offsets = {shift: self.sync_offset(truth.landmarks, truth, sound) for shift, sound in shifted.items()}
+        unshifted = offsets.pop(0, None)
+        if unshifted is None or not offsets:
             return {}
-        apart = [abs(other.lag_frames - own.lag_frames - shift) for shift, other in found.items() if other is not None]
+        apart = [
+            abs(offset.lag_frames - unshifted.lag_frames - shift)
+            for shift, offset in offsets.items()
+            if offset is not None
+        ]
         return {"sync_shifts_found": float(np.mean(np.array(apart) <= SHIFT_TOLERANCE_FRAMES))}
 
 
@@ -280,12 +283,12 @@ def _number(value: float) -> float | None:
 
 def opening_scores(gap: torch.Tensor, truth: Truth, heard: Heard, lane: int) -> dict[str, float]:
     """What a mouth's opening [T] says in a lane."""
-    found: dict[str, float] = {}
+    scores: dict[str, float] = {}
     if lane in WITH_TRUTH:
-        found = {"opening": opening_ratio(gap, truth.opening), "ccc": concordance(gap, truth.opening)}
+        scores = {"opening": opening_ratio(gap, truth.opening), "ccc": concordance(gap, truth.opening)}
     if heard.driver_opening is not None:
-        found["driver_correlation"] = correlation(gap, heard.driver_opening)
+        scores["driver_correlation"] = correlation(gap, heard.driver_opening)
     if heard.speech is not None:
         moved = silence_leak(gap, truth.speed, truth.seconds, heard.speech)
-        found |= {"silence_leak": moved.leak, "articulation": moved.articulation}
-    return found
+        scores |= {"silence_leak": moved.leak, "articulation": moved.articulation}
+    return scores

@@ -37,11 +37,11 @@ def speech_at(waveform: np.ndarray, track: Track) -> torch.Tensor:
 
 def shifted_sounds(split: Split) -> dict[int, np.ndarray]:
     """A held-out part's own sound, late by each of `SHIFTS` frames of 1/25 s; empty where it has none."""
-    heard, track = split.held_out.take.waveform, split.held_out.track
-    if heard is None:
+    waveform, track = split.held_out.take.waveform, split.held_out.track
+    if waveform is None:
         return {}
     start, seconds = float(track.timestamps[0]), track.duration_seconds
-    return {shift: sound_of(heard, start - shift / FRAME_RATE, seconds) for shift in SHIFTS}
+    return {shift: sound_of(waveform, start - shift / FRAME_RATE, seconds) for shift in SHIFTS}
 
 
 def driver_opening(driver: Split, split: Split) -> torch.Tensor:

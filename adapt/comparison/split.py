@@ -123,7 +123,7 @@ class Split:
 
     Attributes:
         clip: name of the held-out file.
-        known: enrollment.
+        enrolled: to learn from.
         held_out: to be drawn.
         way: "time" or "take".
         gap_seconds: between the two; None for takes.
@@ -131,7 +131,7 @@ class Split:
     """
 
     clip: str
-    known: TakePart
+    enrolled: TakePart
     held_out: TakePart
     way: str
     gap_seconds: float | None
@@ -145,7 +145,7 @@ class Split:
     @property
     def facts(self) -> dict[str, Any]:
         """What decides its content."""
-        return {"known": self.known.facts, "held_out": self.held_out.facts}
+        return {"known": self.enrolled.facts, "held_out": self.held_out.facts}
 
     @property
     def key(self) -> str:
@@ -154,8 +154,8 @@ class Split:
 
     def enrollment(self) -> Enrollment:
         """The enrollment as methods see it."""
-        track = replace(self.known.track, source={})
-        return Enrollment(track, self.known.crops(), self.known.waveform, content_key(self.known.facts))
+        track = replace(self.enrolled.track, source={})
+        return Enrollment(track, self.enrolled.crops(), self.enrolled.waveform, content_key(self.enrolled.facts))
 
 
 def find_takes(footage: Sequence[str]) -> list[tuple[Path, str, bool | None]]:
@@ -189,15 +189,15 @@ def open_take(path: Path, person: str, speech: bool | None, cache: Cache, prepar
 
 
 def prepared_track(folder: Path, footage: Footage) -> Track | None:
-    """The track that `adapt prepare` made of a file; None where it made none of these very bytes."""
-    own = folder / footage.path.stem
-    if not (own / FACTS_NAME).is_file():
+    """The track that `adapt prepare` made of a file; None where it made none of this very file."""
+    clip_folder = folder / footage.path.stem
+    if not (clip_folder / FACTS_NAME).is_file():
         return None
-    facts = json.loads((own / FACTS_NAME).read_text(encoding="utf-8"))
+    facts = json.loads((clip_folder / FACTS_NAME).read_text(encoding="utf-8"))
     if facts["sha256"] != footage.sha256 or facts["settings"]["model"] != file_sha256(FACE_MODEL):
         return None
-    track = Track.load(own / TRACK_NAME).with_crop_size(CROP_SIZE)
-    return replace(track, source={**track.source, "key": file_sha256(own / TRACK_NAME)})
+    track = Track.load(clip_folder / TRACK_NAME).with_crop_size(CROP_SIZE)
+    return replace(track, source={**track.source, "key": file_sha256(clip_folder / TRACK_NAME)})
 
 
 def group_takes(takes: Iterable[Take], way: str) -> list[list[Take]]:
@@ -240,26 +240,26 @@ def _split_takes(takes: Sequence[Take], enrollment: float, held_out: float) -> S
         name = takes[0].footage.path.name
         raise FootageError(f"{name}: {takes[0].person} has one take only; give another, or --split time")
     order = sorted(takes, key=lambda take: -len(take.rows))
-    known, other = order[0], max(order[1:], key=lambda take: (take.speech, len(take.rows)))
-    first, last = _enrollment_rows(known, enrollment), _held_out_rows(other, other.rows, held_out)
-    if _too_short(known, first) or _too_short(other, last):
+    enrolled, other = order[0], max(order[1:], key=lambda take: (take.speech, len(take.rows)))
+    first, last = _enrollment_rows(enrolled, enrollment), _held_out_rows(other, other.rows, held_out)
+    if _too_short(enrolled, first) or _too_short(other, last):
         raise FootageError(
             f"{other.footage.path.name}: too short; two takes with {LEAST_SECONDS:g} s of usable frames are needed"
         )
-    return Split(other.footage.path.stem, TakePart(known, first), TakePart(other, last), "take", None, False)
+    return Split(other.footage.path.stem, TakePart(enrolled, first), TakePart(other, last), "take", None, False)
 
 
 def _split_time(take: Take, enrollment: float, held_out: float) -> Split:
     """Enrollment from the start of a take, held-out frames from `GAP_SECONDS` after it."""
     for seconds, gap in ((enrollment, GAP_SECONDS), (min(enrollment, SHORT[0]), SHORT[1])):
-        known = _enrollment_rows(take, seconds)
-        if _too_short(take, known):
+        first = _enrollment_rows(take, seconds)
+        if _too_short(take, first):
             continue
-        after = take.rows[take.times(take.rows) >= float(take.times(known)[-1]) + gap]
+        after = take.rows[take.times(take.rows) >= float(take.times(first)[-1]) + gap]
         last = _held_out_rows(take, after, held_out)
         if not _too_short(take, last):
             is_short = gap != GAP_SECONDS
-            return Split(take.footage.path.stem, TakePart(take, known), TakePart(take, last), "time", gap, is_short)
+            return Split(take.footage.path.stem, TakePart(take, first), TakePart(take, last), "time", gap, is_short)
     raise _refusal(take)
 
 

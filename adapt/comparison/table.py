@@ -57,11 +57,12 @@ class ScoreTable:
             for key, value in line["scores"].items():
                 values[line["lane"], line["method"], key][line["person"]].append(value)
         self._people = {
-            cell: {person: float(np.mean(own)) for person, own in people.items()} for cell, people in values.items()
+            cell: {person: float(np.mean(scores)) for person, scores in people.items()}
+            for cell, people in values.items()
         }
-        seen = {(line["lane"], line["method"]) for line in lines}
-        self.lanes = [lane for lane in LANES if any(lane == known for known, _ in seen)]
-        self._methods = {lane: [name for name in order if (lane, name) in seen] for lane in self.lanes}
+        scored = {(line["lane"], line["method"]) for line in lines}
+        self.lanes = [lane for lane in LANES if any(lane == scored_lane for scored_lane, _ in scored)]
+        self._methods = {lane: [name for name in order if (lane, name) in scored] for lane in self.lanes}
 
     def methods(self, lane: int) -> list[str]:
         """Methods with scores in a lane."""

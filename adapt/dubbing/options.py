@@ -64,14 +64,14 @@ class DubOptions:
     batch: int | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (
+        for name, choices in (
             ("region", REGIONS),
             ("on_mismatch", MISMATCH),
             ("quality", QUALITIES),
             ("codec", (None, *CODECS)),
         ):
-            if getattr(self, name) not in known:
-                words = ", ".join(word for word in known if word)
+            if getattr(self, name) not in choices:
+                words = ", ".join(word for word in choices if word)
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: choose one of {words}")
         least, most = MOUTH_RANGE
         if not least <= self.mouth <= most:

@@ -23,7 +23,7 @@ from render.drawing.masks import dilate
 from render.drawing.renderer import Renderer, draw, render_inputs
 from render.video.reader import Frame
 
-#: So near the mouth, and where the matte is less, nothing tells the tone of skin.
+#: Skin so near the mouth, or where the matte is less, is not used to match the tone.
 LIPS_MARGIN_PX, SURE_MATTE = 8, 0.9
 
 

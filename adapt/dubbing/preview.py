@@ -125,6 +125,6 @@ def choose_frames(track: Track, times: Sequence[float]) -> torch.Tensor:
 def encoded(prior: RendererPrior, footage: Footage, track: Track, progress: Progress) -> torch.Tensor:
     """Unadapted texture [1, C, H, W] from frames spread over the video."""
     sure = track.sure().nonzero()[:, 0]
-    known = sure[torch.linspace(0, len(sure) - 1, min(ENCODED, len(sure))).long()]
-    crops = read_crops(footage, track, known, progress).float() / 255
-    return prior.encode_texture((track, known, crops))
+    frames = sure[torch.linspace(0, len(sure) - 1, min(ENCODED, len(sure))).long()]
+    crops = read_crops(footage, track, frames, progress).float() / 255
+    return prior.encode_texture((track, frames, crops))

@@ -57,8 +57,8 @@ def find_occlusions(footage: Footage, parts: Sequence[Part], progress: Progress)
     if len(frames):
         first, last = int(frames[0]), int(frames[-1])
         for frame in progress.over("look", footage.frames(first, last + 1), last + 1 - first):
-            for seeker, rows in zip(seekers, wanted, strict=True):
-                if bool(rows[frame.index]):
+            for seeker, mask in zip(seekers, wanted, strict=True):
+                if bool(mask[frame.index]):
                     affine = seeker.track.crop_from_image[frame.index].numpy()
                     seeker.look(frame.index, cut_crop(frame.preview, affine, LOOK_PX))
     return [seeker.occlusion() for seeker in seekers]
@@ -100,8 +100,8 @@ def redraw(
         Painter.of(part, weight, one, options.region, options.device)
         for (part, one), weight in zip(pairs, weights, strict=True)
     ]
-    own = footage.metadata.get("comment", ALTERED)
-    tags = {"comment": own if own.startswith(ALTERED) else f"{ALTERED}; {own}"}
+    comment = footage.metadata.get("comment", ALTERED)
+    tags = {"comment": comment if comment.startswith(ALTERED) else f"{ALTERED}; {comment}"}
     changed = []
     with (
         VideoWriter(footage, output, Encoding(options.codec, options.quality), sound, tags) as writer,

@@ -86,7 +86,7 @@ def quality_facts(footage: Footage, result: Redrawn, notes: Sequence[str]) -> di
     Args:
         footage: the shot.
         result: what was redrawn.
-        notes: what was told before.
+        notes: remarks made before.
     """
     stretches, start = [], 0
     for word, frames in groupby(result.status):

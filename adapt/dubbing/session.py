@@ -1,7 +1,7 @@
 """Session: one shot and all that is asked of it; requests become parts that can be drawn.
 
-The shot is analysed once, whoever is dubbed in it; a sound is read once. What can be wrong is looked for in the order
-of what it costs to find: sounds and bundles (`refuse`), then people (`parts`).
+The shot is analysed once, whoever is dubbed in it; a sound is read once. Mistakes are looked for in the order
+of the time that takes: sounds and bundles (`refuse`), then people (`parts`).
 """
 
 import shlex
@@ -51,7 +51,7 @@ class Session:
         progress: where bars and notes go.
 
     Attributes:
-        notes: what was told on the way, for the report.
+        notes: remarks made on the way, for the report.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class Session:
     @cached_property
     def motion_model(self) -> MotionModel:
         """Audio to motion."""
-        own = self.options.motion_model
-        return load_motion_model(own) if own else shipped_motion_model()
+        path = self.options.motion_model
+        return load_motion_model(path) if path else shipped_motion_model()
 
     @cached_property
     def analysis(self) -> Analysis:
@@ -93,7 +93,7 @@ class Session:
         self.notes.append(text)
 
     def refuse(self, requests: Sequence[Request]) -> list[ActorBundle | None]:
-        """Look for all that can be wrong before anything long is begun; returns the requests' bundles.
+        """Check the requests before anything long is begun; returns the requests' bundles.
 
         Raises:
             DubError, FootageError, StoreError: a part without frames, a sound that is silent or of another length, a
@@ -133,10 +133,10 @@ class Session:
         driven = Driven(bundle, track, style, self.prior.model, self.motion_model, self.progress)
         motion = request.driver.motion(driven)
         if request.driver.lies_on_frames:
-            expression, known = motion.lower_expression, motion.confidence > 0
+            expression, has_motion = motion.lower_expression, motion.confidence > 0
         else:
-            expression, known = self.placement.placed(motion, track, inside, style.closed)
-        return Part(bundle, track, controlled(expression, style, self.controls), known & inside, self.prior)
+            expression, has_motion = self.placement.placed(motion, track, inside, style.closed)
+        return Part(bundle, track, controlled(expression, style, self.controls), has_motion & inside, self.prior)
 
     def _fitted(self, track: Track, person: int) -> ActorBundle:
         """The person, fitted from the shot, now or earlier."""

@@ -24,7 +24,7 @@ MIXED = "mix.wav"
 
 
 def refuse_undeliverable(requests: Sequence[Request], options: DubOptions) -> None:
-    """Look for all that can be wrong with what is to be delivered, before anything long is begun.
+    """Check what is to be delivered before anything long is begun.
 
     Raises:
         ConfigError: nothing drives that could be mixed, or several people speak and nothing says what is heard.

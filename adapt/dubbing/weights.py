@@ -86,15 +86,15 @@ def frame_status(
     parts: Sequence[Part], weights: torch.Tensor, occlusions: Sequence[Occlusion | None] = ()
 ) -> list[str]:
     """One word a frame: dubbed where any part is drawn at all, else why not."""
-    hidden = [found.hidden for found in occlusions if found is not None]
+    hidden = [occlusion.hidden for occlusion in occlusions if occlusion is not None]
     words = []
     for index in range(weights.shape[1]):
-        seen = [float(part.track.confidence[index]) for part in parts]
+        confidences = [float(part.track.confidence[index]) for part in parts]
         if float(weights[:, index].max()) > 0:
             words.append(DUBBED)
-        elif any(bool(rows[index]) for rows in hidden):
+        elif any(bool(mask[index]) for mask in hidden):
             words.append(OCCLUDED)
-        elif any(0 < value < LEAST_TO_DUB for value in seen):
+        elif any(0 < value < LEAST_TO_DUB for value in confidences):
             words.append(LOW)
         else:
             words.append(PASSED)

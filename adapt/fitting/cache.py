@@ -1,7 +1,7 @@
 """Cache of fits: a cast member without a bundle is fitted from the shot once, and found again by what it was made from.
 
 In: everything that decides a fit. Out: an actor bundle under a name that is the hash of it, in the user's cache folder
-(`$XDG_CACHE_HOME/adapt/fits`, else `~/.cache/adapt/fits`). Nothing is ever lost with it but time.
+(`$XDG_CACHE_HOME/adapt/fits`, else `~/.cache/adapt/fits`). Deleting it loses nothing but time.
 """
 
 import json
@@ -19,7 +19,7 @@ from render.store import code_version, file_sha256
 
 
 def cache_folder() -> Path:
-    """Where fits are kept unless told otherwise."""
+    """Where fits are kept by default."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "adapt" / "fits"
 
@@ -37,7 +37,7 @@ def cached_fit(
         key: what decides the fit, apart from the prior and the program: hash of the footage, person, steps.
         prior_sha256: of the renderer prior at hand.
         make: fits.
-        note: told, in a sentence, where the bundle comes from or why it could not be kept.
+        note: called with a sentence: where the bundle comes from, or why it could not be kept.
         folder: of the cache; default `cache_folder()`.
     """
     program = {

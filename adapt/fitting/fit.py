@@ -250,7 +250,7 @@ def draw_clip(
         delta: of the renderer; empty for the prior's own.
         clip: where the frames are from.
         rows: int64, rows of `clip.frames`.
-        advance: told how many frames were drawn.
+        advance: called with the number of frames drawn.
     """
     renderer = adapted_renderer(prior, delta)
     parts = []

@@ -110,20 +110,20 @@ def describe_enrollment(
 
 
 def _usable(track: Track, name: str) -> torch.Tensor:
-    seen = track.confidence > 0
-    if not bool(seen.any()):
+    has_face = track.confidence > 0
+    if not bool(has_face.any()):
         raise FitError(f"{name}: no face in it; choose footage that shows the actor, or --person for another one")
     depth = track.translation[:, 2]
-    eye_px = float((track.focal_px * EYE_DISTANCE_CM / depth)[seen].median())
+    eye_px = float((track.focal_px * EYE_DISTANCE_CM / depth)[has_face].median())
     if eye_px < SMALLEST_EYE_DISTANCE_PX:
         raise FitError(
             f"{name}: the face is too small ({eye_px:.0f} px between the eyes, at least "
             f"{SMALLEST_EYE_DISTANCE_PX:.0f} are needed); choose a closer shot of the actor"
         )
     yaw = track.rotation[:, 1].rad2deg().abs()
-    if float(yaw[seen].median()) > LARGEST_YAW_DEGREES:
+    if float(yaw[has_face].median()) > LARGEST_YAW_DEGREES:
         raise FitError(
-            f"{name}: the actor is seen from the side (yaw {float(yaw[seen].median()):.0f}°); "
+            f"{name}: the actor is seen from the side (yaw {float(yaw[has_face].median()):.0f}°); "
             f"choose footage within {LARGEST_YAW_DEGREES:.0f}° of frontal"
         )
     return torch.nonzero(track.sure() & (yaw <= LARGEST_YAW_DEGREES)).flatten()
@@ -153,7 +153,7 @@ def _split(track: Track, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
 
 
 def _features(shape: torch.Tensor, track: Track, rows: torch.Tensor) -> torch.Tensor:
-    """What frames are told apart by, about 1 a step that can be seen: opening, width, yaw, pitch."""
+    """Opening, width, yaw and pitch of frames [N, 4], scaled so that 1 is about the smallest visible step."""
     pose = track.rotation[rows][:, [1, 0]]
     return torch.cat([shape / torch.tensor([0.05, 0.05]), pose / math.radians(8.0)], -1)
 

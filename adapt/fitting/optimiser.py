@@ -104,7 +104,7 @@ def _keep_blend(reader: FrameReader, state: FitState, texture: torch.Tensor) -> 
     """Go back from the best state towards the unadapted `texture` and network.
 
     Held-out frames are near those that were learnt from; what is further away is drawn better by what moved less. So
-    some of the way is gone back even where they lose by it, and more where they hardly tell.
+    part of the way is gone back even where held-out frames lose by it, and more where they hardly change.
     """
     best, references = state.best, (state.best_loss, state.unadapted_loss)
     for part, reference in zip(BLENDS, references, strict=True) if best else ():

@@ -1,7 +1,7 @@
 """What a drawn mouth does, against the real one or the sound: opening, closures, silence, lip landmarks.
 
 In: openings [T] (gap of the inner lips in eye distances, of `adapt.metrics.mouth_meter`), lip landmarks [T, N, 2] px,
-times in seconds. Out: one value a clip, or one a frame where said. The detector is the one that the tracks were made
+times in seconds. Out: one value a clip; one a frame where stated. The detector is the one that the tracks were made
 with, never one that a renderer learnt from; the real video goes through the same detector.
 """
 
@@ -88,7 +88,7 @@ def closures(
     near = [
         (seconds >= start - CLOSURE_MARGIN_SECONDS) & (seconds <= end + CLOSURE_MARGIN_SECONDS) for start, end in phones
     ]
-    left = [float((drawn[rows].min() - low) / (high - low)) for rows in near if rows.any() and high - low > 0.01]
+    left = [float((drawn[frames].min() - low) / (high - low)) for frames in near if frames.any() and high - low > 0.01]
     if not left:
         return None
     return Closures(len(left), float(np.mean(left)), float(np.mean(np.array(left) <= CLOSED_SHARE_OF_REAL)))
@@ -140,6 +140,6 @@ def landmark_distance(drawn: torch.Tensor, real: torch.Tensor) -> tuple[torch.Te
         Two [T].
     """
     points = [landmarks[:, list(LIP_POINTS), :2] for landmarks in (drawn, real)]
-    own, wanted = (lips - lips.mean(1, keepdim=True) for lips in points)
-    distance = (own - wanted).norm(dim=-1).mean(1)
+    drawn_lips, real_lips = (lips - lips.mean(1, keepdim=True) for lips in points)
+    distance = (drawn_lips - real_lips).norm(dim=-1).mean(1)
     return distance, distance / eye_distance(real[..., :2])

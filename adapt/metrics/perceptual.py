@@ -3,7 +3,7 @@
 In: crops [T, 3, H, W], sRGB in [0, 1], and a mask [T, 1, H, W], of whose batch the enclosing rectangle is compared.
 Out: one value a frame [T], 0 for equal pictures. No weights ship: LPIPS takes its trunk (torchvision's file) from
 `TORCH_HOME/hub/checkpoints` and its linear weights from the installed `lpips` package; DISTS its VGG16 from there, too,
-and its own weights from `ADAPT_MODELS`. What is absent is said in one line, never replaced.
+and its own weights from `ADAPT_MODELS`. What is absent is named in one line, never replaced.
 """
 
 from collections.abc import Callable
@@ -54,12 +54,12 @@ class AlexTrunk(nn.Module):
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Activations of normalised images [B, 3, H, W]."""
-        found = []
+        activations = []
         for place, convolution in self.features.items():
             x = F.max_pool2d(x, 3, 2) if int(place) in ALEX_POOLED else x
             x = F.relu(convolution(x))
-            found.append(x)
-        return found
+            activations.append(x)
+        return activations
 
 
 class VggTrunk(nn.Module):
@@ -81,14 +81,14 @@ class VggTrunk(nn.Module):
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Activations of normalised images [B, 3, H, W]."""
-        found = []
+        activations = []
         for block, places in enumerate(VGG):
             if block:
                 x = _root_pool(x) if self.root_pooling else F.max_pool2d(x, 2)
             for place in places:
                 x = F.relu(self.features[str(place)](x))
-            found.append(x)
-        return found
+            activations.append(x)
+        return activations
 
 
 def _root_pool(x: torch.Tensor) -> torch.Tensor:
@@ -177,10 +177,12 @@ def load_dists() -> Dists:
         StoreError: VGG16 or the weights of the paper's authors are not there.
     """
     path = trunk_path().with_name(DISTS_FILE)
-    own = _read(path, f"put the authors' weights.pt there as {DISTS_FILE}, or set ADAPT_MODELS")
+    weights = _read(path, f"put the authors' weights.pt there as {DISTS_FILE}, or set ADAPT_MODELS")
     trunk = VggTrunk(root_pooling=True)
     _load_features(trunk, VGG_FILE)
-    return Dists(trunk, own["alpha"].flatten().float(), own["beta"].flatten().float()).eval().requires_grad_(False)
+    return (
+        Dists(trunk, weights["alpha"].flatten().float(), weights["beta"].flatten().float()).eval().requires_grad_(False)
+    )
 
 
 def _load_features(trunk: nn.Module, name: str) -> None:
@@ -216,18 +218,18 @@ class PerceptualMetrics:
 
 def perceptual_metrics() -> PerceptualMetrics:
     """Load every perceptual distance whose weights are there."""
-    found = PerceptualMetrics()
+    metrics = PerceptualMetrics()
     try:
         trunk = load_trunk()
-        found.distances["squeezenet"] = lambda drawn, real, mask: squeezenet_distance(trunk, drawn, real, mask)
+        metrics.distances["squeezenet"] = lambda drawn, real, mask: squeezenet_distance(trunk, drawn, real, mask)
     except StoreError as error:
-        found.missing["squeezenet"] = f"SqueezeNet feature distance is not available: {error}"
+        metrics.missing["squeezenet"] = f"SqueezeNet feature distance is not available: {error}"
     for name, label, load in (("lpips", "LPIPS", load_lpips), ("dists", "DISTS", load_dists)):
         try:
-            found.distances[name] = around_mask(load())
+            metrics.distances[name] = around_mask(load())
         except StoreError as error:
-            found.missing[name] = f"{label} is not available: {error}"
-    return found
+            metrics.missing[name] = f"{label} is not available: {error}"
+    return metrics
 
 
 def around_mask(network: Lpips | Dists) -> Distance:

@@ -30,11 +30,11 @@ def seen_motion(model: FaceModel, track: Track, landmarks: torch.Tensor) -> Moti
     points = torch.linalg.solve(linear[:, None], (landmarks.double() - shift[:, None])[..., None])[..., 0]
     points = points[:, : model.landmark_count] - torch.tensor([track.width / 2, track.height / 2]).double()
     focal, depth = track.focal_px.double(), track.translation[:, 2].double()
-    seen = Observations(points, track.timestamps, focal, EYE_DISTANCE_CM * focal / depth)
+    observations = Observations(points, track.timestamps, focal, EYE_DISTANCE_CM * focal / depth)
     # The tracker's poses carry the logarithm of the depth and, before it, the place over the depth.
     pose = torch.cat([track.rotation, track.translation], 1).double()
     pose[:, 3:5] /= depth[:, None]
     pose[:, 5] = depth.log()
-    expression = solve_expression(fit, seen, track.shape.double(), pose)
+    expression = solve_expression(fit, observations, track.shape.double(), pose)
     lower = expression[:, : fit.lower_count].float()
     return Motion(track.timestamps, lower, track.confidence)

@@ -63,14 +63,14 @@ def motion_at(
     expression = torch.lerp(motion.lower_expression[left], motion.lower_expression[right], weight)
     slack = max(step, TOLERANCE_SECONDS)
     inside = (query >= times[0] - slack) & (query <= times[-1] + slack)
-    known = torch.maximum(motion.confidence[left], motion.confidence[right]) > 0
+    has_motion = torch.maximum(motion.confidence[left], motion.confidence[right]) > 0
     if on_mismatch == "pad":
         beyond = torch.maximum(times[0] - query, query - times[-1]).clamp(0, PAD_SECONDS) / PAD_SECONDS
-        closed = torch.where(known, (1 - torch.cos(math.pi * beyond)) / 2, 1.0)[:, None]
+        closed = torch.where(has_motion, (1 - torch.cos(math.pi * beyond)) / 2, 1.0)[:, None]
         return torch.lerp(expression, rest.expand_as(expression), closed.to(expression.dtype)), torch.ones_like(inside)
     if on_mismatch == "hold":
         return expression, torch.ones_like(inside)
-    return expression, inside & known
+    return expression, inside & has_motion
 
 
 def length_seconds(times: np.ndarray) -> float:

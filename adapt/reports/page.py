@@ -15,9 +15,6 @@ from matplotlib.figure import Figure
 
 from render.store import write_text
 
-#: Per-frame status of a dub → colour of the strip.
-
-
 _STYLE, _SCRIPT = (Path(__file__).with_name(name) for name in ("page.css", "page.js"))
 
 

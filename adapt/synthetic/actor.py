@@ -148,10 +148,10 @@ class SyntheticActor:
             # Lips always hide the sheets behind them, also where a tight closure lets the two intersect.
             positions[inside, 2] += 2 * NEAR_CM * SHEET_BEHIND_CM / positions[inside, 3]
             raster = rasterize(positions[None], self.faces, (self.size, self.size))
-            seen = texture(self.canvas, interpolate(uv, raster, self.faces), boundary_mode="clamp")[0]
-            alpha = (seen[3] * (raster.face_id[0] >= 0))[..., None]
+            sampled = texture(self.canvas, interpolate(uv, raster, self.faces), boundary_mode="clamp")[0]
+            alpha = (sampled[3] * (raster.face_id[0] >= 0))[..., None]
             light = _mouth_light(torch.isin(raster.face_id[0], mouth).numpy(), LIGHT_REACH * eye_distance_px)
-            rgb = (seen[:3] * light).permute(1, 2, 0) * alpha + _background(
+            rgb = (sampled[:3] * light).permute(1, 2, 0) * alpha + _background(
                 self.size, float(take.timestamps[index])
             ) * (1 - alpha)
             yield (rgb.clamp(0, 1) * 255).round().to(torch.uint8).numpy()

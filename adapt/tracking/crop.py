@@ -96,8 +96,8 @@ def crop_from_path(path: torch.Tensor, crop_size: int) -> torch.Tensor:
 
 def choose_crop_size(path: torch.Tensor, confidence: torch.Tensor) -> int:
     """256, or 512 where the source's own eye distance (median over confident frames) is past 130 px."""
-    seen = path[confidence > 0, 2]
-    large = len(seen) > 0 and float(seen.median().exp()) > LARGE_EYE_DISTANCE_PX
+    log_distances = path[confidence > 0, 2]
+    large = len(log_distances) > 0 and float(log_distances.median().exp()) > LARGE_EYE_DISTANCE_PX
     return 2 * CROP_PX if large else CROP_PX
 
 

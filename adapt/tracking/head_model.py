@@ -209,8 +209,8 @@ def point_weights(
 
 
 def residual_of(
-    fit: HeadFit, seen: Observations, shape: torch.Tensor, pose: torch.Tensor, expression: torch.Tensor
+    fit: HeadFit, observations: Observations, shape: torch.Tensor, pose: torch.Tensor, expression: torch.Tensor
 ) -> torch.Tensor:
     """Mean distance [N] between fitted and seen points, share of the eye distance."""
-    image = project_heads(fit.every, heads_of(fit.every, shape, expression), pose, seen.focal).image
-    return (image - seen.points).norm(dim=-1).mean(-1) / seen.eye_distance
+    image = project_heads(fit.every, heads_of(fit.every, shape, expression), pose, observations.focal).image
+    return (image - observations.points).norm(dim=-1).mean(-1) / observations.eye_distance

@@ -69,7 +69,7 @@ def first_pose(fit: HeadFit, points: torch.Tensor, focal: torch.Tensor) -> torch
     return torch.cat([rotation, origin[:, :2] / focal[:, None], (focal / scale).log()[:, None]], -1)
 
 
-def solve_shape(fit: HeadFit, seen: Observations, pose: torch.Tensor) -> tuple[torch.Tensor, float]:
+def solve_shape(fit: HeadFit, observations: Observations, pose: torch.Tensor) -> tuple[torch.Tensor, float]:
     """Shape [S] and the factor by which all focals are to be multiplied, from chosen frames.
 
     Each frame's own pose and expression are eliminated (Schur complement). `pose` [N, 6] is where they start.
@@ -80,10 +80,12 @@ def solve_shape(fit: HeadFit, seen: Observations, pose: torch.Tensor) -> tuple[t
     expression = torch.zeros(frames, axes, dtype=torch.float64)
     prior = torch.ones(shapes + 1, dtype=torch.float64)
     prior[-1] = FOCAL_DEVIATION**-2
-    own = slice(0, 6 + axes)
-    wanted = seen.points[:, fit.spread_index]
+    per_frame = slice(0, 6 + axes)
+    wanted = observations.points[:, fit.spread_index]
     for _ in range(SHAPE_ROUNDS):
-        projection = project_heads(points, heads_of(points, shape, expression), pose, seen.focal * log_factor.exp())
+        projection = project_heads(
+            points, heads_of(points, shape, expression), pose, observations.focal * log_factor.exp()
+        )
         residual = projection.image - wanted
         jacobian = torch.cat(
             [
@@ -93,21 +95,23 @@ def solve_shape(fit: HeadFit, seen: Observations, pose: torch.Tensor) -> tuple[t
             ],
             -1,
         )
-        weights = point_weights(residual, points, projection, seen.eye_distance)
+        weights = point_weights(residual, points, projection, observations.eye_distance)
         hessian, gradient = normal_equations(jacobian, residual, weights)
         hessian.diagonal(dim1=1, dim2=2)[:, 6 : 6 + axes] += 1.0
         gradient[:, 6 : 6 + axes] += expression
-        mixed = hessian[:, own, 6 + axes :]
-        solved = torch.linalg.solve(hessian[:, own, own], torch.cat([mixed, gradient[:, own, None]], -1))
+        mixed = hessian[:, per_frame, 6 + axes :]
+        solved = torch.linalg.solve(
+            hessian[:, per_frame, per_frame], torch.cat([mixed, gradient[:, per_frame, None]], -1)
+        )
         share = min(1.0, EVIDENCE_FRAMES / frames)
         reduced = share * (hessian[:, 6 + axes :, 6 + axes :] - mixed.transpose(1, 2) @ solved[..., :-1]).sum(0)
         right = share * (gradient[:, 6 + axes :] - (mixed.transpose(1, 2) @ solved[..., -1:])[..., 0]).sum(0)
         right = right + prior * torch.cat([shape, log_factor[None]])
         step = -torch.linalg.solve(reduced + torch.diag(prior), right)
-        own_step = -(solved[..., -1] + solved[..., :-1] @ step)
+        frame_step = -(solved[..., -1] + solved[..., :-1] @ step)
         shape = shape + step[:-1]
         log_factor = (log_factor + step[-1]).clamp(-3 * FOCAL_DEVIATION, 3 * FOCAL_DEVIATION)
-        pose, expression = pose + own_step[:, :6], expression + own_step[:, 6:]
+        pose, expression = pose + frame_step[:, :6], expression + frame_step[:, 6:]
     return shape, float(log_factor.exp())
 
 
@@ -118,38 +122,38 @@ def pose_bend(pose: torch.Tensor) -> torch.Tensor:
     return pose.new_tensor([POSE_BEND[0]] * 3 + [place] * 2 + [POSE_BEND[2]])
 
 
-def solve_pose(fit: HeadFit, seen: Observations, shape: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
+def solve_pose(fit: HeadFit, observations: Observations, shape: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
     """Pose rows [N, 6] from points that the jaw does not move, tied in time; `pose` is where they start."""
     frames = len(pose)
     heads = heads_of(fit.rigid, shape, torch.zeros(1, len(fit.rigid.expression), dtype=torch.float64))
     heads = heads.expand(frames, -1, -1)
-    wanted = seen.points[:, fit.rigid_index]
+    wanted = observations.points[:, fit.rigid_index]
     bend = pose_bend(pose)
     ridge = 1e-3 * torch.eye(6, dtype=torch.float64)
     for _ in range(POSE_ROUNDS):
-        projection = project_heads(fit.rigid, heads, pose, seen.focal)
+        projection = project_heads(fit.rigid, heads, pose, observations.focal)
         residual = projection.image - wanted
-        weights = point_weights(residual, fit.rigid, projection, seen.eye_distance)
+        weights = point_weights(residual, fit.rigid, projection, observations.eye_distance)
         hessian, gradient = normal_equations(pose_jacobian(projection, pose), residual, weights)
-        pose = pose + solve_tied(hessian + ridge, gradient, pose, seen.timestamps, bend**-2, POSE_ROBUST)
+        pose = pose + solve_tied(hessian + ridge, gradient, pose, observations.timestamps, bend**-2, POSE_ROBUST)
     return pose
 
 
-def solve_expression(fit: HeadFit, seen: Observations, shape: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
+def solve_expression(fit: HeadFit, observations: Observations, shape: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
     """Expression [N, E] with the poses held, weakly tied in time; the gaps of the lip pairs count on their own."""
     points = fit.moving
     axes = len(points.expression)
     expression = torch.zeros(len(pose), axes, dtype=torch.float64)
     stiffness = torch.full((axes,), EXPRESSION_BEND**-2, dtype=torch.float64)
     prior = torch.eye(axes, dtype=torch.float64)
-    wanted = seen.points[:, fit.moving_index]
+    wanted = observations.points[:, fit.moving_index]
     for _ in range(EXPRESSION_ROUNDS):
-        projection = project_heads(points, heads_of(points, shape, expression), pose, seen.focal)
+        projection = project_heads(points, heads_of(points, shape, expression), pose, observations.focal)
         residual = projection.image - wanted
         jacobian = basis_jacobian(projection, points.expression)
-        weights = point_weights(residual, points, projection, seen.eye_distance)
+        weights = point_weights(residual, points, projection, observations.eye_distance)
         gap_weight = projection.visible[:, fit.gap_upper] / (
-            (GAP_NOISE * seen.eye_distance[:, None]) ** 2 * len(fit.gap_upper)
+            (GAP_NOISE * observations.eye_distance[:, None]) ** 2 * len(fit.gap_upper)
         )
         difference = [value[:, fit.gap_lower] - value[:, fit.gap_upper] for value in (jacobian, residual)]
         hessian, gradient = normal_equations(
@@ -158,6 +162,6 @@ def solve_expression(fit: HeadFit, seen: Observations, shape: torch.Tensor, pose
             torch.cat([weights, gap_weight], 1),
         )
         expression = expression + solve_tied(
-            hessian + prior, gradient + expression, expression, seen.timestamps, stiffness, EXPRESSION_ROBUST
+            hessian + prior, gradient + expression, expression, observations.timestamps, stiffness, EXPRESSION_ROBUST
         )
     return expression

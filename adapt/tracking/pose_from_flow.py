@@ -2,7 +2,7 @@
 
 In: poses fitted to each frame's landmarks, and the skin's motion from frame to frame. Out: poses that move as the skin
 does, and lie where the detector puts them in the mean over a second or two. The detector reads turns too small, stirs
-with the jaw and jitters; flow does neither, but its errors add up. Letters as in `head_fit`.
+with the jaw and jitters; flow does neither, but its errors add up. Letters as in `head_model`.
 """
 
 import torch
@@ -40,7 +40,7 @@ def pose_steps(
         pose: [2, N, 6] of the frame before and of this, from the detector.
         focal: [N] px.
     """
-    known = torch.isfinite(flow).all(-1).double()
+    has_flow = torch.isfinite(flow).all(-1).double()
     before, after = pose
     heads = heads_of(fit.rigid, shape, torch.zeros(1, len(fit.rigid.expression), dtype=torch.float64))
     heads = heads.expand(len(flow), -1, -1)
@@ -51,11 +51,11 @@ def pose_steps(
         projection = project_heads(fit.rigid, heads, after, focal)
         residual = projection.image - wanted
         error = residual.norm(dim=-1) / noise
-        weights = known * projection.visible * (1 + (error / FLOW_ROBUST) ** 2) ** -2 / noise**2
+        weights = has_flow * projection.visible * (1 + (error / FLOW_ROBUST) ** 2) ** -2 / noise**2
         hessian, gradient = normal_equations(pose_jacobian(projection, after), residual, weights)
         after = after - torch.linalg.solve(hessian + ridge, gradient)
     low, high = AGREEING
-    agreeing = (known * (error < FLOW_ROBUST)).mean(-1)
+    agreeing = (has_flow * (error < FLOW_ROBUST)).mean(-1)
     return after - before, ((agreeing - low) / (high - low)).clamp(0, 1)
 
 

@@ -108,10 +108,10 @@ def windows(rows: torch.Tensor, shot: torch.Tensor, margin: int = MARGIN) -> lis
     """Overlapping windows over the rows [N] with a face, none across a cut: (rows solved, rows kept of them)."""
     result = []
     for number in shot[rows].unique():
-        own = rows[shot[rows] == number]
-        starts = list(range(0, max(1, len(own) - MARGIN), WINDOW))  # a short rest joins the last window
-        for start, stop in zip(starts, [*starts[1:], len(own)], strict=True):
-            result.append((own[max(0, start - margin) : stop + margin], own[start:stop]))
+        in_shot = rows[shot[rows] == number]
+        starts = list(range(0, max(1, len(in_shot) - MARGIN), WINDOW))  # a short rest joins the last window
+        for start, stop in zip(starts, [*starts[1:], len(in_shot)], strict=True):
+            result.append((in_shot[max(0, start - margin) : stop + margin], in_shot[start:stop]))
     return result
 
 

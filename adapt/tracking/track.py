@@ -216,9 +216,9 @@ def find_shape(fit: HeadFit, seen: Seen, least_focal: float) -> tuple[torch.Tens
     per_cm = first_pose(fit, points, torch.ones(len(points), dtype=torch.float64))[:, 5].neg().exp()  # px per cm
     focals = torch.full((len(shot),), least_focal, dtype=torch.float64)
     for number in shot.unique():
-        own = per_cm[shot[candidates] == number]
+        in_shot = per_cm[shot[candidates] == number]
         # A shot that is too short to be among the candidates goes by the whole.
-        typical = (own if len(own) else per_cm).median()
+        typical = (in_shot if len(in_shot) else per_cm).median()
         focals[shot == number] = max(least_focal, FACE_DISTANCE_CM * float(typical))
     chosen = candidates[choose_frames(points[..., :2])]
     part, pose = seen.first(fit, chosen, focals[chosen])
@@ -254,18 +254,18 @@ def nearest_found(rows: torch.Tensor, shot: torch.Tensor) -> torch.Tensor:
     return torch.where(distance[0] < distance[1], pair[0], pair[1])
 
 
-def confidence_of(found: torch.Tensor, residual: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
+def confidence_of(confidence: torch.Tensor, residual: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
     """Confidence [T]: the detector's, less where the mesh does not fit the points or the head is turned away.
 
     Args:
-        found: [T] the detector's.
+        confidence: [T] of the detector.
         residual: [T] share of the eye distance.
         pose: [T, 6].
     """
     facing = rotation_matrix(pose[:, :3])[:, 2, 2]  # cosine between the way the face looks and the camera
     turned = ((facing - 0.45) / 0.35).clamp(0, 1)  # past 45° the detector's far side and its lips are guessed
     fits = torch.exp(-((residual / BAD_RESIDUAL) ** 2))
-    return torch.where(found > 0, (found * turned * fits).clamp(min=0.01), torch.zeros_like(found))
+    return torch.where(confidence > 0, (confidence * turned * fits).clamp(min=0.01), torch.zeros_like(confidence))
 
 
 def track_person(analysis: Analysis, person: int) -> Track:

@@ -26,12 +26,12 @@ def test_the_same_frames_judge_every_length_of_enrollment(clip):
     assert torch.equal(splits[3.0].held_out, splits[4.0].held_out) and len(splits[4.0].held_out) >= 4
     for seconds, split in splits.items():
         start = float(times[split.held_out[0]])
-        assert start - float(times[split.known[-1]]) >= 2.0 - 1e-6
-        assert seconds - 0.5 < float(times[split.known[-1]] - times[split.known[0]]) < seconds
+        assert start - float(times[split.learn[-1]]) >= 2.0 - 1e-6
+        assert seconds - 0.5 < float(times[split.learn[-1]] - times[split.learn[0]]) < seconds
         assert int(split.held_out[-1]) == 39
     assert set(split_fit(clip, [2.0])) == {2.0} and split_fit(clip, [9.0]) == {}
     short = split_fit(clip, [2.0])[2.0]
-    assert 1.0 <= float(times[short.held_out[0]] - times[short.known[-1]]) < 1.5, "a row of its own, with a shorter gap"
+    assert 1.0 <= float(times[short.held_out[0]] - times[short.learn[-1]]) < 1.5, "a row of its own, with a shorter gap"
 
 
 def test_table_pairs_the_fit_with_every_other_method():

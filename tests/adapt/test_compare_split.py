@@ -66,7 +66,7 @@ def take(name: str, person: str, seconds: float, fps: float = 25.0, speech: bool
 
 def ends(split: Split) -> list[float]:
     """First and last time of the enrollment, then of the held-out frames."""
-    times = [float(part.track.timestamps[row]) for part in (split.known, split.held_out) for row in (0, -1)]
+    times = [float(part.track.timestamps[row]) for part in (split.enrolled, split.held_out) for row in (0, -1)]
     return [round(time, 2) for time in times]
 
 
@@ -74,7 +74,7 @@ def test_by_time_there_is_a_gap() -> None:
     split = make_split([take("a.mp4", "ada", 12)], 4.0, 3.0)
     assert ends(split) == [0.0, 3.96, 5.96, 8.92]
     assert split.way == "time" and split.gap_seconds == GAP_SECONDS and not split.is_short
-    assert split.held_out.track.timestamps[0] - split.known.track.timestamps[-1] >= GAP_SECONDS
+    assert split.held_out.track.timestamps[0] - split.enrolled.track.timestamps[-1] >= GAP_SECONDS
 
 
 def test_a_short_clip_gets_less_and_says_so() -> None:
@@ -100,7 +100,7 @@ def test_by_take_where_a_person_has_several() -> None:
     groups = group_takes(takes, "auto")
     assert [len(group) for group in groups] == [3, 1]
     split = make_split(groups[0], 4.0, 3.0)
-    assert (split.known.take.footage.path.name, split.clip, split.way) == ("a.mp4", "c", "take")
+    assert (split.enrolled.take.footage.path.name, split.clip, split.way) == ("a.mp4", "c", "take")
     assert [len(group) for group in group_takes(takes, "time")] == [1, 1, 1, 1]
     with pytest.raises(FootageError, match="one take only"):
         make_split(groups[1], 4.0, 3.0, "take")
