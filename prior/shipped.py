@@ -34,10 +34,10 @@ class ShippedWeights:
                 f"{self.path}: shipped weights are missing (expected sha256 {self.sha256}); "
                 "reinstall adapt-dub, or restore the file with `git checkout -- prior/weights`"
             )
-        found = file_sha256(self.path)
-        if found != self.sha256:
+        actual = file_sha256(self.path)
+        if actual != self.sha256:
             raise StoreError(
-                f"{self.path}: shipped weights are damaged (sha256 {found}, expected {self.sha256}); "
+                f"{self.path}: shipped weights are damaged (sha256 {actual}, expected {self.sha256}); "
                 "reinstall adapt-dub, or restore the file with `git checkout -- prior/weights`"
             )
         return self.path

@@ -228,8 +228,8 @@ def mel_windows(rows: torch.Tensor, seconds: torch.Tensor) -> torch.Tensor:
     first = ((seconds + FRAME_SECONDS / 2) * (SAMPLE_RATE / MEL_HOP) - MEL_ROWS / 2).round().long()
     place = first[:, None] + torch.arange(MEL_ROWS)
     inside = (place >= 0) & (place < len(rows))
-    found = rows[place.clamp(0, len(rows) - 1)]
-    return torch.where(inside[..., None], found, torch.tensor(-MEL_LIMIT)).transpose(1, 2)[:, None]
+    values = rows[place.clamp(0, len(rows) - 1)]
+    return torch.where(inside[..., None], values, torch.tensor(-MEL_LIMIT)).transpose(1, 2)[:, None]
 
 
 def faces_of(crops: torch.Tensor) -> torch.Tensor:
@@ -285,9 +285,9 @@ def draw_wav2lip(
     Returns:
         [T, 3, H, W] complete crops.
     """
-    known = faces_of(enrollment.float() / 255 if enrollment.dtype == torch.uint8 else enrollment)
+    candidates = faces_of(enrollment.float() / 255 if enrollment.dtype == torch.uint8 else enrollment)
     faces = faces_of(crops)
-    reference = known[choose_reference(known, faces)]
+    reference = candidates[choose_reference(candidates, faces)]
     sound = mel_windows(mel_rows(waveform), seconds)
     drawn = []
     for first in range(0, len(faces), BATCH):
@@ -296,7 +296,7 @@ def draw_wav2lip(
         image = torch.cat([part, reference.expand(count, -1, -1, -1)], 1)
         # A batch of one size whatever the clip's length.
         image = F.pad(image, (0, 0, 0, 0, 0, 0, 0, BATCH - count)).contiguous(memory_format=torch.channels_last)
-        heard = F.pad(sound[first : first + BATCH], (0, 0, 0, 0, 0, 0, 0, BATCH - count))
+        mel = F.pad(sound[first : first + BATCH], (0, 0, 0, 0, 0, 0, 0, BATCH - count))
         with torch.autocast("cpu", torch.bfloat16, enabled=prefers_bfloat16("cpu")):
-            drawn.append(model(heard, image)[:count].float())
+            drawn.append(model(mel, image)[:count].float())
     return crops_of(torch.cat(drawn), crops, erased)

@@ -55,13 +55,13 @@ def split(clip: SpokenClip) -> tuple[torch.Tensor, torch.Tensor]:
 def row_scores(guess: torch.Tensor, truth: torch.Tensor, known: torch.Tensor) -> dict[str, float]:
     """Concordance, correlation and spread ratio of each measure: guess and truth [T, 3], rows `known` [T]."""
     agreement = concordance_over_known(guess[None], truth[None], known[None])[0]
-    found = {}
+    scores = {}
     for column, name in enumerate(MEASURES):
         a, b = guess[known, column], truth[known, column]
-        found[f"{name}_ccc"] = float(agreement[column])
-        found[f"{name}_correlation"] = float(torch.corrcoef(torch.stack([a, b]))[0, 1]) if a.std() > 1e-6 else 0.0
-        found[f"{name}_spread"] = float(a.std() / b.std())
-    return found
+        scores[f"{name}_ccc"] = float(agreement[column])
+        scores[f"{name}_correlation"] = float(torch.corrcoef(torch.stack([a, b]))[0, 1]) if a.std() > 1e-6 else 0.0
+        scores[f"{name}_spread"] = float(a.std() / b.std())
+    return scores
 
 
 def score_clips(
@@ -75,14 +75,14 @@ def score_clips(
         "ridge posteriors": [clip.rows[:, : len(CLASSES)] for clip in everyone],
         "ridge loudness": [clip.rows[:, len(CLASSES) : len(CLASSES) + 1] for clip in everyone],
     }
-    ridge = {name: ridge_predictions(rows, everyone, out) for name, rows in inputs.items()}
+    ridge = {name: ridge_predictions(series, everyone, out) for name, series in inputs.items()}
     # What restores the spread, measured on training people left out, as the model's gain is.
     gain = {}
     for name, predicted in ridge.items():
         spreads = [guess[clip.known].std(0) for guess, clip in zip(predicted, everyone, strict=True)]
         gain[name] = 1 / torch.stack(spreads[len(clips) :]).median(0).values
     usual = torch.stack([clip.measures[clip.known].std(0) for clip in learnt]).median(0).values
-    found: list[dict[str, object]] = []
+    lines: list[dict[str, object]] = []
     for index, clip in enumerate(clips):
         enrolled, scored = split(clip)
         if scored.sum() < SHORTEST_SECONDS * LABEL_RATE or enrolled.sum() < LABEL_RATE:
@@ -94,18 +94,18 @@ def score_clips(
             "model, average person's style": mouth_measures(face_model, model.expression(clip.rows, clip.gate)),
             "model, shuffled sound": mouth_measures(face_model, model.expression(*shifted, style)),
         }
-        seen, truth = clip.measures[enrolled], clip.measures[scored]
-        own = style.frames / (style.frames + STYLE_PRIOR_FRAMES)
-        spread = (own * seen.var(0) + (1 - own) * usual**2).sqrt()
+        enrolled_measures, truth = clip.measures[enrolled], clip.measures[scored]
+        own_share = style.frames / (style.frames + STYLE_PRIOR_FRAMES)
+        spread = (own_share * enrolled_measures.var(0) + (1 - own_share) * usual**2).sqrt()
         for name, predicted in ridge.items():
-            rows = predicted[index]
-            guesses[name] = rows * gain[name] * spread + seen.mean(0)
-            unit = (rows - rows[scored].mean(0)) / rows[scored].std(0).clamp(min=1e-6)
+            prediction = predicted[index]
+            guesses[name] = prediction * gain[name] * spread + enrolled_measures.mean(0)
+            unit = (prediction - prediction[scored].mean(0)) / prediction[scored].std(0).clamp(min=1e-6)
             guesses[f"{name}, given mean and spread"] = unit * truth.std(0) + truth.mean(0)
         for name, guess in guesses.items():
             row: dict[str, object] = {"clip": clip.name, "person": clip.person, "row": name}
-            found.append({**row, **row_scores(guess, clip.measures, scored)})
-    return found
+            lines.append({**row, **row_scores(guess, clip.measures, scored)})
+    return lines
 
 
 def closures(model: MotionModel, face_model: FaceModel, waveform: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -126,7 +126,7 @@ def closures(model: MotionModel, face_model: FaceModel, waveform: np.ndarray, la
     gap = mouth_measures(face_model, model.predict(waveform, frames).lower_expression)[:, 0].numpy()
     rest = float(mouth_measures(face_model, model.neutral_closed)[0])
     extent = float(np.quantile(gap, 0.95) - np.quantile(gap, 0.05))
-    found = {"instances": 0.0, "closed": 0.0, "labiodental": 0.0, "low": 0.0}
+    counts = {"instances": 0.0, "closed": 0.0, "labiodental": 0.0, "low": 0.0}
     for wanted, count, good, limit in (
         (CLOSED, "instances", "closed", rest + CLOSED_SHARE_OF_OWN * extent),
         (LABIODENTAL, "labiodental", "low", rest + extent / 3),
@@ -135,9 +135,9 @@ def closures(model: MotionModel, face_model: FaceModel, waveform: np.ndarray, la
         edges = np.flatnonzero(np.diff(np.concatenate([[0], inside, [0]])))
         for start, end in edges.reshape(-1, 2) / LABEL_RATE:
             near = (frames >= start - 0.02) & (frames <= end + 0.02)
-            found[count] += 1
-            found[good] += float(gap[near].min() <= limit)
-    return found
+            counts[count] += 1
+            counts[good] += float(gap[near].min() <= limit)
+    return counts
 
 
 def timing(model: MotionModel, face_model: FaceModel, waveform: np.ndarray) -> dict[str, object]:
@@ -211,10 +211,10 @@ def main() -> None:
         for row in rows:
             print(json.dumps({**row, "clips": label}))
         for name in sorted({str(row["row"]) for row in rows}):
-            own = [row for row in rows if row["row"] == name]
-            keys = [key for key, value in own[0].items() if isinstance(value, float)]
-            means = {key: round(float(np.mean([row[key] for row in own])), 3) for key in keys}
-            print(json.dumps({"clips": label, "count": len(own), "row": name, **means}))
+            group = [row for row in rows if row["row"] == name]
+            keys = [key for key, value in group[0].items() if isinstance(value, float)]
+            means = {key: round(float(np.mean([row[key] for row in group])), 3) for key in keys}
+            print(json.dumps({"clips": label, "count": len(group), "row": name, **means}))
     print(json.dumps({"lags": {clip.name: lags[clip.name] for clip in raw}}))
     total: dict[str, float] = {}
     for text in SENTENCES:

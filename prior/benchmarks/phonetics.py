@@ -38,14 +38,14 @@ def scores(reference: np.ndarray, guess: np.ndarray) -> dict[str, float]:
     near = np.zeros(count, bool)
     for shift in range(-TOLERANCE_ROWS, TOLERANCE_ROWS + 1):
         near |= np.roll(guess, shift) == reference
-    closed, heard = np.isin(reference, CLOSED), np.isin(guess, CLOSED)
+    closed, closed_guess = np.isin(reference, CLOSED), np.isin(guess, CLOSED)
     lip, silent = np.isin(reference, LABIODENTAL), reference == SILENCE
     return {
         "rows": float(speech.sum()),
         "accuracy": float((guess == reference)[speech].mean()),
         "tolerant": float(near[speech].mean()),
-        "closed_recall": float(heard[closed].mean()),
-        "closed_precision": float(closed[heard & (reference >= 0)].mean()),
+        "closed_recall": float(closed_guess[closed].mean()),
+        "closed_precision": float(closed[closed_guess & (reference >= 0)].mean()),
         "f_recall": float((guess == reference)[lip].mean()),
         "silence_recall": float((guess == reference)[silent].mean()),
     }
@@ -66,12 +66,12 @@ def main() -> None:
         ours = posteriors(encoder, features(waveform).mel).argmax(1).numpy()
         theirs = teachers.phone_decoder_labels(waveform)
         count = min(len(reference), len(ours), len(theirs))
-        row = {"encoder": ours, "pocketsphinx": theirs, "reference": reference}
-        for name, rows in row.items():
-            every[name].append(rows[:count])
+        labels_by = {"encoder": ours, "pocketsphinx": theirs, "reference": reference}
+        for name, labels in labels_by.items():
+            every[name].append(labels[:count])
         for name in ("encoder", "pocketsphinx"):
-            print(json.dumps({"file": sound.name, "by": name, **scores(reference[:count], row[name][:count])}))
-    joined = {name: np.concatenate(rows) for name, rows in every.items()}
+            print(json.dumps({"file": sound.name, "by": name, **scores(reference[:count], labels_by[name][:count])}))
+    joined = {name: np.concatenate(parts) for name, parts in every.items()}
     for name in ("encoder", "pocketsphinx"):
         print(json.dumps({"file": "all", "by": name, **scores(joined["reference"], joined[name])}))
 

@@ -1,7 +1,7 @@
 """Score the sync network: `python -m prior.benchmarks.sync CACHE --footage DIR --train CACHE --train-footage DIR`.
 
 CACHE holds tracks of people the network never saw. Whether a clip's sound belongs to the picture (besides what its
-facts say), and how late it is, is said by a regression that never saw them either
+facts say), and how late it is, is judged by a regression that never saw them either
 (`prior.training.spoken_clips.in_step`, learnt on `--train`), not by the network. Sound is then moved by known numbers
 of frames, and windows of 2 and 5 seconds must find them among ± 15; the lag is found where it is within one frame. True
 against shuffled: the network's confidence in a window's own sound against that in another clip's, as area under the ROC
@@ -63,13 +63,13 @@ def windows(clip: SpokenClip, seconds: float) -> list[int]:
 
 def found_share(curve: Curve, clips: list[SpokenClip], seconds: float) -> tuple[float, int]:
     """Share of windows and shifts in which the shift is found, and how many there were."""
-    size, found = round(seconds * LABEL_RATE), []
+    size, hits = round(seconds * LABEL_RATE), []
     for clip in clips:
         for start in windows(clip, seconds):
             for shift in SHIFTS:
                 lag = best_lag(curve(clip, clip, start, start + size, shift * ROWS_PER_FRAME)).lag_frames
-                found.append(abs(lag - shift) <= TOLERANCE_FRAMES)
-    return float(np.mean(found)), len(found)
+                hits.append(abs(lag - shift) <= TOLERANCE_FRAMES)
+    return float(np.mean(hits)), len(hits)
 
 
 def true_against_shuffled(curve: Curve, clips: list[SpokenClip], seconds: float, seed: int = 0) -> float:
@@ -101,17 +101,17 @@ def regression_curve(clips: list[SpokenClip], predicted: list[torch.Tensor]) -> 
     def curve(heard: SpokenClip, seen: SpokenClip, first: int, last: int, moved: int) -> torch.Tensor:
         rows = guess[heard.name]
         place = torch.arange(first, last) - moved
-        found = []
+        agreements = []
         for lag in LAGS:
             at = place + lag * ROWS_PER_FRAME
             both = seen.known[first:last] & (at >= 0) & (at < len(rows))
             if int(both.sum()) < LEAST_SHARE * (last - first):
-                found.append(torch.tensor(-torch.inf))
+                agreements.append(torch.tensor(-torch.inf))
                 continue
             pair = torch.cat([rows[at[both]], seen.measures[first:last][both]], 1)
             table = torch.corrcoef(pair.T).nan_to_num()
-            found.append(table[:3, 3:].diagonal().mean())
-        return torch.stack(found)
+            agreements.append(table[:3, 3:].diagonal().mean())
+        return torch.stack(agreements)
 
     return curve
 
@@ -129,9 +129,9 @@ def model_curve(model: SyncModel) -> Curve:
 
 
 def whole_clip(curve: Curve, clip: SpokenClip) -> SyncOffset | None:
-    """What is found over a whole clip, None where too little overlaps."""
-    found = best_lag(curve(clip, clip, 0, len(clip.rows), 0))
-    return found if math.isfinite(found.agreement) else None
+    """The offset over a whole clip; None where too little overlaps."""
+    offset = best_lag(curve(clip, clip, 0, len(clip.rows), 0))
+    return offset if math.isfinite(offset.agreement) else None
 
 
 def main() -> None:
@@ -159,10 +159,10 @@ def score(model: SyncModel, raw: list[SpokenClip], learnt: list[SpokenClip]) -> 
     lags = in_step(raw + learnt, out)
     network = model_curve(model)
     for clip in raw:
-        found, (rows, correlation) = whole_clip(network, clip), lags[clip.name]
+        offset, (lag_rows, correlation) = whole_clip(network, clip), lags[clip.name]
         # The regression says by how much the sound must be delayed: it is early by that.
-        line = {"clip": clip.name, "regression_lag_frames": -rows / ROWS_PER_FRAME, "correlation": correlation}
-        yield line | ({} if found is None else {"lag_frames": found.lag_frames, "confidence": found.confidence})
+        line = {"clip": clip.name, "regression_lag_frames": -lag_rows / ROWS_PER_FRAME, "correlation": correlation}
+        yield line | ({} if offset is None else {"lag_frames": offset.lag_frames, "confidence": offset.confidence})
     clips = [clip.delayed(lags[clip.name][0]) for clip in raw if lags[clip.name][1] >= LEAST_SYNC]
     taught = [clip.delayed(lags[clip.name][0]) for clip in learnt if lags[clip.name][1] >= LEAST_SYNC]
     predicted = ridge_predictions([clip.rows for clip in clips + taught], clips + taught, out)[: len(clips)]

@@ -1,6 +1,6 @@
 """One clip of a prepared cache, as training reads it.
 
-In: a folder that `adapt prepare FOOTAGE… -o CACHE` wrote; its layout is told in `adapt.preparation.prepare`. Out:
+In: a folder that `adapt prepare FOOTAGE… -o CACHE` wrote; its layout is described in `adapt.preparation.prepare`. Out:
 tracks and crops. Needs only torch, numpy, safetensors and cv2.
 """
 

@@ -1,8 +1,8 @@
-"""The shipped face model and the names of its points.
+"""The points of the face model by name, and the lengths between them that say how open a mouth is.
 
-In: nothing, or the path of another head in the same file form. Out: a `FaceModel`. The first 468 vertices are the
-FaceMesh points; index lists below name those that tracking, masks and metrics need. "Right" and "left" are sides of the
-image, so that head-space x grows from `EYE_CORNERS[0]` to `EYE_CORNERS[1]`.
+In: points [..., V, 2 or 3]. Out: lengths [...]. The first 468 vertices of the face model are the FaceMesh points; index
+lists below name those that tracking, masks and metrics need. "Right" and "left" are sides of the image, so that
+head-space x grows from `EYE_CORNERS[0]` to `EYE_CORNERS[1]`.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Closures: where the lips have to meet (p b m) or nearly so (f v), and when nobody speaks, by what is heard.
+"""Closures: where the lips have to meet (p b m) or nearly so (f v), and when nobody speaks.
 
 In: phonetic posteriors [T, C] at `LABEL_RATE`. Out: weights [T] in [0, 1].
 """
@@ -35,8 +35,8 @@ def speech_gate(phonetic: torch.Tensor) -> torch.Tensor:
 
 def lips_near(rows: torch.Tensor, classes: tuple[int, ...]) -> torch.Tensor:
     """How far the lips are brought near [T] in [0, 1], in input rows [T, INPUTS], from the posteriors of `classes`."""
-    heard = rows[:, list(classes)].sum(-1)
-    sure = ((heard - CLOSURE_DOUBTFUL) / (CLOSURE_SURE - CLOSURE_DOUBTFUL)).clamp(0, 1)
+    probability = rows[:, list(classes)].sum(-1)
+    sure = ((probability - CLOSURE_DOUBTFUL) / (CLOSURE_SURE - CLOSURE_DOUBTFUL)).clamp(0, 1)
     ahead = nn.functional.pad(sure, (0, CLOSURE_LEAD_ROWS))[CLOSURE_LEAD_ROWS:]
     held = nn.functional.max_pool1d(ahead[None, None], CLOSURE_EASE_ROWS, 1, CLOSURE_EASE_ROWS // 2)[0, 0]
     return eased(held, CLOSURE_EASE_ROWS)

@@ -152,12 +152,12 @@ class MotionModel(nn.Module):
         """
         if style is None:
             return self.neutral_closed, self.neutral_mean, self.neutral_spread
-        own = style.frames / (style.frames + STYLE_PRIOR_FRAMES)
-        variance = own * style.spread**2 + (1 - own) * self.neutral_spread**2
+        own_share = style.frames / (style.frames + STYLE_PRIOR_FRAMES)
+        variance = own_share * style.spread**2 + (1 - own_share) * self.neutral_spread**2
         low, high = SPREAD_LIMITS
         spread = variance.sqrt().clamp(low * self.neutral_spread, high * self.neutral_spread)
         neutral = self.neutral_mean - self.neutral_closed
-        mean = torch.lerp(style.closed + neutral, style.mean, own)
+        mean = torch.lerp(style.closed + neutral, style.mean, own_share)
         opening, usual = (mean - style.closed) @ self.opening_axis, neutral @ self.opening_axis
         limited = torch.clamp(opening, low * usual, high * usual)
         return style.closed, mean + (limited - opening) * self.closing_direction, spread
@@ -231,8 +231,8 @@ class MotionModel(nn.Module):
     def save(self, path: Path, facts: dict[str, object]) -> None:
         """Write half-precision weights with `facts` about the training."""
         tensors = {name: value.half() for name, value in self.state_dict().items()}
-        heard_by = {} if self.front_end is None else {"front_end": self.front_end.facts}
-        save_tensors(path, KIND, KIND_VERSION, tensors, {**facts, **heard_by, "config": asdict(self.config)})
+        front_end = {} if self.front_end is None else {"front_end": self.front_end.facts}
+        save_tensors(path, KIND, KIND_VERSION, tensors, {**facts, **front_end, "config": asdict(self.config)})
 
 
 def load_motion_model(path: Path | None = None) -> MotionModel:
@@ -257,13 +257,13 @@ def shipped_motion_model() -> MotionModel:
     return load_motion_model()
 
 
-def input_rows(encoder: PhoneticEncoder, heard: Features) -> tuple[torch.Tensor, torch.Tensor]:
+def input_rows(encoder: PhoneticEncoder, sound: Features) -> tuple[torch.Tensor, torch.Tensor]:
     """What the network reads of a sound.
 
     Returns:
         rows float32 [T, INPUTS] at `LABEL_RATE` (posteriors, prosody) and gate float32 [T] in [0, 1], see
         `speech_gate`.
     """
-    phonetic = posteriors(encoder, heard.mel)
+    phonetic = posteriors(encoder, sound.mel)
     step = FRAME_RATE // LABEL_RATE
-    return torch.cat([phonetic, heard.prosody[::step][: len(phonetic)]], 1), speech_gate(phonetic)
+    return torch.cat([phonetic, sound.prosody[::step][: len(phonetic)]], 1), speech_gate(phonetic)

@@ -17,7 +17,7 @@ from prior.speech.phonetics import ConvolutionBlock
 
 PIECE_ROWS = 1500  # rows computed at once (30 s): bounds memory, does not change the result
 SAMPLING_STEPS = 8
-TIME_WAVES = 8  # sines and cosines that tell the network the timestep
+TIME_WAVES = 8  # sines and cosines from which the network reads the timestep
 
 
 def in_pieces(
@@ -56,8 +56,8 @@ class MotionDenoiser(nn.Module):
     ) -> torch.Tensor:
         """Noisy and mean [B, T, E], rows [B, T, inputs], timestep [B] in [0, 1]; untrained, it gives the mean."""
         waves = timestep[:, None] * 2.0 ** torch.arange(TIME_WAVES)
-        told = self.time(torch.cat([waves.sin(), waves.cos()], -1))[:, None]
-        hidden = self.entry(torch.cat([noisy, mean, rows], -1)) + told
+        time_code = self.time(torch.cat([waves.sin(), waves.cos()], -1))[:, None]
+        hidden = self.entry(torch.cat([noisy, mean, rows], -1)) + time_code
         for block in self.blocks:
             hidden = block(hidden)
         return mean + self.head(self.norm(hidden))
@@ -77,7 +77,7 @@ def sample(
     Args:
         denoiser: trained.
         mean: [T, E] of the predictor.
-        rows: [T, inputs] heard.
+        rows: [T, inputs] of the sound.
         seed: of the noise.
         steps: of `diffusion.step`.
         temperature: scales the first noise: 0 stays near the mean, 1 has all of the variance.

@@ -137,7 +137,7 @@ class SyncModel(nn.Module):
         return max(3 * sum(self.config.dilations), LINEAR_REACH_ROWS)
 
     def unit_motion(self, lower: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-        """Motion [T, E] about its mean over known [T] rows, in units of spread, within ± 4."""
+        """Motion [T, E] about its mean over the rows where it is `known` [T], in units of spread, within ± 4."""
         return ((lower - lower[known].mean(0)) / self.spread).clamp(-4, 4)
 
     @torch.no_grad()
@@ -147,7 +147,7 @@ class SyncModel(nn.Module):
         Args:
             rows: sound [S, INPUTS] at `LABEL_RATE` (`prior.motion.model.input_rows`).
             lower: [T, E] lower expression at that rate.
-            known: bool [T].
+            known: bool [T], rows where the motion is known.
             first: row of the sound that goes with the motion's first row at lag 0.
 
         Returns:
@@ -155,7 +155,7 @@ class SyncModel(nn.Module):
         """
         motion = self.unit_motion(lower, known)
         place = torch.arange(len(lower)) + first
-        found = []
+        means = []
         vectors = [
             (member.sound_vectors(rows[None])[0], member.motion_vectors(motion[None])[0])  # type: ignore[operator]
             for member in self.members
@@ -164,11 +164,14 @@ class SyncModel(nn.Module):
             at = place + lag * ROWS_PER_FRAME
             both = known & (at >= 0) & (at < len(rows))
             if both.sum() < max(1, LEAST_SHARE * int(known.sum())):
-                found.append(torch.tensor(-torch.inf))
+                means.append(torch.tensor(-torch.inf))
                 continue
-            products = [(heard[at[both]] * seen[both]).sum(-1).mean() for heard, seen in vectors]
-            found.append(torch.stack(products).mean())
-        return torch.stack(found)
+            products = [
+                (sound_vectors[at[both]] * motion_vectors[both]).sum(-1).mean()
+                for sound_vectors, motion_vectors in vectors
+            ]
+            means.append(torch.stack(products).mean())
+        return torch.stack(means)
 
     def offset(self, motion: Motion, waveform: np.ndarray) -> SyncOffset:
         """How a sound lies against a motion.
@@ -182,8 +185,8 @@ class SyncModel(nn.Module):
         """
         rows, _ = input_rows(shipped_phonetics(), features(waveform))
         lower, known, first = motion_rows(motion)
-        heard = torch.arange(len(lower)) + first
-        together = int((known & (heard >= 0) & (heard < len(rows))).sum()) / LABEL_RATE
+        place = torch.arange(len(lower)) + first
+        together = int((known & (place >= 0) & (place < len(rows))).sum()) / LABEL_RATE
         if together < SHORTEST_SECONDS:
             raise ValueError(
                 f"SyncModel.offset(): {together:.2f} s of motion with sound; {SHORTEST_SECONDS} s are needed"

@@ -68,12 +68,12 @@ def box_filter(images: torch.Tensor, size_px: int) -> torch.Tensor:
     margin = size_px // 2
     height, width = images.shape[-2:]
     padded = F.pad(images.contiguous(), (margin, margin, margin, margin), mode="replicate")
-    rows = padded[..., :height, :]
+    down = padded[..., :height, :]
     for shift in range(1, size_px):
-        rows = rows + padded[..., shift : shift + height, :]
-    both = rows[..., :width]
+        down = down + padded[..., shift : shift + height, :]
+    both = down[..., :width]
     for shift in range(1, size_px):
-        both = both + rows[..., shift : shift + width]
+        both = both + down[..., shift : shift + width]
     return both / size_px**2
 
 
@@ -107,11 +107,11 @@ def renderer_loss(
     difference = rgb - crop
     detail = detail_weight(inputs.log_scale)[:, None, None, None]
     fine = detail * importance
-    columns = (difference[..., 1:] - difference[..., :-1]).abs() * fine[..., 1:]
-    rows = (difference[..., 1:, :] - difference[..., :-1, :]).abs() * fine[..., 1:, :]
+    across = (difference[..., 1:] - difference[..., :-1]).abs() * fine[..., 1:]
+    down = (difference[..., 1:, :] - difference[..., :-1, :]).abs() * fine[..., 1:, :]
     terms = {
         "colour": (difference.abs() * importance).sum() / (3 * area),
-        "detail": (columns.sum() + rows.sum()) / (3 * area),
+        "detail": (across.sum() + down.sum()) / (3 * area),
         "matte": F.binary_cross_entropy_with_logits(matte_logit, lower_face, erased, reduction="sum")
         / erased.sum().clamp(1),
     }

@@ -65,7 +65,7 @@ class SqueezeNetTrunk(nn.Module):
     def forward(self, rgb: torch.Tensor, taps: Sequence[int] = TAPS) -> list[torch.Tensor]:
         """Features at `taps` of sRGB images [B, 3, H, W] in [0, 1]."""
         x = 255 * rgb.flip(1) - rgb.new_tensor(MEAN_BGR)[:, None, None]
-        found = []
+        features = []
         for index in range(max(taps) + 1):
             if index == 1:
                 x = F.relu(x)
@@ -74,8 +74,8 @@ class SqueezeNetTrunk(nn.Module):
             else:
                 x = self.features[str(index)](x)
             if index in taps:
-                found.append(x)
-        return found
+                features.append(x)
+        return features
 
 
 def trunk_path() -> Path:

@@ -81,9 +81,9 @@ def unwrap(model: FaceModel, clip_vertices: torch.Tensor, crops: torch.Tensor) -
     position = clip[..., :2] / depth_cm.clamp(min=NEAR_CM)[..., None]
     grid = torch.stack([position[..., 0], -position[..., 1]], -1)
     rgb = F.grid_sample(crops, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    seen = ops.rasterize(clip_vertices, model.faces, (size, size)).depth
-    seen_cm = 2 * FAR_CM * NEAR_CM / (FAR_CM + NEAR_CM - seen * (FAR_CM - NEAR_CM))
-    front_cm = F.grid_sample(seen_cm[:, None], grid, mode="nearest", padding_mode="border", align_corners=False)[:, 0]
+    image_depth = ops.rasterize(clip_vertices, model.faces, (size, size)).depth
+    image_cm = 2 * FAR_CM * NEAR_CM / (FAR_CM + NEAR_CM - image_depth * (FAR_CM - NEAR_CM))
+    front_cm = F.grid_sample(image_cm[:, None], grid, mode="nearest", padding_mode="border", align_corners=False)[:, 0]
     ndc = clip_vertices[..., :2] / clip_vertices[..., 3:]
     density = _areas(ndc, faces) * size**2 / (_areas(flat[None], faces) * TEXTURE_SIZE**2).clamp(min=1e-9)  # [N, F]
     density = torch.cat([density.clamp(0, 1), density.new_zeros(count, 1)], 1)

@@ -165,12 +165,12 @@ def _pitch(waveform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     window = torch.hann_window(PITCH_WINDOW)
     size = 2 * PITCH_WINDOW
     shortest, longest = int(SAMPLE_RATE / PITCH_HIGH_HZ), int(SAMPLE_RATE / PITCH_LOW_HZ)
-    own = torch.fft.irfft(torch.fft.rfft(window, size).abs().square())[: longest + 1]
+    window_correlation = torch.fft.irfft(torch.fft.rfft(window, size).abs().square())[: longest + 1]
     pitches, voicings = [], []
     for chunk in _frames(waveform, PITCH_WINDOW):
         chunk = (chunk - chunk.mean(1, keepdim=True)) * window
-        correlation = torch.fft.irfft(torch.fft.rfft(chunk, size).abs().square())[:, : longest + 1] / own
-        normalised = correlation / (correlation[:, :1] + LOG_FLOOR * own[0])
+        correlation = torch.fft.irfft(torch.fft.rfft(chunk, size).abs().square())[:, : longest + 1] / window_correlation
+        normalised = correlation / (correlation[:, :1] + LOG_FLOOR * window_correlation[0])
         # A slightly lower score for long lags keeps the octave below from winning on a tie.
         lags = torch.arange(shortest, longest + 1)
         score = normalised[:, shortest:] - 0.02 * torch.log2(lags / shortest)

@@ -49,10 +49,10 @@ def classes_of_arpabet(phone: str) -> list[int]:
 def classes_of_ipa(phoneme: str) -> list[int]:
     """Classes of one IPA phoneme string ("aɪ" -> a, I; "tʃ" -> sh), empty if nothing in it is known."""
     letters = [letter for letter in unicodedata.normalize("NFC", phoneme) if letter in IPA]
-    found = [INDEX[IPA[letter]] for letter in letters]
-    if len(found) >= 2 and found[0] == INDEX["t"] and found[1] in (INDEX["s"], INDEX["sh"]):
-        found = found[1:]  # an affricate has the mouth of its fricative
-    return found
+    classes = [INDEX[IPA[letter]] for letter in letters]
+    if len(classes) >= 2 and classes[0] == INDEX["t"] and classes[1] in (INDEX["s"], INDEX["sh"]):
+        classes = classes[1:]  # an affricate has the mouth of its fricative
+    return classes
 
 
 def label_rows(segments: Iterable[tuple[float, float, list[int]]], seconds: float) -> np.ndarray:

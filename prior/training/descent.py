@@ -41,13 +41,13 @@ def descend(
     )
     smoothed: dict[str, float] = {}
     for _ in (progress := tqdm(range(steps), desc="train", mininterval=10)):
-        found = losses()
+        terms = losses()
         optimiser.zero_grad()
-        torch.stack(list(found.values())).sum().backward()
+        torch.stack(list(terms.values())).sum().backward()
         nn.utils.clip_grad_norm_([*linear, *others], 1.0)
         optimiser.step()
         schedule.step()
-        for name, value in found.items():
+        for name, value in terms.items():
             smoothed[name] = SMOOTHING * smoothed.get(name, value.item()) + (1 - SMOOTHING) * value.item()
         progress.set_postfix({name: f"{value:.3f}" for name, value in smoothed.items()}, refresh=False)
     return smoothed

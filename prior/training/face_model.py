@@ -70,8 +70,8 @@ def read_people(cache: Path) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(SEED)
     people: dict[str, list[torch.Tensor]] = defaultdict(list)
     for clip in load_all(cache):
-        found = clip.points[clip.confidence > 0].double()
-        people[clip.person].append(found * torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
+        landmarks = clip.points[clip.confidence > 0].double()
+        people[clip.person].append(landmarks * torch.tensor([1.0, -1.0, -1.0], dtype=torch.float64))
     result = []
     for name in sorted(people):
         points = torch.cat(people[name])

@@ -141,18 +141,18 @@ def lip_faces(faces: torch.Tensor) -> torch.Tensor:
             by_edge.setdefault(frozenset(edge), []).append(index)
     inner = pairwise((*LIPS_INNER, LIPS_INNER[0]))
     waiting = [index for edge in inner for index in by_edge[frozenset(edge)]]
-    found: set[int] = set()
+    lips: set[int] = set()
     while waiting:
         index = waiting.pop()
-        if index in found:
+        if index in lips:
             continue
-        found.add(index)
+        lips.add(index)
         a, b, c = faces[index].tolist()
         for side in (frozenset((a, b)), frozenset((b, c)), frozenset((c, a))):
             if side not in border:
                 waiting += by_edge[side]
     result = torch.zeros(len(faces), dtype=torch.bool)
-    result[list(found)] = True
+    result[list(lips)] = True
     return result
 
 

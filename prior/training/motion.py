@@ -137,24 +137,24 @@ class MotionTrainer:
 
     def losses(self, batch: int) -> dict[str, torch.Tensor]:
         """One batch's weighted losses by name."""
-        rows, known, truth, mean, spread, seen = drawn(self.series, batch, self.generator)
-        heard = self._distorted(rows)
-        found: dict[str, torch.Tensor] = {}
+        rows, known, truth, mean, spread, measures = drawn(self.series, batch, self.generator)
+        distorted = self._distorted(rows)
+        terms: dict[str, torch.Tensor] = {}
         for member in self.model.members:
-            guess = member(heard)
+            guess = member(distorted)
             error = (guess - truth.clamp(-4, 4)).square() * self.axis_weight
             shown = mouth_measures(self.face_model, mean + spread * guess)
-            agreement = 1 - concordance_over_known(shown, seen, known)  # [B, 3]
-            unit = seen.flatten(0, 1).std(0) + 1e-6
-            velocity = ((shown.diff(dim=1) - seen.diff(dim=1)) / unit).square().mean(-1) * known[:, 1:]
+            agreement = 1 - concordance_over_known(shown, measures, known)  # [B, 3]
+            unit = measures.flatten(0, 1).std(0) + 1e-6
+            velocity = ((shown.diff(dim=1) - measures.diff(dim=1)) / unit).square().mean(-1) * known[:, 1:]
             parts = {
                 "coefficients": (error.sum(-1) * known).sum() / known.sum().clamp(min=1),
                 "agreement": (agreement * torch.tensor([1.0, 0.5, 0.5])).sum(-1).mean(),
                 "velocity": 2.0 * velocity.mean(),
             }
             for name, value in parts.items():
-                found[name] = found.get(name, torch.zeros(())) + value / len(self.model.members)
-        return found
+                terms[name] = terms.get(name, torch.zeros(())) + value / len(self.model.members)
+        return terms
 
     def _distorted(self, rows: torch.Tensor) -> torch.Tensor:
         """Input rows with noise, so that the network does not lean on a training voice's small signs."""
@@ -245,14 +245,14 @@ def guesses_unseen(
         batch: likewise.
         seed: likewise.
     """
-    people = sorted({own[0].person for own in kept})
+    people = sorted({copies[0].person for copies in kept})
     unseen: list[tuple[SpokenClip, torch.Tensor]] = []
     for fold in range(folds):
         out = set(people[fold::folds])
-        trainer = MotionTrainer(face_model, [c for own in kept for c in own if c.person not in out], seed)
+        trainer = MotionTrainer(face_model, [c for copies in kept for c in copies if c.person not in out], seed)
         trainer.train(steps, batch)
-        own_plain = [own[0] for own in kept if own[0].person in out]
-        unseen += [(clip, trainer.model.displacement(clip.rows)) for clip in own_plain]
+        plain = [copies[0] for copies in kept if copies[0].person in out]
+        unseen += [(clip, trainer.model.displacement(clip.rows)) for clip in plain]
     return unseen
 
 
@@ -291,18 +291,18 @@ def train(given: argparse.Namespace) -> None:
     if front_end is not None:
         front_end.learn(waveform for _, _, waveform in sounding(given.cache, given.footage))
     versions = list(spoken_clips(given.cache, given.footage, face_model, speeds, front_end))
-    plain = [own[0] for own in versions]
+    plain = [copies[0] for copies in versions]
     lags = on_closures(in_step(plain, set()), plain)
     kept = belonging(versions, lags, speeds)
     unseen = guesses_unseen(face_model, kept, given.folds, given.steps, given.batch, given.seed)
-    trainer = MotionTrainer(face_model, [clip for own in kept for clip in own], given.seed, given.members)
+    trainer = MotionTrainer(face_model, [clip for copies in kept for clip in copies], given.seed, given.members)
     losses = trainer.train(given.steps, given.batch)
     if unseen:
         set_gain(trainer.model, face_model, unseen)
     facts: dict[str, object] = {
         "clips": len(kept),
-        "people": len({own[0].person for own in kept}),
-        "left_out": sorted(set(lags) - {own[0].name for own in kept}),
+        "people": len({copies[0].person for copies in kept}),
+        "left_out": sorted(set(lags) - {copies[0].name for copies in kept}),
         "lag_rows": {name: lag for name, (lag, _) in sorted(lags.items())},
         "losses": losses,
         "seconds_taken": time.time() - began,

@@ -59,7 +59,7 @@ FUNCTION_WORDS = (
 SPEED_FACTORS = (0.87, 1.0, 1.15)  # resampling: speed, pitch and formants together
 KINDS = ("real", "espeak", "flite", "festival", "music")  # of training sounds; "music" is all without a voice
 CROP_SECONDS = 6.0
-LIP_WEIGHT = 1.5  # of p b m f v in the loss: a closure missed is seen more than one too many
+LIP_WEIGHT = 1.5  # of p b m f v in the loss: a missing closure is more visible than a surplus one
 SURE, RULED_OUT = 0.75, 0.03  # posteriors from which the encoder labels a row itself, and below which it drops a label
 BORDER_ROWS = 2  # labels may be this far off in time
 
@@ -120,14 +120,14 @@ def synthesise(seconds_a_voice: float, seed: int) -> list[tuple[str, np.ndarray,
 
 def decode(paths: list[Path]) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """Real speech with the labels that the decoders agree on: (kind, waveform, labels), one a file."""
-    heard = []
+    spoken = []
     for path in tqdm(paths, desc="decode"):
         waveform = level(read_waveform(path))
         labels = np.concatenate(
             [teachers.decoded_labels(part)[: len(part) * LABEL_RATE // SAMPLE_RATE] for part in _pieces(waveform)]
         )
-        heard.append(("real", waveform[: len(labels) * SAMPLE_RATE // LABEL_RATE], labels))
-    return heard
+        spoken.append(("real", waveform[: len(labels) * SAMPLE_RATE // LABEL_RATE], labels))
+    return spoken
 
 
 def _pieces(waveform: np.ndarray, longest_seconds: float = 15.0) -> list[np.ndarray]:
@@ -146,7 +146,7 @@ def _pieces(waveform: np.ndarray, longest_seconds: float = 15.0) -> list[np.ndar
 
 def feature_rows(spoken: list[tuple[str, np.ndarray, np.ndarray]]) -> list[dict[str, torch.Tensor]]:
     """Log-mel (half precision) and labels of every sound at every speed factor."""
-    rows = []
+    sounds = []
     for kind, waveform, labels in tqdm(spoken, desc="features"):
         if len(waveform) < SAMPLE_RATE // 2:
             continue
@@ -155,14 +155,14 @@ def feature_rows(spoken: list[tuple[str, np.ndarray, np.ndarray]]) -> list[dict[
             mel = log_mel(torch.from_numpy(level(faster)))
             count = (len(mel) + 1) // 2
             source = np.minimum((np.arange(count) * factor + 0.5).astype(int), len(labels) - 1)
-            rows.append(
+            sounds.append(
                 {
                     "mel": mel.half(),
                     "labels": torch.from_numpy(labels[source].astype(np.int64)),
                     "kind": torch.tensor(KINDS.index(kind)),
                 }
             )
-    return rows
+    return sounds
 
 
 def augment(mel: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -215,7 +215,7 @@ def augment(mel: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 def train(
     encoder: PhoneticEncoder,
-    rows: list[dict[str, torch.Tensor]],
+    sounds: list[dict[str, torch.Tensor]],
     steps: int,
     batch: int,
     peak_rate: float,
@@ -231,11 +231,11 @@ def train(
     """
     generator = torch.Generator().manual_seed(seed)
     crop = int(CROP_SECONDS * FRAME_RATE)
-    kinds = np.array([row["kind"] for row in rows])
+    kinds = np.array([sound["kind"] for sound in sounds])
     real, formant, voiceless = (torch.from_numpy(kinds == KINDS.index(kind)) for kind in ("real", "espeak", "music"))
     spoken = ~(real | formant | voiceless)
-    lengths = torch.tensor([float(len(row["mel"])) for row in rows])
-    weight = torch.zeros(len(rows))
+    lengths = torch.tensor([float(len(sound["mel"])) for sound in sounds])
+    weight = torch.zeros(len(sounds))
     for chosen, share in ((real, 0.45), (spoken, 0.22), (formant, 0.25), (voiceless, 0.08)):
         weight += torch.where(chosen, lengths, 0.0) / (lengths * chosen).sum().clamp(min=1) * share
     class_weight = torch.ones(len(CLASSES))
@@ -251,15 +251,15 @@ def train(
         optimiser.param_groups[0]["lr"] = peak_rate * min(done / 0.1 + 0.02, 0.5 + 0.5 * float(np.cos(np.pi * done)))
         mels, labels = [], []
         for index in torch.multinomial(weight, batch, generator=generator).tolist():
-            mel, own = rows[index]["mel"].float(), rows[index]["labels"]
+            mel, target = sounds[index]["mel"].float(), sounds[index]["labels"]
             start = 2 * int(torch.randint(0, max(1, (len(mel) - crop) // 2 + 1), (1,), generator=generator))
-            mel, own = mel[start : start + crop], own[start // 2 : (start + crop) // 2]
+            mel, target = mel[start : start + crop], target[start // 2 : (start + crop) // 2]
             short = crop - len(mel)
             mels.append(nn.functional.pad(mel, (0, 0, 0, short), value=float(np.log(LOG_FLOOR))))
-            labels.append(nn.functional.pad(own, (0, crop // 2 - len(own)), value=SILENCE))
-        heard = augment(torch.stack(mels), generator)
+            labels.append(nn.functional.pad(target, (0, crop // 2 - len(target)), value=SILENCE))
+        augmented = augment(torch.stack(mels), generator)
         with torch.autocast("cpu", torch.bfloat16):
-            guess = encoder(heard)
+            guess = encoder(augmented)
         flat = guess.float().flatten(0, 1)
         loss = nn.functional.nll_loss(flat, torch.stack(labels).flatten(), class_weight, ignore_index=-1)
         optimiser.zero_grad()
@@ -272,7 +272,7 @@ def train(
     return smoothed, taken + 1
 
 
-def label_unknown(encoder: PhoneticEncoder, rows: list[dict[str, torch.Tensor]]) -> tuple[float, float]:
+def label_unknown(encoder: PhoneticEncoder, sounds: list[dict[str, torch.Tensor]]) -> tuple[float, float]:
     """Give unlabelled rows of real speech the encoder's own class where it is sure, and forget labels it rules out.
 
     The decoders know English only: in other languages the words they agree on are sometimes wrong.
@@ -281,17 +281,17 @@ def label_unknown(encoder: PhoneticEncoder, rows: list[dict[str, torch.Tensor]])
         The share of unlabelled rows that got a label, and the share of labels forgotten.
     """
     given = unknown = forgotten = labelled = 0
-    for row in tqdm(rows, desc="self-label"):
-        if row["kind"] != KINDS.index("real"):
+    for sound in tqdm(sounds, desc="self-label"):
+        if sound["kind"] != KINDS.index("real"):
             continue
-        heard = posteriors(encoder, row["mel"].float())
-        best, guess = heard.max(1)
-        empty = row["labels"] < 0
-        near = nn.functional.max_pool1d(heard.T[None], 2 * BORDER_ROWS + 1, 1, BORDER_ROWS)[0].T
-        believed = near.gather(1, row["labels"].clamp(min=0)[:, None])[:, 0]
+        probabilities = posteriors(encoder, sound["mel"].float())
+        best, guess = probabilities.max(1)
+        empty = sound["labels"] < 0
+        near = nn.functional.max_pool1d(probabilities.T[None], 2 * BORDER_ROWS + 1, 1, BORDER_ROWS)[0].T
+        believed = near.gather(1, sound["labels"].clamp(min=0)[:, None])[:, 0]
         wrong = ~empty & (believed < RULED_OUT)
         sure = empty & (best >= SURE)
-        row["labels"] = torch.where(sure, guess, torch.where(wrong, -1, row["labels"]))
+        sound["labels"] = torch.where(sure, guess, torch.where(wrong, -1, sound["labels"]))
         given, unknown = given + int(sure.sum()), unknown + int(empty.sum())
         forgotten, labelled = forgotten + int(wrong.sum()), labelled + int((~empty).sum())
     return given / max(1, unknown), forgotten / max(1, labelled)
@@ -341,7 +341,7 @@ def learn(given: argparse.Namespace) -> None:
     synthetic = _stored(given.cache / "synthetic.safetensors", lambda: synthesise(given.seconds_a_voice, given.seed))
     real = _stored(given.cache / "real.safetensors", lambda: decode(given.speech))
     generator = np.random.default_rng(given.seed)
-    rows = feature_rows(synthetic + real + [make(10.0, generator) for make in (music, hush) for _ in range(30)])
+    sounds = feature_rows(synthetic + real + [make(10.0, generator) for make in (music, hush) for _ in range(30)])
     torch.manual_seed(given.seed)
     encoder = load_phonetics(given.start) if given.start else PhoneticEncoder()
     facts: dict[str, object] = {
@@ -353,12 +353,12 @@ def learn(given: argparse.Namespace) -> None:
     }
     if given.start is None:
         facts["loss_first"], facts["steps_first"] = train(
-            encoder, rows, given.steps, given.batch, 2e-3, given.seed, 60 * given.minutes
+            encoder, sounds, given.steps, given.batch, 2e-3, given.seed, 60 * given.minutes
         )
         encoder.save(given.cache / "first.safetensors", facts)
-    facts["self_labelled"], facts["labels_forgotten"] = label_unknown(encoder, rows)
+    facts["self_labelled"], facts["labels_forgotten"] = label_unknown(encoder, sounds)
     facts["loss"], facts["steps"] = train(
-        encoder, rows, given.steps, given.batch, 1e-3, given.seed + 1, 60 * given.minutes
+        encoder, sounds, given.steps, given.batch, 1e-3, given.seed + 1, 60 * given.minutes
     )
     facts["seconds_taken"] = time.time() - began
     encoder.save(given.out, facts)

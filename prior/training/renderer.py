@@ -57,7 +57,7 @@ class TrainingConfig:
         colour_jitter: largest change of gain of a person; a third of it between enrollment and target.
         code_noise: standard deviation added to normalised expressions; code_dropout: share withheld.
         adversarial: weight of the discriminator's say, 0 for none; adversarial_from: part of the run before it.
-        use_scale, use_window: whether the network is told the source's scale, and the expression window (ablations).
+        use_scale, use_window: whether the network gets the source's scale, and the expression window (ablations).
         every_person: learn from one person in so many (ablation); the people kept out stay the same.
         seed: of everything.
     """
@@ -82,13 +82,13 @@ class TrainingConfig:
 
 def start_prior(cache: Path, prior: RendererPrior, people: list[str]) -> None:
     """Set what is counted, not learnt: expression statistics, fixed expressions, mean texture."""
-    rows = []
+    expressions = []
     for clip in prepared_clips(cache):
         if clip.person in people:
             frames = good_frames(clip)
             chosen = torch.linspace(0, max(0, len(frames) - 1), min(len(frames), 60)).long()
-            rows.append(clip.track.lower_expression[frames[chosen]])
-    lower = torch.cat(rows)
+            expressions.append(clip.track.lower_expression[frames[chosen]])
+    lower = torch.cat(expressions)
     prior.renderer.expression_mean.copy_(lower.mean(0))
     prior.renderer.expression_scale.copy_(lower.std(0).clamp(min=1e-3))
     prior.erasing_expressions.copy_(extreme_expressions(prior.model, lower))
@@ -176,10 +176,10 @@ class RendererTrainer:
         fall = 0.02 + 0.98 * (1 + math.cos(math.pi * min(1.0, self.progress()))) / 2
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * rise * fall
-        known = (torch.rand(config.people * config.targets, generator=random) >= config.code_dropout).float()
+        has_window = (torch.rand(config.people * config.targets, generator=random) >= config.code_dropout).float()
         augmentation = Augmentation(config.colour_jitter, config.code_noise)
         drawing = prepare_drawing(self.prior, item.to(self.device), random, augmentation)
-        drawn = self._drawn(drawing, known.to(self.device))
+        drawn = self._drawn(drawing, has_window.to(self.device))
         losses = renderer_loss(drawn, drawing.inputs, trunk=self.trunk)
         losses |= self._judged(drawing.inputs, drawn[0])
         self.optimiser.zero_grad(set_to_none=True)
@@ -197,10 +197,10 @@ class RendererTrainer:
                 self.mean[name].lerp_(parameter, 1 - decay)
         return {name: float(value.detach()) for name, value in losses.items()}
 
-    def _drawn(self, drawing: Drawing, known: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the network draws; it is told neither the source's scale nor the window where these are ablated."""
+    def _drawn(self, drawing: Drawing, has_window: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the network draws; it gets neither the source's scale nor the window where these are ablated."""
         inputs = replace(drawing.inputs, log_scale=drawing.inputs.log_scale * self.config.use_scale)
-        return self.prior.renderer(drawing.features, inputs, known * self.config.use_window)
+        return self.prior.renderer(drawing.features, inputs, has_window * self.config.use_window)
 
     def _judged(self, inputs: RenderInputs, rgb: torch.Tensor) -> dict[str, torch.Tensor]:
         """What the discriminator makes of a drawn batch, after it has learnt from the batch; empty before its time."""
@@ -214,10 +214,10 @@ class RendererTrainer:
 
         erased, trust = stacked(inputs.erased), stacked(detail_weight(inputs.log_scale)).amin(1)
         drawn = stacked(torch.where(inputs.erased > 0, rgb.clamp(-0.2, 1.2), inputs.crop))
-        found = patch_error(self.judge(stacked(inputs.crop), erased), 1, erased, trust)
-        found = found + patch_error(self.judge(drawn.detach(), erased), 0, erased, trust)
+        judge_loss = patch_error(self.judge(stacked(inputs.crop), erased), 1, erased, trust)
+        judge_loss = judge_loss + patch_error(self.judge(drawn.detach(), erased), 0, erased, trust)
         self.judge_optimiser.zero_grad(set_to_none=True)
-        found.backward()
+        judge_loss.backward()
         if self.ranks > 1:
             self._share([p.grad for p in self.judge.parameters() if p.grad is not None])
         self.judge_optimiser.step()
@@ -225,7 +225,7 @@ class RendererTrainer:
         fooled = patch_error(self.judge(drawn, erased), 1, erased, trust)
         self.judge.requires_grad_(True)
         weighted = config.adversarial * min(1.0, share) * fooled
-        return {"discriminator": found.detach(), "adversarial": fooled.detach(), "weighted_adversarial": weighted}
+        return {"discriminator": judge_loss.detach(), "adversarial": fooled.detach(), "weighted_adversarial": weighted}
 
     def _share(self, gradients: list[torch.Tensor]) -> None:
         """Average gradients over ranks, and the clock with them: all ranks must agree on how far the run is."""
@@ -239,7 +239,7 @@ class RendererTrainer:
 
     def validate(self) -> dict[str, float]:
         """Mean terms and regions over people kept out, with the running mean of the weights in place."""
-        own = {name: value.detach().clone() for name, value in self.prior.named_parameters()}
+        current = {name: value.detach().clone() for name, value in self.prior.named_parameters()}
         self._put(self.mean)
         sums: dict[str, float] = {}
         random = torch.Generator().manual_seed(0)
@@ -250,7 +250,7 @@ class RendererTrainer:
                 terms = renderer_loss(drawn, drawing.inputs, trunk=self.trunk) | drawing.region_errors(drawn[0])
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + float(value) / len(self.validation)
-        self._put(own)
+        self._put(current)
         return sums
 
     def save(self, training: dict[str, float]) -> None:
@@ -264,7 +264,7 @@ class RendererTrainer:
             self.config.adversarial and self.progress() > self.config.adversarial_from
         ):
             self.best = validation["total"]
-            own = {name: value.detach().clone() for name, value in self.prior.named_parameters()}
+            current = {name: value.detach().clone() for name, value in self.prior.named_parameters()}
             self._put(self.mean)
             self.prior.facts = {
                 "steps": run.step,
@@ -275,7 +275,7 @@ class RendererTrainer:
                 "started_from": self.started_from,
             }
             self.prior.save(run.folder / BEST_NAME)
-            self._put(own)
+            self._put(current)
         run.save(self._parts(), {"best": self.best})
 
     def _parts(self) -> dict[str, RunPart]:

@@ -35,7 +35,7 @@ class TrainingItem:
 
     Attributes:
         crops: uint8 [T, 3, H, W] sRGB of the targets.
-        clip_vertices: [T, V, 4] of the targets; outer_vertices: [T, K, V, 4] with the fixed expressions.
+        clip_vertices: [T, V, 4] of the targets; erasing_vertices: [T, K, V, 4] with the fixed expressions.
         window: [T, W, E]; log_scale: [T].
         enrollment_crops: uint8 [bins, n, 3, H, W]; enrollment_vertices: [bins, n, V, 4]; opening: [bins].
     """
@@ -108,8 +108,8 @@ class RendererDataset:
         clips = self.clips[self.people[random.integers(len(self.people))]]
         shares = np.sqrt([len(frames) for _, frames in clips])
         clip, frames = clips[random.choice(len(clips), p=shares / shares.sum())]
-        other, known = clips[random.integers(len(clips))]
-        part = self._part(other, known, random)
+        other, other_frames = clips[random.integers(len(clips))]
+        part = self._part(other, other_frames, random)
         if other is clip:
             apart = (clip.track.timestamps[frames][:, None] - clip.track.timestamps[part]).abs().amin(1) >= GAP_SECONDS
             frames = frames[apart] if int(apart.sum()) >= self.targets else frames

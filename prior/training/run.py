@@ -32,8 +32,8 @@ def pack_parts(parts: Mapping[str, RunPart]) -> dict[str, torch.Tensor]:
             for index, state in part.state_dict()["state"].items():
                 tensors |= {f"{name}.{index}.{key}": value for key, value in state.items()}
         else:
-            own = part.state_dict() if isinstance(part, nn.Module) else part
-            tensors |= {f"{name}.{key}": value for key, value in own.items()}
+            part_tensors = part.state_dict() if isinstance(part, nn.Module) else part
+            tensors |= {f"{name}.{key}": value for key, value in part_tensors.items()}
     return tensors
 
 
@@ -43,23 +43,23 @@ def unpack_parts(tensors: Mapping[str, torch.Tensor], parts: Mapping[str, RunPar
     Raises:
         KeyError, RuntimeError: the parts are of another make.
     """
-    found: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
+    by_part: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
     for path, value in tensors.items():
         name, _, key = path.partition(".")
-        found[name][key] = value
+        by_part[name][key] = value
     for name, part in parts.items():
-        own = found[name]
+        part_tensors = by_part[name]
         if isinstance(part, torch.optim.Optimizer):
             states: dict[int, dict[str, torch.Tensor]] = defaultdict(dict)
-            for path, value in own.items():
+            for path, value in part_tensors.items():
                 index, _, key = path.partition(".")
                 states[int(index)][key] = value
             part.load_state_dict({"state": dict(states), "param_groups": part.state_dict()["param_groups"]})
         elif isinstance(part, nn.Module):
-            part.load_state_dict(own)
+            part.load_state_dict(part_tensors)
         else:
             for key in part:
-                part[key] = own[key].to(part[key].device)
+                part[key] = part_tensors[key].to(part[key].device)
 
 
 class TrainingRun:

@@ -120,9 +120,9 @@ def _spoken_clip(
 ) -> SpokenClip:
     """A clip whose sound and motion both run `factor` times as fast."""
     faster = resample(waveform, SAMPLE_RATE * factor) if factor != 1 else waveform
-    heard = features(faster)
+    sound = features(faster)
     encoder, front_end = ears
-    rows, gate = input_rows(encoder, heard)
+    rows, gate = input_rows(encoder, sound)
     if front_end is not None:
         rows = torch.cat([rows, front_end.columns(faster)], 1)
     seconds = track.timestamps.numpy() / factor
@@ -138,7 +138,7 @@ def _spoken_clip(
     return SpokenClip(
         name,
         person,
-        heard.mel[:: FRAME_RATE // LABEL_RATE][:count],
+        sound.mel[:: FRAME_RATE // LABEL_RATE][:count],
         rows[:count],
         gate[:count],
         expression,
@@ -172,21 +172,21 @@ def ridge_predictions(
     people = {clip.person for clip in clips}
     gram, cross, count = {}, {}, {}
     for person in people:
-        own = [i for i, clip in enumerate(clips) if clip.person == person]
-        left = torch.cat([design[i][clips[i].known] for i in own])
-        right = torch.cat([targets[i][clips[i].known] for i in own])
+        of_person = [i for i, clip in enumerate(clips) if clip.person == person]
+        left = torch.cat([design[i][clips[i].known] for i in of_person])
+        right = torch.cat([targets[i][clips[i].known] for i in of_person])
         gram[person], cross[person], count[person] = left.T @ left, left.T @ right, len(left)
-    seen = sorted(people - held_out)
-    total, moment = sum(gram[p] for p in seen), sum(cross[p] for p in seen)
-    rows = sum(count[p] for p in seen)
+    taught = sorted(people - held_out)
+    total, moment = sum(gram[p] for p in taught), sum(cross[p] for p in taught)
+    row_count = sum(count[p] for p in taught)
     eye = torch.eye(design[0].shape[1], dtype=torch.float64)
 
     def solve(without: str | None) -> torch.Tensor:
         less = (gram[without], cross[without], count[without]) if without else (0, 0, 0)
-        return torch.linalg.solve(total - less[0] + strength * (rows - less[2]) * eye, moment - less[1])
+        return torch.linalg.solve(total - less[0] + strength * (row_count - less[2]) * eye, moment - less[1])
 
     common = solve(None)
-    own_weights = {person: solve(person) if person in seen else common for person in people}
+    own_weights = {person: solve(person) if person in taught else common for person in people}
     return [(design[i] @ own_weights[clip.person]).float() for i, clip in enumerate(clips)]
 
 
@@ -198,8 +198,8 @@ def with_context(rows: torch.Tensor) -> torch.Tensor:
 
 
 def _normalised(clip: SpokenClip) -> torch.Tensor:
-    known = clip.measures[clip.known]
-    return (clip.measures - known.mean(0)) / (known.std(0) + 1e-6)
+    values = clip.measures[clip.known]
+    return (clip.measures - values.mean(0)) / (values.std(0) + 1e-6)
 
 
 def lag_of(predicted: torch.Tensor, clip: SpokenClip) -> tuple[int, float]:
@@ -224,11 +224,11 @@ def in_step(clips: list[SpokenClip], held_out: set[str], rounds: int = 2) -> dic
     Raises:
         StoreError: fewer than two people, besides those held out, whose sound belongs to the picture.
     """
-    found = {clip.name: (0, 1.0) for clip in clips}
+    lags = {clip.name: (0, 1.0) for clip in clips}
     for _ in range(rounds):
-        moved = [clip.delayed(found[clip.name][0]) for clip in clips]
-        learnt = [clip for clip in moved if found[clip.name][1] >= LEAST_SYNC]
-        rest = [clip for clip in moved if found[clip.name][1] < LEAST_SYNC]
+        moved = [clip.delayed(lags[clip.name][0]) for clip in clips]
+        learnt = [clip for clip in moved if lags[clip.name][1] >= LEAST_SYNC]
+        rest = [clip for clip in moved if lags[clip.name][1] < LEAST_SYNC]
         taught = {clip.person for clip in learnt} - held_out
         if len(taught) < 2:
             raise StoreError(f"at least two people are needed {BELONGING}; found {len(taught)}")
@@ -237,8 +237,8 @@ def in_step(clips: list[SpokenClip], held_out: set[str], rounds: int = 2) -> dic
         # Predictions come from the moved sound: the lag found there adds to the lag it was moved by.
         for clip, guess in zip(learnt + rest, predicted, strict=True):
             more, value = lag_of(guess, clip)
-            found[clip.name] = (found[clip.name][0] + more, value)
-    return found
+            lags[clip.name] = (lags[clip.name][0] + more, value)
+    return lags
 
 
 def belonging(
@@ -255,9 +255,9 @@ def belonging(
         StoreError: there is none.
     """
     kept = [
-        [clip.delayed(round(lags[clip.name][0] / factor)) for clip, factor in zip(own, factors, strict=True)]
-        for own in versions
-        if lags[own[0].name][1] >= LEAST_SYNC
+        [clip.delayed(round(lags[clip.name][0] / factor)) for clip, factor in zip(copies, factors, strict=True)]
+        for copies in versions
+        if lags[copies[0].name][1] >= LEAST_SYNC
     ]
     if not kept:
         raise StoreError(f"no clip {BELONGING}")
@@ -279,8 +279,8 @@ def lead_at_closures(clips: list[SpokenClip]) -> float:
     """Rows by which lips are closest before the middle of m; 0 where no m is surely heard."""
     reach, dips = CLOSURE_REACH_ROWS, []
     for clip in clips:
-        heard = nn.functional.pad((clip.rows[:, INDEX["m"]] > 0.5).int(), (1, 1)).diff()
-        starts, ends = (torch.nonzero(heard == edge).flatten().tolist() for edge in (1, -1))
+        change = nn.functional.pad((clip.rows[:, INDEX["m"]] > 0.5).int(), (1, 1)).diff()
+        starts, ends = (torch.nonzero(change == edge).flatten().tolist() for edge in (1, -1))
         for start, end in zip(starts, ends, strict=True):
             middle = (start + end) // 2
             around = slice(middle - reach, middle + reach + 1)

@@ -51,7 +51,7 @@ class Series:
     Attributes:
         sound: [T, INPUTS].
         motion: [T, E] in units of spread, about its mean.
-        known: bool [T].
+        known: bool [T], where the motion is known.
         weight: how often it is drawn.
     """
 
@@ -107,43 +107,45 @@ class SyncTrainer:
             member.whiten.weight.copy_(whiten)
             member.motion.head.weight.mul_(0.1)
 
-    def _draw(self, batch: int, rows: int) -> tuple[torch.Tensor, ...]:
-        """Stretches of `rows` rows: sound [B, rows + 2 margins, INPUTS], whether it is there, motion, known."""
-        weights = torch.tensor([one.weight if len(one.sound) >= rows else 0.0 for one in self.series])
+    def _draw(self, batch: int, row_count: int) -> tuple[torch.Tensor, ...]:
+        """Stretches of `row_count` rows T: sound [B, T + 2 margins, INPUTS], whether it is there, motion, known."""
+        weights = torch.tensor([one.weight if len(one.sound) >= row_count else 0.0 for one in self.series])
         parts: list[tuple[torch.Tensor, ...]] = []
         for _ in range(20 * batch):
             if len(parts) == batch:
                 break
             one = self.series[int(torch.multinomial(weights, 1, generator=self.generator))]
-            start = int(torch.randint(0, len(one.sound) - rows + 1, (1,), generator=self.generator))
-            known = one.known[start : start + rows]
-            speech = 1 - one.sound[start : start + rows, SILENCE]
+            start = int(torch.randint(0, len(one.sound) - row_count + 1, (1,), generator=self.generator))
+            known = one.known[start : start + row_count]
+            speech = 1 - one.sound[start : start + row_count, SILENCE]
             if known.float().mean() < LEAST_KNOWN or speech.mean() < LEAST_SPEECH:
                 continue
-            first, last = start - MARGIN_ROWS, start + rows + MARGIN_ROWS
+            first, last = start - MARGIN_ROWS, start + row_count + MARGIN_ROWS
             before, after = max(0, -first), max(0, last - len(one.sound))
             sound = F.pad(one.sound[max(0, first) : last], (0, 0, before, after))
             there = F.pad(torch.ones(last - first - before - after), (before, after))
-            motion = one.motion[start : start + rows]
+            motion = one.motion[start : start + row_count]
             parts.append((sound, there, motion - motion[known].mean(0), known))
         return tuple(torch.stack(values) for values in zip(*parts, strict=True))
 
     def loss(self, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Cross-entropies of one batch: over lags, over clips."""
         shortest, longest = (round(seconds * LABEL_RATE) for seconds in STRETCH_SECONDS)
-        rows = int(torch.randint(shortest, longest + 1, (1,), generator=self.generator))
-        sound, there, motion, known = self._draw(batch, rows)
+        row_count = int(torch.randint(shortest, longest + 1, (1,), generator=self.generator))
+        sound, there, motion, known = self._draw(batch, row_count)
         sound, motion = self._distorted(sound, motion)
         over_lags, over_clips = torch.zeros(()), torch.zeros(())
         for member in self.model.members:
             assert isinstance(member, SyncMember)
-            heard, seen = member.sound_vectors(sound), member.motion_vectors(motion)
-            lags, clips = contrasts(heard, there, seen, known)
-            scale = self.log_scale.exp() * rows**0.5
+            sound_vectors, motion_vectors = member.sound_vectors(sound), member.motion_vectors(motion)
+            lags, clips = contrasts(sound_vectors, there, motion_vectors, known)
+            scale = self.log_scale.exp() * row_count**0.5
             middle = torch.full((len(lags),), LONGEST_LAG_FRAMES)
-            own = torch.arange(len(clips))
+            own_clip = torch.arange(len(clips))
             over_lags = over_lags + F.cross_entropy(scale * lags, middle, label_smoothing=0.05)
-            over_clips = over_clips + F.cross_entropy(scale * clips, own) + F.cross_entropy(scale * clips.T, own)
+            over_clips = (
+                over_clips + F.cross_entropy(scale * clips, own_clip) + F.cross_entropy(scale * clips.T, own_clip)
+            )
         count = len(self.model.members)
         return over_lags / count, over_clips / (2 * count)
 
@@ -154,11 +156,11 @@ class SyncTrainer:
             return torch.randn(*shape, generator=self.generator)
 
         batch, axes = len(sound), motion.shape[-1]
-        heard = sound + 0.05 * normal(*sound.shape)
-        heard = heard * (torch.rand(batch, 1, INPUTS, generator=self.generator) > 0.05)
+        noisy = sound + 0.05 * normal(*sound.shape)
+        noisy = noisy * (torch.rand(batch, 1, INPUTS, generator=self.generator) > 0.05)
         gain = (0.2 * normal(batch, 1, 1) + 0.2 * normal(batch, 1, axes)).exp()
         kept = torch.rand(batch, 1, axes, generator=self.generator) > 0.1
-        return heard, motion * gain * kept + 0.1 * normal(*motion.shape)
+        return noisy, motion * gain * kept + 0.1 * normal(*motion.shape)
 
     def train(self, steps: int, batch: int, peak_rate: float = 1.5e-3) -> dict[str, float]:
         """One cosine run of AdamW; returns the smoothed losses at its end."""
@@ -175,27 +177,27 @@ class SyncTrainer:
 
 
 def contrasts(
-    heard: torch.Tensor, there: torch.Tensor, seen: torch.Tensor, known: torch.Tensor
+    sound: torch.Tensor, there: torch.Tensor, motion: torch.Tensor, known: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean products of stretches at every lag, and of every stretch's motion with every other's sound at lag 0.
 
     Args:
-        heard: [B, T + 2 margins, D].
+        sound: [B, T + 2 margins, D] vectors.
         there: [B, T + 2 margins], 1 where there is sound.
-        seen: [B, T, D].
-        known: bool [B, T].
+        motion: [B, T, D] vectors.
+        known: bool [B, T], where the motion is known.
 
     Returns:
         [B, lags], and [B, B] with a row a sound and a column a motion.
     """
-    count = seen.shape[1]
-    weighted = seen * known[..., None]
+    count = motion.shape[1]
+    weighted = motion * known[..., None]
     lags = []
     for start in range(0, 2 * MARGIN_ROWS + 1, ROWS_PER_FRAME):
         part = there[:, start : start + count] * known
-        products = (heard[:, start : start + count] * weighted).sum(-1) * part
+        products = (sound[:, start : start + count] * weighted).sum(-1) * part
         lags.append(products.sum(1) / part.sum(1).clamp(min=1))
-    middle = heard[:, MARGIN_ROWS : MARGIN_ROWS + count]
+    middle = sound[:, MARGIN_ROWS : MARGIN_ROWS + count]
     clips = torch.einsum("itd,jtd->ij", middle, weighted) / known.sum(1)
     return torch.stack(lags, 1), clips
 
@@ -206,7 +208,7 @@ def own_sound(cache: Path, versions: list[list[SpokenClip]]) -> list[list[Spoken
     def says_no(name: str) -> bool:
         return json.loads((cache / name / FACTS_NAME).read_text(encoding="utf-8")).get("speech") is False
 
-    return [own for own in versions if not says_no(own[0].name)]
+    return [copies for copies in versions if not says_no(copies[0].name)]
 
 
 def clips_in_step(cache: Path, footage: Path, factors: tuple[float, ...]) -> tuple[list[SpokenClip], dict[str, object]]:
@@ -216,14 +218,14 @@ def clips_in_step(cache: Path, footage: Path, factors: tuple[float, ...]) -> tup
         StoreError: the cache holds no tracks, or of too few people whose sound belongs to the picture.
     """
     versions = own_sound(cache, list(spoken_clips(cache, footage, load_face_model(), factors)))
-    lags = in_step([own[factors.index(1.0)] for own in versions], set())
+    lags = in_step([copies[factors.index(1.0)] for copies in versions], set())
     kept = belonging(versions, lags, factors)
     facts: dict[str, object] = {
         "clips": len(kept),
-        "people": len({own[0].person for own in kept}),
-        "left_out": sorted(set(lags) - {own[0].name for own in kept}),
+        "people": len({copies[0].person for copies in kept}),
+        "left_out": sorted(set(lags) - {copies[0].name for copies in kept}),
     }
-    return [clip for own in kept for clip in own], facts
+    return [clip for copies in kept for clip in copies], facts
 
 
 def main() -> None:

@@ -267,15 +267,17 @@ def music(seconds: float, generator: np.random.Generator) -> tuple[str, np.ndarr
     beat = float(generator.uniform(0.25, 0.6))
     root = float(generator.uniform(80, 200))
     for start in np.arange(0, seconds, beat):
-        own = np.clip(time_seconds - start, 0, None)
-        envelope = (time_seconds >= start) * np.exp(-own * generator.uniform(1, 8)) * np.minimum(own * 80, 1)
+        since_start = np.clip(time_seconds - start, 0, None)
+        envelope = (
+            (time_seconds >= start) * np.exp(-since_start * generator.uniform(1, 8)) * np.minimum(since_start * 80, 1)
+        )
         slope = generator.uniform(0.7, 2)
         for step in generator.choice([0, 3, 4, 7, 10, 12, 16, 19, 24], generator.integers(1, 5)):
             hz = root * 2 ** (step / 12) * (1 + 0.003 * np.sin(2 * np.pi * 5 * time_seconds))
             for harmonic in range(1, int(generator.integers(2, 12))):
                 sound += envelope * np.sin(2 * np.pi * harmonic * hz * time_seconds) / harmonic**slope
         if generator.random() < 0.6:
-            sound += generator.uniform(0.5, 3) * generator.standard_normal(count) * envelope * np.exp(-own * 20)
+            sound += generator.uniform(0.5, 3) * generator.standard_normal(count) * envelope * np.exp(-since_start * 20)
     sound = 0.2 * sound / np.abs(sound).max()
     return "music", sound.astype(np.float32), np.zeros(int(seconds * LABEL_RATE) + 1, np.int8)
 

@@ -80,7 +80,7 @@ class SpokenFaces:
         seconds: [N] of the frames.
         faces: uint8 [N, 3, 96, 96] BGR; filled: the same with what is erased filled in.
         sound: [N, 1, MEL_BANDS, MEL_ROWS], in step.
-        heard: [N, D] the sync network's sound vectors; seen: its motion vectors.
+        sound_vectors, motion_vectors: [N, D] of the sync network.
         runs: int64 [R], first frames of runs of `RUN_FRAMES` neighbours.
     """
 
@@ -89,8 +89,8 @@ class SpokenFaces:
     faces: torch.Tensor
     filled: torch.Tensor
     sound: torch.Tensor
-    heard: torch.Tensor
-    seen: torch.Tensor
+    sound_vectors: torch.Tensor
+    motion_vectors: torch.Tensor
     runs: torch.Tensor
 
 
@@ -127,13 +127,13 @@ def read_faces(
         return None
     rows, _ = input_rows(shipped_phonetics(), features(waveform))
     lower, known, first = motion_rows(track.motion())
-    found = best_lag(sync.curve(rows, lower, known, first))
-    if not math.isfinite(found.agreement) or found.confidence < least_sync:
+    offset = best_lag(sync.curve(rows, lower, known, first))
+    if not math.isfinite(offset.agreement) or offset.confidence < least_sync:
         return None
-    heard, seen = _vectors(sync, rows, sync.unit_motion(lower, known))
-    lag = found.lag_frames / FRAME_RATE
-    at_sound = ((seconds + lag) * LABEL_RATE).round().long().clamp(0, len(heard) - 1)
-    at_motion = ((seconds * LABEL_RATE).round().long() - first).clamp(0, len(seen) - 1)
+    sound_vectors, motion_vectors = _vectors(sync, rows, sync.unit_motion(lower, known))
+    lag = offset.lag_frames / FRAME_RATE
+    at_sound = ((seconds + lag) * LABEL_RATE).round().long().clamp(0, len(sound_vectors) - 1)
+    at_motion = ((seconds * LABEL_RATE).round().long() - first).clamp(0, len(motion_vectors) - 1)
     faces, filled = [], []
     # Five neighbours share one outline: the head hardly moves between them.
     for start in range(0, len(frames), RUN_FRAMES):
@@ -149,8 +149,8 @@ def read_faces(
         (torch.cat(faces) * 255).round().to(torch.uint8),
         (torch.cat(filled) * 255).round().to(torch.uint8),
         mel_windows(mel_rows(waveform), seconds + lag),
-        heard[at_sound],
-        seen[at_motion],
+        sound_vectors[at_sound],
+        motion_vectors[at_motion],
         runs,
     )
 
@@ -159,8 +159,8 @@ def read_faces(
 def _vectors(sync: SyncModel, rows: torch.Tensor, motion: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Sound and motion vectors of all members side by side."""
     members = [member for member in sync.members if isinstance(member, SyncMember)]
-    heard = torch.cat([member.sound_vectors(rows[None])[0] for member in members], 1)
-    return heard, torch.cat([member.motion_vectors(motion[None])[0] for member in members], 1)
+    sound_vectors = torch.cat([member.sound_vectors(rows[None])[0] for member in members], 1)
+    return sound_vectors, torch.cat([member.motion_vectors(motion[None])[0] for member in members], 1)
 
 
 class Wav2LipTrainer:
@@ -187,14 +187,14 @@ class Wav2LipTrainer:
         self.of_person = defaultdict(list)
         for clip in clips:
             self.of_person[clip.person].append(clip)
-        seen = torch.cat([clip.seen for clip in self.clips])
-        self.mean, self.spread = seen.mean(0), seen.std(0).clamp(min=1e-3)
-        heard = torch.cat([clip.heard for clip in self.clips])[:2000]
+        motion = torch.cat([clip.motion_vectors for clip in self.clips])
+        self.mean, self.spread = motion.mean(0), motion.std(0).clamp(min=1e-3)
+        sound = torch.cat([clip.sound_vectors for clip in self.clips])[:2000]
         # Products of strangers get unit variance before the contrast.
-        self.product_scale = 1 / float((heard @ seen[torch.randperm(len(seen))[: len(heard)]].T).std())
+        self.product_scale = 1 / float((sound @ motion[torch.randperm(len(motion))[: len(sound)]].T).std())
         torch.manual_seed(config.seed)
         self.generator = Wav2Lip(config.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.expert = LowerFaceExpert(seen.shape[1])
+        self.expert = LowerFaceExpert(motion.shape[1])
         self.optimiser = torch.optim.Adam(self.generator.parameters(), config.peak_rate, betas=(0.5, 0.999))
         self.expert_optimiser = torch.optim.AdamW(self.expert.parameters(), 1e-3)
         if self.run.is_begun:
@@ -202,19 +202,19 @@ class Wav2LipTrainer:
         self.random = torch.Generator().manual_seed(config.seed + self.run.step)
 
     def draw(self, clips: list[SpokenFaces]) -> tuple[torch.Tensor, ...]:
-        """A batch of windows [W, 5, …]: filled faces, faces, reference [W, 3, 96, 96], sound, heard and seen [W, D]."""
+        """A batch of windows [W, 5, …]: filled faces, faces, reference [W, 3, 96, 96], sound, both vectors [W, D]."""
         windows = []
         weights = torch.tensor([len(clip.runs) ** 0.5 for clip in clips])
         for number in torch.multinomial(weights, self.config.windows, replacement=True, generator=self.random).tolist():
             clip = clips[number]
             first = int(clip.runs[self._index(len(clip.runs))])
-            rows = slice(first, first + RUN_FRAMES)
+            run = slice(first, first + RUN_FRAMES)
             middle = first + RUN_FRAMES // 2
-            values = [clip.filled[rows], clip.faces[rows], self._reference(clip, middle)]
+            values = [clip.filled[run], clip.faces[run], self._reference(clip, middle)]
             if self._index(2):
                 values = [value.flip(-1) for value in values]
             pictures = [value.float() / 255 for value in values]
-            windows.append((*pictures, clip.sound[rows], clip.heard[middle], clip.seen[middle]))
+            windows.append((*pictures, clip.sound[run], clip.sound_vectors[middle], clip.motion_vectors[middle]))
         return tuple(torch.stack(values) for values in zip(*windows, strict=True))
 
     def _index(self, count: int) -> int:
@@ -231,9 +231,9 @@ class Wav2LipTrainer:
 
     def teach_expert(self) -> float:
         """One step of the expert; its loss, 1 where it says nothing."""
-        _, faces, _, _, _, seen = self.draw(self.clips)
+        _, faces, _, _, _, motion_vectors = self.draw(self.clips)
         self.expert.train()
-        loss = F.mse_loss(self.expert(faces), (seen - self.mean) / self.spread)
+        loss = F.mse_loss(self.expert(faces), (motion_vectors - self.mean) / self.spread)
         self.expert_optimiser.zero_grad()
         loss.backward()
         self.expert_optimiser.step()
@@ -241,14 +241,14 @@ class Wav2LipTrainer:
 
     def losses(self, clips: list[SpokenFaces]) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean absolute difference, and the expert's contrast, of a batch."""
-        filled, faces, reference, sound, heard, _ = self.draw(clips)
+        filled, faces, reference, sound, sound_vectors, _ = self.draw(clips)
         image = torch.cat([masked(filled.flatten(0, 1)), reference.repeat_interleave(RUN_FRAMES, 0)], 1)
         image = image.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=prefers_bfloat16("cpu")):
             drawn = self.generator(sound.flatten(0, 1), image).float()
         difference = (drawn - faces.flatten(0, 1)).abs().mean()
         motion = self.expert(drawn.unflatten(0, faces.shape[:2])) * self.spread + self.mean
-        contrast = F.cross_entropy(self.product_scale * motion @ heard.T, torch.arange(len(heard)))
+        contrast = F.cross_entropy(self.product_scale * motion @ sound_vectors.T, torch.arange(len(sound_vectors)))
         return difference, contrast
 
     def progress(self) -> float:
@@ -293,9 +293,9 @@ class Wav2LipTrainer:
         random, self.random = self.random, torch.Generator().manual_seed(0)
         self.generator.eval()
         self.expert.eval()
-        found = torch.tensor([[float(value) for value in self.losses(self.validation)] for _ in range(batches)]).mean(0)
+        means = torch.tensor([[float(value) for value in self.losses(self.validation)] for _ in range(batches)]).mean(0)
         self.random = random
-        return {"difference": float(found[0]), "contrast": float(found[1])}
+        return {"difference": float(means[0]), "contrast": float(means[1])}
 
     def save_state(self, training: dict[str, float]) -> None:
         """Write a log line and the checkpoint."""
