@@ -241,9 +241,9 @@ def match_tone(rgb: np.ndarray, source: np.ndarray, matte: np.ndarray, skin: np.
     difference = source - rgb
     alike = border & (np.abs(difference).max(axis=2) < COLOUR_LIMIT)
     if skin is not None:
-        own = np.nan_to_num(skin - rgb, nan=SKIN_LIMIT)
-        shared = np.abs(own).max(axis=2) < SKIN_LIMIT
-        difference, alike = np.where(shared[..., None], own, difference), alike | shared
+        skin_difference = np.nan_to_num(skin - rgb, nan=SKIN_LIMIT)
+        shared = np.abs(skin_difference).max(axis=2) < SKIN_LIMIT
+        difference, alike = np.where(shared[..., None], skin_difference, difference), alike | shared
     band = alike.astype(np.float32)
     sigma = COLOUR_REACH * rgb.shape[1]
     # The tone is smooth: a quarter of the resolution is enough.
@@ -291,8 +291,8 @@ def _grain_of(luma: np.ndarray, where: np.ndarray) -> Grain | None:
 
 def _noise(luma: np.ndarray, matte: np.ndarray, grain: Grain, seed: tuple[int, int]) -> np.ndarray:
     """Noise that brings the grain inside the matte up to `grain`; zero where it has as much already."""
-    own = _grain_of(luma, matte > 0)
-    missing = grain.deviation**2 - (own.deviation**2 if own else 0.0) - ROUNDING_VARIANCE
+    present = _grain_of(luma, matte > 0)
+    missing = grain.deviation**2 - (present.deviation**2 if present else 0.0) - ROUNDING_VARIANCE
     if missing <= 0:
         return np.zeros_like(luma)
     noise = np.random.default_rng(seed).standard_normal(luma.shape, dtype=np.float32)

@@ -49,7 +49,7 @@ def region_mask(mouth: torch.Tensor, put_back: torch.Tensor, region: str) -> tor
 
     Args:
         mouth: [N, 1, H, W] lips and mouth, those of the source and those that are drawn.
-        put_back: [N, 1, H, W] of `render.drawing.masks.paste_mask`.
+        put_back: [N, 1, H, W] of `render.drawing.masks.put_back_mask`.
         region: of `render.compositing.region.REGIONS`.
     """
     margin = MARGIN_PX[region]

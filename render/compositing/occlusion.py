@@ -104,7 +104,7 @@ class OccluderSeeker:
         return frame in self._masks
 
     def occlusion(self) -> Occlusion:
-        """All that was found and that the frame before or after, within the shot, confirms."""
+        """What the frames show, kept where the frame before or after, within the shot, confirms it."""
         usual = max(float(self.likeness.nanmedian().nan_to_num()), LEAST_USUAL)
         hidden = (self.likeness < HIDDEN_PART * usual) | (self._covered > COVERED)
         masks = {frame: mask for frame in self._masks if (mask := self._lasting(frame))}
@@ -134,9 +134,9 @@ def likeness(real: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
         values = torch.stack([rgb.mean(-2), rgb[..., 0, :] - rgb[..., 1, :]], -2)
         return values - values.mean(-1, keepdim=True)
 
-    own, wanted = features(real), features(expected)
-    scale = own.norm(dim=-1) * wanted.norm(dim=-1) + 1e-3
-    return ((own * wanted).sum(-1) / scale).sum(-1).amax()
+    real_features, expected_features = features(real), features(expected)
+    scale = real_features.norm(dim=-1) * expected_features.norm(dim=-1) + 1e-3
+    return ((real_features * expected_features).sum(-1) / scale).sum(-1).amax()
 
 
 def difference_from(real: torch.Tensor, expected: torch.Tensor, lower_face: torch.Tensor) -> torch.Tensor:
@@ -152,17 +152,17 @@ def difference_from(real: torch.Tensor, expected: torch.Tensor, lower_face: torc
     height, width = lower_face.shape
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     basis = torch.stack([torch.ones_like(x), x, y], -1)[lower_face]  # [N, 3]
-    own, bins = real[:, lower_face], expected[:, :, lower_face]  # [3, N], [bins, 3, N]
-    light = torch.zeros_like(own)
+    pixels, bins = real[:, lower_face], expected[:, :, lower_face]  # [3, N], [bins, 3, N]
+    light = torch.zeros_like(pixels)
     for _ in range(LIGHT_ROUNDS):
-        nearest = (own - bins - light).abs().amax(1).argmin(0)  # [N]
-        missing = own - bins.gather(0, nearest.expand(1, 3, -1))[0]
+        nearest = (pixels - bins - light).abs().amax(1).argmin(0)  # [N]
+        missing = pixels - bins.gather(0, nearest.expand(1, 3, -1))[0]
         weight = 1 / (1 + ((missing - light).abs().amax(0) / 0.05) ** 2)
         weighted = basis * weight[:, None]
         factors = torch.linalg.solve(weighted.T @ basis + 0.1 * torch.eye(3), weighted.T @ missing.T)
         light = (basis @ factors).T.clamp(-LARGEST_LIGHT, LARGEST_LIGHT)
     result = torch.zeros(height, width)
-    result[lower_face] = (own - bins - light).abs().amax(1).amin(0)
+    result[lower_face] = (pixels - bins - light).abs().amax(1).amin(0)
     return result
 
 
@@ -188,11 +188,11 @@ def find_occluder(difference: np.ndarray, lower_face: np.ndarray, mouth: np.ndar
 
 
 def lasting(hidden: torch.Tensor, unknown: torch.Tensor, shot: torch.Tensor, timestamps: torch.Tensor) -> torch.Tensor:
-    """Of hidden frames those beside which one of their shot is hidden, too, and short gaps between them filled.
+    """Hidden frames with a hidden neighbour in their shot, short gaps between them filled.
 
     Args:
         hidden: [T] bool.
-        unknown: [T] bool; frames that were not looked at speak for both.
+        unknown: [T] bool; frames that were not looked at: they confirm a hidden neighbour.
         shot: [T].
         timestamps: [T] seconds.
 
@@ -203,8 +203,8 @@ def lasting(hidden: torch.Tensor, unknown: torch.Tensor, shot: torch.Tensor, tim
     kept = torch.zeros_like(hidden)
     kept[1:] |= hidden[1:] & (hidden | unknown)[:-1] & same
     kept[:-1] |= hidden[:-1] & (hidden | unknown)[1:] & same
-    rows = kept.nonzero()[:, 0].tolist()
-    for first, last in zip(rows, rows[1:], strict=False):
+    frames = kept.nonzero()[:, 0].tolist()
+    for first, last in zip(frames, frames[1:], strict=False):
         if shot[first] == shot[last] and timestamps[last] - timestamps[first] <= SAME_STRETCH_SECONDS:
             kept[first:last] = True
     return kept

@@ -3,5 +3,5 @@
 #: Widening beyond lips and mouth, px of a 256 px crop; None for everything that may be painted.
 MARGIN_PX = {"lips": 12, "mouth": 22, "lower-face": None}
 REGIONS = tuple(MARGIN_PX)
-#: Unless told otherwise.
+#: Where none is named.
 DEFAULT_REGION = "lower-face"

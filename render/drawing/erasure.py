@@ -1,7 +1,7 @@
-"""Erasure: which part of a crop is taken away before the network sees it, and what stands there instead.
+"""Erasure: which part of a crop is taken away before the network sees it, and how it is filled.
 
 The erased area is the union over a fixed set of expressions at the frame's head pose, plus a margin; the frame's own
-expression takes no part, so that what is erased says nothing of what was said. Out: masks and filled crops.
+expression takes no part, so that the shape of the erased area does not tell it. Out: masks and filled crops.
 """
 
 import torch
@@ -42,12 +42,12 @@ def colour_shift(difference: torch.Tensor, weight: torch.Tensor) -> torch.Tensor
     """Smooth field that carries colour differences [B, C, H, W] from where weight [B, 1, H, W] is to everywhere.
 
     An actor was enrolled in one light and stands in another: real pixels and texture differ by it on the skin that is
-    not erased. H and W are divisible by 16; 0 where nothing is known.
+    not erased. H and W are divisible by 16; 0 where no weight is near.
     """
-    amount, known = F.avg_pool2d(difference * weight, 16), F.avg_pool2d(weight, 16)
+    amount, support = F.avg_pool2d(difference * weight, 16), F.avg_pool2d(weight, 16)
     for _ in range(SHIFT_ROUNDS):
-        amount, known = F.avg_pool2d(amount, 5, 1, 2), F.avg_pool2d(known, 5, 1, 2)
-    field = (amount / (known + 1e-5)).clamp(-LARGEST_SHIFT, LARGEST_SHIFT)
+        amount, support = F.avg_pool2d(amount, 5, 1, 2), F.avg_pool2d(support, 5, 1, 2)
+    field = (amount / (support + 1e-5)).clamp(-LARGEST_SHIFT, LARGEST_SHIFT)
     return F.interpolate(field, scale_factor=16, mode="bilinear", align_corners=False)
 
 

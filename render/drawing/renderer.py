@@ -69,11 +69,11 @@ class RenderInputs:
 
         def part(images: torch.Tensor, channels_last: bool = False) -> torch.Tensor:
             axes = (0, 1) if channels_last else (-2, -1)
-            found = [
+            cuts = [
                 image.narrow(axes[0], top, rows).narrow(axes[1], left, columns)
                 for image, (top, left) in zip(images, corners.tolist(), strict=True)
             ]
-            return torch.stack(found)
+            return torch.stack(cuts)
 
         names = [item.name for item in fields(GBuffer) if item.name != "uv"]
         buffer = GBuffer(part(self.buffer.uv, True), **{name: part(getattr(self.buffer, name)) for name in names})
@@ -152,33 +152,33 @@ class Renderer(nn.Module):
         self.unet = UNet(TEXTURE_CHANNELS + 8, COLOUR_BINS + 4, widths, CONDITION_SIZE)
 
     def forward(
-        self, features: torch.Tensor, inputs: RenderInputs, known: torch.Tensor | None = None
+        self, features: torch.Tensor, inputs: RenderInputs, has_window: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw.
 
         Args:
             features: [B, TEXTURE_CHANNELS + 2, H, W] of `sample_texture`.
             inputs: of the same B frames.
-            known: [B] 1 where the window may be read, 0 where it is withheld (training); default 1.
+            has_window: [B] 1 where the window may be read, 0 where it is withheld (training); default 1.
 
         Returns:
             rgb [B, 3, H, W] (not clamped) and the matte's logit [B, 1, H, W], float32.
         """
         lower_face, erased, log_scale = inputs.buffer.lower_face, inputs.erased, inputs.log_scale
         code = ((inputs.window - self.expression_mean) / self.expression_scale)[..., : self.expression_axes].flatten(1)
-        known = torch.ones_like(log_scale) if known is None else known
-        condition = self.condition(torch.cat([code * known[:, None], known[:, None], log_scale[:, None]], 1))
+        has_window = torch.ones_like(log_scale) if has_window is None else has_window
+        condition = self.condition(torch.cat([code * has_window[:, None], has_window[:, None], log_scale[:, None]], 1))
         surround = fill_erased(inputs.crop, erased)
         colours = features[:, :COLOUR_CHANNELS]
-        seen, still = features[:, -2:-1], features[:, -1:]
+        covered, still = features[:, -2:-1], features[:, -1:]
         shift = colour_shift(surround.repeat(1, COLOUR_BINS, 1, 1) - colours, still * (1 - erased))
-        colours = (colours + shift) * (seen * erased)
+        colours = (colours + shift) * (covered * erased)
         features = torch.cat([colours, features[:, COLOUR_CHANNELS:] * erased], 1)
         scale = log_scale[:, None, None, None].expand_as(erased)
         drawn = self.unet(torch.cat([features, surround - 0.5, lower_face, erased, scale], 1), condition)
         blend = drawn[:, :COLOUR_BINS].softmax(1)
         bins = colours.unflatten(1, (COLOUR_BINS, 3))  # [B, bins, 3, H, W]
-        first = (blend[:, :, None] * bins).sum(1) + surround * (1 - seen * erased)
+        first = (blend[:, :, None] * bins).sum(1) + surround * (1 - covered * erased)
         return first + drawn[:, COLOUR_BINS : COLOUR_BINS + 3], drawn[:, -1:] + 4 * (2 * lower_face - 1)
 
 
@@ -283,8 +283,8 @@ def render_inputs(
     erased = erased_mask(model, torch.stack([clip(frame, erasing_expressions) for frame in numbers]), size)
     source = buffer.lower_face
     if lower_expression is not None:
-        own = torch.cat([clip(frame, track.lower_expression[frame, None]) for frame in numbers])
-        source = lower_face_mask(model, own, size)
+        own_vertices = torch.cat([clip(frame, track.lower_expression[frame, None]) for frame in numbers])
+        source = lower_face_mask(model, own_vertices, size)
     if window is None:
         window = expression_window(lower, track.timestamps, track.shot, frames)
     scale = log_source_scale(track.crop_from_image[frames])
@@ -334,8 +334,8 @@ def draw(renderer: Renderer, texture: torch.Tensor, inputs: RenderInputs) -> Ren
                 part = part if whole else part.seen(start)
                 drawn = renderer(sample_texture(texture, part.buffer), part)
                 height, width = drawn[0].shape[-2:]
-                for row, (top, left), *found in zip(rows.tolist(), start.tolist(), *drawn, strict=False):
-                    for target, value in zip((rgb, logit), found, strict=True):
+                for row, (top, left), *values in zip(rows.tolist(), start.tolist(), *drawn, strict=False):
+                    for target, value in zip((rgb, logit), values, strict=True):
                         target[row, :, top : top + height, left : left + width] = value
         matte = _visible(logit, lower_face) * inputs.put_back
     return RenderOutput(rgb.clamp(0, 1), matte, lower_face, inputs.erased, inputs.put_back)
@@ -344,11 +344,11 @@ def draw(renderer: Renderer, texture: torch.Tensor, inputs: RenderInputs) -> Ren
 def _visible(logit: torch.Tensor, lower_face: torch.Tensor) -> torch.Tensor:
     """How much of what is drawn lies on top, [B, 1, H, W].
 
-    On the new lower face the network says, apart from the rim, where its own edge is no occluder. Beside it, where the
-    source's chin may still be, everything is drawn over.
+    On the new lower face the network decides; its own edge at the rim is no occluder, so that is closed. Beside the new
+    lower face, where the source's chin may still be, everything is drawn over.
     """
-    said = F.max_pool2d(torch.sigmoid(logit), RIM_PX, 1, RIM_PX // 2)
-    return torch.where(lower_face > 0, said, torch.ones_like(said))
+    on_top = F.max_pool2d(torch.sigmoid(logit), RIM_PX, 1, RIM_PX // 2)
+    return torch.where(lower_face > 0, on_top, torch.ones_like(on_top))
 
 
 def fast_renderer(renderer: Renderer, device: str | torch.device = "cpu") -> Renderer:

@@ -253,9 +253,9 @@ def open_feeds(footage: Footage, output: Any, sound: DeliveredSound | None, note
     """
     feeds: list[StreamFeed] = []
     try:
-        own = StreamFeed(footage.path, output)
-        feeds.append(own)
-        for source in own.container.streams:
+        source_feed = StreamFeed(footage.path, output)
+        feeds.append(source_feed)
+        for source in source_feed.container.streams:
             if source.index == footage.stream_index or source.type == "audio" and sound is not None:
                 continue
             if _is_made_by_muxer(source, footage):
@@ -263,7 +263,7 @@ def open_feeds(footage: Footage, output: Any, sound: DeliveredSound | None, note
             if source.type == "audio" and not (source.codec_context and source.codec_context.channels):
                 notes.append(f"stream {source.index} of {footage.path.name}: its sound cannot be read; left out")
                 continue
-            own.take(source, Fraction(0), notes, f"stream {source.index} of {footage.path.name}")
+            source_feed.take(source, Fraction(0), notes, f"stream {source.index} of {footage.path.name}")
         if sound is not None:
             if len(footage.audio) > 1:
                 notes.append(f"{footage.path.name}: none of its {len(footage.audio)} sound tracks is in the result")
@@ -272,11 +272,11 @@ def open_feeds(footage: Footage, output: Any, sound: DeliveredSound | None, note
             for path in sound.files:
                 feed = StreamFeed(path, output, end)
                 feeds.append(feed)
-                heard = [s for s in feed.container.streams.audio if s.codec_context is not None]
-                if not heard:
+                sounds = [s for s in feed.container.streams.audio if s.codec_context is not None]
+                if not sounds:
                     raise FootageError(f"{path}: there is no sound in it to deliver")
                 start = Fraction(feed.container.start_time or 0, av.time_base)
-                feed.take(heard[0], first + Fraction(sound.offset_seconds) - start, notes, path.name)
+                feed.take(sounds[0], first + Fraction(sound.offset_seconds) - start, notes, path.name)
         for feed in list(feeds):
             if not feed.streams:
                 feed.close()

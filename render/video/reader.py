@@ -3,7 +3,7 @@
 In: any file that FFmpeg reads (through PyAV). Out: `Footage` (facts and timestamps, known before anything is decoded)
 and its `Frame`s, one at a time: coded planes in the source's own sampling, depth and orientation, and upright 8-bit
 rgb for looking at. Time is `pts * time_base` as a Fraction; nominal frame rates are never used. What a damaged file
-lacks is said in `Footage.notes`; interlaced footage is refused.
+lacks is noted in `Footage.notes`; interlaced footage is refused.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Footage:
         time_base: seconds per pts unit. `pts`: int64 [T], ascending. `durations`: int64 [T] in the same unit.
         audio: the audio streams. `streams`: one line per stream.
         metadata, video_metadata, chapters: as in the file.
-        notes: what is odd or missing in the file, one sentence each.
+        notes: faults and losses of the file, one sentence each.
         missing: indices of frames that turned out undecodable, filled while frames are read.
 
     Raises:

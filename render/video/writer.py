@@ -174,7 +174,7 @@ class VideoWriter:
         footage, encoder = self.footage, ENCODERS[self.codec]
         container_name = FORMATS[self.path.suffix.lower()]
         with self._partial.open("wb"):
-            pass  # a folder without permission is told here, by the system's own words
+            pass  # a folder without permission fails here, with the system's own words
         metadata = {k: v for k, v in footage.metadata.items() if k not in OWN_METADATA} | added
         self._output = av.open(
             f"file:{self._partial}",
@@ -204,7 +204,7 @@ class VideoWriter:
         if flags:
             options["movflags"] = "+".join(flags)
         if self.footage.time_base.numerator == 1 and self.footage.time_base.denominator < 2**31:
-            # The movie's own scale (1000 unless told) would round the time of the first frame.
+            # The movie's own scale (1000 by default) would round the time of the first frame.
             scale = str(self.footage.time_base.denominator)
             options |= {"video_track_timescale": scale, "movie_timescale": scale}
         return options
@@ -332,13 +332,13 @@ class VideoWriter:
     def _compare(self) -> None:
         """Read the file back: as many frames, at the same times, and the same sound packets."""
         result = Footage(self._partial)
-        found = [int(pts) * result.time_base for pts in result.pts]
+        times = [int(pts) * result.time_base for pts in result.pts]
         wanted = [pts * self.footage.time_base for pts in self._written]
-        if len(found) != len(wanted):
-            raise OutputError(f"{self.path}: {len(wanted)} frames were written but {len(found)} read back")
+        if len(times) != len(wanted):
+            raise OutputError(f"{self.path}: {len(wanted)} frames were written but {len(times)} read back")
         # Matroska counts in milliseconds; mp4 and mov hold the source's own unit.
         fits = all((time / result.time_base).denominator == 1 for time in wanted)
-        worst = max(abs(a - b) for a, b in zip(found, wanted, strict=True))
+        worst = max(abs(a - b) for a, b in zip(times, wanted, strict=True))
         if worst > (0 if fits else result.time_base):
             raise OutputError(f"{self.path}: frame times read back differ by up to {float(worst):.4f} s")
         for feed in self._feeds:
