@@ -26,8 +26,8 @@ def cuda_wanted() -> bool:
         sys.exit(f"CUDA_EXT must be auto, cpu or cuda, got {choice!r}")
     available = torch.version.cuda is not None and CUDA_HOME is not None
     if choice == "cuda" and not available:
-        found = f"torch {torch.__version__}, CUDA_HOME {CUDA_HOME}"
-        sys.exit(f"CUDA_EXT=cuda needs a CUDA build of torch and nvcc, found {found}")
+        versions = f"torch {torch.__version__}, CUDA_HOME {CUDA_HOME}"
+        sys.exit(f"CUDA_EXT=cuda needs a CUDA build of torch and nvcc, found {versions}")
     return available and choice != "cpu"
 
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 def _load_libraries() -> None:
     folder = Path(__file__).parent
-    found = sorted(folder.glob("_cpu*.so"))
-    if not found:
+    cpu_libraries = sorted(folder.glob("_cpu*.so"))
+    if not cpu_libraries:
         raise ImportError(f"the compiled ops are missing in {folder}: run `pip install --no-build-isolation -e .`")
-    for library in [*found, *sorted(folder.glob("_cuda*.so"))]:
+    for library in [*cpu_libraries, *sorted(folder.glob("_cuda*.so"))]:
         torch.ops.load_library(str(library))
 
 

@@ -80,12 +80,12 @@ def nvdiffrast_call(
 
 def _nvdiffrast(clip_positions: Tensor, faces: Tensor, resolution: tuple[int, int], derivatives: bool) -> Raster:
     """Undo its conventions: row 0 at the bottom, face index + 1, y derivatives upwards, depth 0 where empty."""
-    found, slopes = nvdiffrast_call(clip_positions, faces, resolution, derivatives)()
-    found = found.flip(1)
-    face_id = found[..., 3].detach().round().int() - 1
-    depth = torch.where(face_id >= 0, found[..., 2], 1)
+    pixels, slopes = nvdiffrast_call(clip_positions, faces, resolution, derivatives)()
+    pixels = pixels.flip(1)
+    face_id = pixels[..., 3].detach().round().int() - 1
+    depth = torch.where(face_id >= 0, pixels[..., 2], 1)
     upright = slopes.detach().flip(1) * slopes.new_tensor([1.0, -1.0, 1.0, -1.0]) if derivatives else None
-    return Raster(face_id, found[..., :2].contiguous(), depth, upright)
+    return Raster(face_id, pixels[..., :2].contiguous(), depth, upright)
 
 
 def pytorch3d_call(

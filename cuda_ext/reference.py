@@ -84,9 +84,9 @@ def rasterize(
     points = pixel_centres(height, width, clip_positions)
     images = []
     for positions, face_list in zip(clip_positions, face_lists(faces, len(clip_positions)), strict=True):
-        seen = visible_faces(positions, face_list, height, width)
-        covered = seen >= 0
-        corners = corner_positions(positions, face_list)[seen[covered]]  # [N, 3, 4]
+        visible = visible_faces(positions, face_list, height, width)
+        covered = visible >= 0
+        corners = corner_positions(positions, face_list)[visible[covered]]  # [N, 3, 4]
         forms = edge_forms(homogeneous_pixels(corners, height, width))  # [N, 3, 3]
         edges = (forms * points[covered][:, None]).sum(-1)  # [N, 3]
         total = edges.sum(-1, keepdim=True)
@@ -100,7 +100,7 @@ def rasterize(
             .repeat(1, 1, 4)
             .masked_scatter(covered[..., None], slopes[:, :2].detach().flatten(1))
         )
-        images.append((seen.int(), barycentrics, depth, screen))
+        images.append((visible.int(), barycentrics, depth, screen))
     if not images:
         empty = clip_positions.new_zeros(0, height, width, 4)
         return Raster(empty[..., 0].int(), empty[..., :2], empty[..., 0], empty if derivatives else None)
@@ -251,13 +251,13 @@ def edge_topology(faces: Tensor) -> Tensor:
             edge = (min(triple[k - 2], triple[k - 1]), max(triple[k - 2], triple[k - 1]))
             sides.setdefault(edge, []).append(index)
     topology = torch.full_like(faces, -1)
-    seen: dict[tuple[int, int], int] = {}
+    visits: dict[tuple[int, int], int] = {}
     for index, triple in enumerate(faces.tolist()):
         for k in range(3):
             edge = (min(triple[k - 2], triple[k - 1]), max(triple[k - 2], triple[k - 1]))
             if len(sides[edge]) == 2:
-                topology[index, k] = sides[edge][1 - seen.get(edge, 0)]
-            seen[edge] = seen.get(edge, 0) + 1
+                topology[index, k] = sides[edge][1 - visits.get(edge, 0)]
+            visits[edge] = visits.get(edge, 0) + 1
     return topology
 
 
@@ -319,7 +319,7 @@ def outline_crossing(
     Returns t of the way [N], and whether there is such an edge and it is steep enough, bool [N].
     """
     face, previous = front, torch.full_like(front, -1)
-    walking, found = torch.ones_like(front, dtype=torch.bool), torch.zeros_like(front, dtype=torch.bool)
+    walking, is_outline = torch.ones_like(front, dtype=torch.bool), torch.zeros_like(front, dtype=torch.bool)
     crossing = torch.full_like(p[:, 0], 0.5)
     one = torch.ones_like(p[:, :1])
     rows = torch.arange(len(front), device=front.device)
@@ -343,11 +343,11 @@ def outline_crossing(
         goes_on = (following >= 0) & (sign[:, 0] * (form * beyond).sum(-1) < 0)
         steep = (form[:, 0].abs() >= form[:, 1].abs()) == (p[:, 1] == q[:, 1])  # followed along one axis only
         stops = walking & ~goes_on
-        found = found | (stops & steep)
+        is_outline = is_outline | (stops & steep)
         crossing = torch.where(stops & steep, t, crossing)
         walking = walking & goes_on
         previous, face = torch.where(walking, face, previous), torch.where(walking, following, face)
-    return crossing, found
+    return crossing, is_outline
 
 
 def edge_vertices(corners: Tensor, edge: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Raster(NamedTuple):
-    """What `rasterize` found at every pixel.
+    """What `rasterize` returns for every pixel.
 
     Attributes:
         face_id: int32 [B, H, W], the visible face, -1 where empty.

@@ -99,7 +99,7 @@ struct CornerGradient {
 // Gradient of one row's blends, each taken once (with the right and the lower neighbour), to the edges' corners.
 template <typename scalar_t>
 void collect_row(const Outline<scalar_t>& outline, int row, const scalar_t* colours, const scalar_t* grad,
-                 int64_t channels, std::vector<CornerGradient>& found) {
+                 int64_t channels, std::vector<CornerGradient>& gradients) {
   for (int column = 0; column < outline.width; ++column)
     for (int down = 0; down < 2; ++down) {
       if (down ? row + 1 >= outline.height : column + 1 >= outline.width) continue;
@@ -117,8 +117,8 @@ void collect_row(const Outline<scalar_t>& outline, int row, const scalar_t* colo
         from.q[i] *= slope;
         to.q[i] *= slope;
       }
-      found.push_back(from);
-      found.push_back(to);
+      gradients.push_back(from);
+      gradients.push_back(to);
     }
 }
 
@@ -130,7 +130,7 @@ std::tuple<Tensor, Tensor> antialias_backward(const Tensor& image, const Tensor&
   const int64_t height = image.size(1), rows = image.size(0) * height, channels = image.size(3);
   OPS_DISPATCH_FLOATING(image, [&] {
     const scalar_t* source = data<scalar_t>(grad);
-    std::vector<std::vector<CornerGradient>> found(rows);
+    std::vector<std::vector<CornerGradient>> gradients(rows);
     for_each_task(rows, [&](int64_t task) {
       const auto outline = make_outline<scalar_t>(face_id, depth, clip_positions, faces, topology, task / height);
       const int row = int(task % height);
@@ -144,11 +144,11 @@ std::tuple<Tensor, Tensor> antialias_backward(const Tensor& image, const Tensor&
           for (int64_t c = 0; c < channels; ++c) target[c] += share * source[taker * channels + c];
         });
       }
-      collect_row(outline, row, data<scalar_t>(image), source, channels, found[task]);
+      collect_row(outline, row, data<scalar_t>(image), source, channels, gradients[task]);
     });
     for (int64_t task = 0; task < rows; ++task) {
       scalar_t* target = mutable_data<scalar_t>(grad_positions) + task / height * clip_positions.size(1) * 4;
-      for (const CornerGradient& gradient : found[task])
+      for (const CornerGradient& gradient : gradients[task])
         add_clip_gradient(gradient.q, int(height), int(image.size(2)), [&](int axis, double value) {
           target[4 * int64_t(gradient.vertex) + axis] += scalar_t(value);
         });
