@@ -23,7 +23,7 @@ from adapt.fitting.fit import fit
 from adapt.fitting.options import FitOptions
 from adapt.motion.controls import Control, MouthScale, controlled
 from adapt.motion.placement import Placement
-from adapt.motion.sources import Driven, Sound, Video, style_of
+from adapt.motion.sources import Driven, Sound, style_of
 from adapt.progress import SILENT, Progress
 from adapt.tracking.crop import read_crops
 from adapt.tracking.track import track_person
@@ -51,6 +51,7 @@ class Session:
         progress: where bars and notes go.
 
     Attributes:
+        motion_model: audio to motion.
         notes: remarks made on the way, for the report.
     """
 
@@ -68,14 +69,10 @@ class Session:
         self.advice = advice
         self.progress = progress
         self.notes: list[str] = []
+        own = options.motion_model
+        self.motion_model: MotionModel = load_motion_model(own) if own else shipped_motion_model()
         self.placement = Placement(options.part, options.audio_offset, options.on_mismatch)
         self.controls: list[Control] = [MouthScale(options.mouth)]
-
-    @cached_property
-    def motion_model(self) -> MotionModel:
-        """Audio to motion."""
-        path = self.options.motion_model
-        return load_motion_model(path) if path else shipped_motion_model()
 
     @cached_property
     def analysis(self) -> Analysis:
@@ -100,12 +97,10 @@ class Session:
                 file or a bundle that cannot be read.
         """
         frames = self.footage.timestamps[self.inside]
-        assert self.motion_model  # read now: a wrong file should not cost a long wait
         for driver in (request.driver for request in requests):
+            driver.read()
             if isinstance(driver, Sound):
                 self.placement.refuse_length(len(driver.waveform) / SAMPLE_RATE, frames, str(driver.path))
-            if isinstance(driver, Video):
-                assert driver.footage
         sha256 = self.prior.sha256
         return [None if one.actor is None else ActorBundle.load(one.actor, sha256) for one in requests]
 

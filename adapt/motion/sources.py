@@ -63,6 +63,14 @@ class Driver(Protocol):
 
     lies_on_frames: bool
 
+    def read(self) -> None:
+        """Read what can be read before the shot is looked at, and so find what is wrong with it.
+
+        Raises:
+            FootageError, StoreError, DubError: it cannot be read, or holds nothing.
+        """
+        ...
+
     def motion(self, driven: Driven) -> Motion:
         """The motion of the actor's mouth; time 0 is the source's beginning.
 
@@ -115,6 +123,10 @@ class Sound(DrivingFile):
             )
         return waveform
 
+    def read(self) -> None:
+        """Read the sound."""
+        _ = self.waveform
+
     def motion(self, driven: Driven) -> Motion:
         """What the audio-to-motion model makes of it, in the actor's style."""
         times = np.arange(int(len(self.waveform) / SAMPLE_RATE * LABEL_RATE)) / LABEL_RATE
@@ -138,6 +150,10 @@ class Video(DrivingFile):
         """The video, opened; raises `FootageError`."""
         return Footage(self.path)
 
+    def read(self) -> None:
+        """Open the video."""
+        _ = self.footage
+
     def motion(self, driven: Driven) -> Motion:
         """The tracked motion, in the actor's range."""
         advice = f"adapt track {shlex.quote(str(self.path))} -o tracks"
@@ -156,9 +172,18 @@ class Video(DrivingFile):
 class TrackFile(DrivingFile):
     """A track that `adapt track` wrote; its motion is carried over to the actor."""
 
+    @cached_property
+    def track(self) -> Track:
+        """The track; raises `StoreError`."""
+        return Track.load(self.path)
+
+    def read(self) -> None:
+        """Read the track."""
+        _ = self.track
+
     def motion(self, driven: Driven) -> Motion:
         """The track's motion, in the actor's range."""
-        return carried_over(Track.load(self.path), driven)
+        return carried_over(self.track, driven)
 
     def heard(self) -> Path | None:
         """Nothing."""
@@ -174,6 +199,9 @@ class OwnMotion:
     """The shot's own motion, re-rendered."""
 
     lies_on_frames = True
+
+    def read(self) -> None:
+        """Nothing."""
 
     def motion(self, driven: Driven) -> Motion:
         """The motion as tracked, frame by frame."""
@@ -194,6 +222,9 @@ class Silence:
     """Nobody speaks: the mouth is closed throughout."""
 
     lies_on_frames = True
+
+    def read(self) -> None:
+        """Nothing."""
 
     def motion(self, driven: Driven) -> Motion:
         """The closed mouth in every frame."""
