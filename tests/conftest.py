@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from adapt.actor.bundle import ActorBundle
-from adapt.fitting.fit import fit
+from adapt.fitting.fit import Fitted, fit
 from adapt.fitting.options import FitOptions
 from adapt.synthetic.actor import babble, make_actor
+from adapt.tracking.track import track_footage
 from render.head.track import Track
+from render.video.footage import Footage
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +44,19 @@ def talking_clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Track]
 
 
 @pytest.fixture(scope="session")
-def ada(talking_clip: tuple[Path, Track]) -> ActorBundle:
-    """The synthetic actor as a bundle: fitted on `talking_clip` from its true track, without a step."""
+def tracked(talking_clip: tuple[Path, Track]) -> Track:
+    """The track of `talking_clip` as it is found in the footage."""
+    return track_footage(Footage(talking_clip[0]), None, "adapt track")
+
+
+@pytest.fixture(scope="session")
+def fitted(talking_clip: tuple[Path, Track]) -> Fitted:
+    """The synthetic actor, fitted on `talking_clip` from its true track, without a step."""
     path, take = talking_clip
-    return fit([path], "Ada", FitOptions(steps=0), tracks=[take]).bundle
+    return fit([path], "Ada", FitOptions(steps=0), tracks=[take])
+
+
+@pytest.fixture(scope="session")
+def ada(fitted: Fitted) -> ActorBundle:
+    """`fitted` as a bundle."""
+    return fitted.bundle

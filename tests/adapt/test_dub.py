@@ -10,8 +10,6 @@ from adapt.cli import main
 from adapt.dubbing.part import Part
 from adapt.dubbing.redraw import redraw
 from adapt.dubbing.weights import part_weights
-from adapt.fitting.fit import fit
-from adapt.fitting.options import FitOptions
 from adapt.reports.clip import encode_clip
 from adapt.tracking.track import track_footage
 from render.errors import DubError
@@ -25,8 +23,8 @@ def command(*words):
 
 
 @pytest.fixture(scope="module")
-def shot(talking_clip, tmp_path_factory):
-    """24 frames of the actor, hidden by a card in 4 of them, as 4:2:0 h264, and an actor fitted on the clip."""
+def shot(talking_clip, ada, tmp_path_factory):
+    """24 frames of the actor, hidden by a card in 4 of them, as 4:2:0 h264, and the actor's bundle."""
     folder = tmp_path_factory.mktemp("shot")
     frames = [frame.rgb for frame in Footage(talking_clip[0]).frames(0, 24)]
     for index in range(10, 14):
@@ -36,20 +34,20 @@ def shot(talking_clip, tmp_path_factory):
     # 24 frames at 23.976 per second with one long frame: times must come out as they went in.
     times = [index * 1001 / 24000 + (0.1 if index > 17 else 0.0) for index in range(24)]
     path.write_bytes(encode_clip(frames, times))
-    bundle = fit([talking_clip[0]], "Ada", FitOptions(steps=0)).bundle
-    bundle.save(folder / "ada.actor")
+    ada.save(folder / "ada.actor")
     return path, folder / "ada.actor"
 
 
-def part_of(path, actor):
-    track = track_footage(Footage(path), None, "adapt track")
-    bundle = ActorBundle.load(actor)
+@pytest.fixture(scope="module")
+def part(shot):
+    """The actor in the shot, moved by the shot's own motion, five frames late."""
+    track = track_footage(Footage(shot[0]), None, "adapt track")
+    bundle = ActorBundle.load(shot[1])
     expression = track.lower_expression.roll(5, 0)
     return Part(bundle, track, expression, torch.ones(len(track), dtype=torch.bool))
 
 
-def test_the_blend_ramps_beside_a_gap_within_a_shot(shot):
-    part = part_of(*shot)
+def test_the_blend_ramps_beside_a_gap_within_a_shot(part):
     whole = replace(part, track=replace(part.track, shot=torch.zeros(24, dtype=torch.int32)))
     weights = part_weights(whole)
     assert float(weights[11]) == 0
@@ -57,8 +55,7 @@ def test_the_blend_ramps_beside_a_gap_within_a_shot(shot):
     assert float(weights[0]) == 1
 
 
-def test_a_shot_without_the_actor_is_refused(shot, tmp_path):
-    part = part_of(*shot)
+def test_a_shot_without_the_actor_is_refused(shot, part, tmp_path):
     nobody = Part(part.bundle, part.track, part.expression, torch.zeros(24, dtype=torch.bool))
     with pytest.raises(DubError, match="in no frame can the chosen person be dubbed"):
         redraw(Footage(shot[0]), [nobody], tmp_path / "x.mp4")

@@ -2,10 +2,8 @@ import numpy as np
 import torch
 
 from adapt.synthetic.actor import babble
-from adapt.tracking.track import track_footage
 from prior.face.model import load_face_model
 from prior.face.points import opening
-from render.video.reader import Footage
 
 
 def opening_of(track):
@@ -13,12 +11,11 @@ def opening_of(track):
     return opening(vertices).numpy()
 
 
-def test_she_is_tracked_like_a_real_face_and_as_she_was_rendered(talking_clip):
-    path, truth = talking_clip
-    track = track_footage(Footage(path), None, "adapt track")
-    assert float(track.confidence.min()) > 0.6
-    assert np.corrcoef(opening_of(track), opening_of(truth))[0, 1] > 0.95
-    turned = (track.rotation - track.rotation.mean(0)) - (truth.rotation - truth.rotation.mean(0))
+def test_she_is_tracked_like_a_real_face_and_as_she_was_rendered(talking_clip, tracked):
+    _, truth = talking_clip
+    assert float(tracked.confidence.min()) > 0.6
+    assert np.corrcoef(opening_of(tracked), opening_of(truth))[0, 1] > 0.95
+    turned = (tracked.rotation - tracked.rotation.mean(0)) - (truth.rotation - truth.rotation.mean(0))
     assert float(turned.rad2deg().abs().mean()) < 1.0
 
 

@@ -11,7 +11,7 @@ from adapt.commands.track import main as track_main
 from adapt.preparation.index import find_clips
 from adapt.preparation.prepare import choose_crops
 from adapt.progress import SILENT, Silent
-from adapt.tracking.track import track, track_footage, track_person
+from adapt.tracking.track import track, track_person
 from prior.cache.landmarks import load_all
 from prior.cache.prepared import FACTS_NAME, prepared_clips
 from prior.speech.sound import read_waveform, write_audio
@@ -136,15 +136,14 @@ def test_crops_are_runs_of_sure_neighbours_in_one_shot(talking_clip):
         assert len(run) >= 5
 
 
-def test_track_command_writes_a_track_a_person_and_an_overlay(talking_clip, tmp_path, monkeypatch):
+def test_track_command_writes_a_track_a_person_and_an_overlay(talking_clip, tracked, tmp_path, monkeypatch):
     path, _ = talking_clip
     config = TrackConfig(video=str(path), out=str(tmp_path / "tracks"), overlay=True)
     track_main(config, SILENT)
     written = Track.load(tmp_path / "tracks" / "1.track.safetensors")
     footage = Footage(path)
     assert len(written) == footage.frame_count and written.source["file"] == path.name
-    whole = track_footage(footage, None, "adapt track")
-    assert torch.equal(written.lower_expression, whole.lower_expression)
+    assert torch.equal(written.lower_expression, tracked.lower_expression)
     assert Footage(tmp_path / "tracks" / "1.overlay.mp4").frame_count == len(written)
     assert json.loads((tmp_path / "tracks" / "track.json").read_text(encoding="utf-8"))["overlay"] is True
     with pytest.raises(OutputError, match="--overwrite"):
