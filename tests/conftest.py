@@ -11,7 +11,7 @@ from adapt.fitting.options import FitOptions
 from adapt.synthetic.actor import babble, make_actor
 from adapt.tracking.track import track_footage
 from render.head.track import Track
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ that is kept. A checkpoint resumes to the same bytes.
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
@@ -70,20 +70,20 @@ def optimise(
         state = FitState.load(checkpoint).to(reader.device)
     else:
         state = FitState(texture.clone(), new_delta(prior.renderer, seed)).to(reader.device)
-        state.unadapted_loss = _judge(reader, state)
+        state.unadapted_loss = held_out_loss(reader, state)
         state.best_loss = state.unadapted_loss * (1 + LEVEL)
     started = time.monotonic()
     with progress.stage("fit", steps) as advance:
         advance(state.step)
         while state.step < steps and (done := max(state.step / steps, _spent(started, seconds))) < 1:
-            _step(reader, state, done, seed)
+            take_step(reader, state, done, seed)
             advance(1)
             if state.step % JUDGE_EVERY == 0:
-                _keep_best(state, _judge(reader, state))
+                _keep_best(state, held_out_loss(reader, state))
             if checkpoint is not None and state.step % CHECKPOINT_EVERY == 0:
                 state.save(checkpoint)
     if not state.history or state.history[-1]["step"] < state.step:
-        _keep_best(state, _judge(reader, state))
+        _keep_best(state, held_out_loss(reader, state))
     _keep_blend(reader, state, texture.to(reader.device))
     return state.to(torch.device("cpu"))
 
@@ -101,21 +101,46 @@ def _keep_best(state: FitState, loss: float) -> None:
 
 
 def _keep_blend(reader: FrameReader, state: FitState, texture: torch.Tensor) -> None:
-    """Go back from the best state towards the unadapted `texture` and network.
+    """Go back from the best state towards the unadapted `texture` and network, as far as `chosen_part` has it."""
+    best = state.best
+    if not best:
+        return
+
+    def loss_of(part: float) -> float:
+        return held_out_loss(reader, part_of_the_way(texture, best, part))
+
+    part, state.best_loss = chosen_part(loss_of, state.best_loss, state.unadapted_loss)
+    if part < 1:
+        state.best = part_of_the_way(texture, best, part).parameters
+
+
+def chosen_part(loss_of: Callable[[float], float], best_loss: float, unadapted_loss: float) -> tuple[float, float]:
+    """Which part of the way from the prior to the best state is kept.
 
     Held-out frames are near those that were learnt from; what is further away is drawn better by what moved less. So
     part of the way is gone back even where held-out frames lose by it, and more where they hardly change.
+
+    Args:
+        loss_of: loss on held-out frames after a part of the way; asked for no more parts than needed.
+        best_loss: of the best state.
+        unadapted_loss: of the prior.
+
+    Returns:
+        The part, 1 for all of the way, and its loss.
     """
-    best, references = state.best, (state.best_loss, state.unadapted_loss)
-    for part, reference in zip(BLENDS, references, strict=True) if best else ():
-        # Of a product of two factors only the left one is scaled.
-        delta = {name: value if name.endswith(".right") else part * value for name, value in best.items()}
-        delta.pop("texture")
-        between = FitState(torch.lerp(texture, best["texture"], part), delta)
-        loss = _judge(reader, between)
+    for part, reference in zip(BLENDS, (best_loss, unadapted_loss), strict=True):
+        loss = loss_of(part)
         if loss <= reference * (1 + LEVEL):
-            state.best_loss, state.best = loss, between.parameters
-            return
+            return part, loss
+    return 1.0, best_loss
+
+
+def part_of_the_way(texture: torch.Tensor, best: dict[str, torch.Tensor], part: float) -> FitState:
+    """The state a part of the way from the unadapted `texture` and network to the parameters of the best state."""
+    # Of a product of two factors only the left one is scaled.
+    delta = {name: value if name.endswith(".right") else part * value for name, value in best.items()}
+    delta.pop("texture")
+    return FitState(torch.lerp(texture, best["texture"], part), delta)
 
 
 def frame_of_step(counts: Sequence[int], seed: int, step: int) -> tuple[int, int]:
@@ -139,7 +164,7 @@ def frame_of_step(counts: Sequence[int], seed: int, step: int) -> tuple[int, int
     return number, place - ends[number] + counts[number]
 
 
-def _step(reader: FrameReader, state: FitState, done: float, seed: int) -> None:
+def take_step(reader: FrameReader, state: FitState, done: float, seed: int) -> None:
     """One Adam step on a frame chosen by (seed, step) alone, so that a resumed fit goes the same way.
 
     `done` is the part of the fit that lies behind, in [0, 1).
@@ -184,7 +209,7 @@ def _loss(renderer: Renderer, inputs: RenderInputs, state: FitState) -> torch.Te
     return renderer_loss(drawn, inputs)["total"]
 
 
-def _judge(reader: FrameReader, state: FitState) -> float:
+def held_out_loss(reader: FrameReader, state: FitState) -> float:
     """Mean loss over held-out frames, without noise."""
     losses = []
     with torch.no_grad():

@@ -5,7 +5,7 @@ import torch
 
 from adapt.dubbing.report import Recorder
 from render.compositing.composite import Patch
-from render.video.footage import Footage
+from render.video.reader import Footage
 
 
 def test_a_late_range_is_what_report_and_sheet_show(talking_clip, monkeypatch):

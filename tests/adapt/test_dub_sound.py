@@ -12,7 +12,7 @@ from adapt.dubbing.options import DRAFT_FIT_STEPS
 from adapt.dubbing.sound import delivered, mix_sounds
 from prior.speech.sound import read_waveform
 from render.video.encoding import DeliveredSound
-from render.video.footage import Footage
+from render.video.reader import Footage
 from tests.media import Sound, make_clip, make_sound
 
 
