@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 import soxr
 
@@ -90,6 +89,8 @@ AUDIO_BIT_RATE = 32_000
 
 def write_audio(waveform: np.ndarray, path: Path) -> None:
     """Write a mono waveform [N] at `SAMPLE_RATE` as Opus."""
+    import av  # at use, as above
+
     samples = (waveform.clip(-1, 1) * 32767).astype(np.int16)
     # Else every run draws another serial number for its stream.
     with av.open(str(path), "w", format="ogg", options={"fflags": "+bitexact"}) as container:

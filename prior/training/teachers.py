@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from prior.speech.features import FRAME_RATE, frame_level_db
 from prior.speech.phonemes import LABEL_RATE, SILENCE, STOPS, classes_of_arpabet, classes_of_ipa, label_rows
@@ -77,6 +76,8 @@ def espeak_speech(text: str, voice: str, words_per_minute: int = 175, pitch: int
 
 def flite_speech(text: str, voice: str, stretch: float = 1.0) -> Labelled:
     """Speak English `text` with a flite voice; `stretch` > 1 is slower."""
+    import soundfile  # at use: only the synthesis step reads sound files
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "speech.wav")
         command = ["flite", "-voice", voice, "--setf", f"duration_stretch={stretch}", "-psdur"]
@@ -95,6 +96,8 @@ def flite_speech(text: str, voice: str, stretch: float = 1.0) -> Labelled:
 
 def festival_speech(texts: list[str], voice: str) -> list[Labelled]:
     """Speak several texts with one festival voice, in one run of the program."""
+    import soundfile
+
     phone_set, _ = FESTIVAL_VOICES[voice]
     spoken = []
     with tempfile.TemporaryDirectory() as folder:

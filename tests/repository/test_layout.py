@@ -1,4 +1,5 @@
 import ast
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -23,6 +24,8 @@ ENDS = {
     "prior.benchmarks": {"prior.benchmarks", "adapt.benchmarks"},
     "prior.training": {"prior.training", "prior.benchmarks", "adapt.benchmarks"},
 }
+#: What a machine that only trains has installed, beside the standard library.
+TRAINING_NEEDS = {"torch", "numpy", "scipy", "safetensors", "tqdm", "cv2", "soxr"}
 MOST_IN_A_FOLDER = 14
 LONGEST_FUNCTION, MOST_PARAMETERS = 60, 7
 
@@ -36,16 +39,30 @@ def name_of(path, root=ROOT):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(path):
-    """Full names of what a file imports, wherever in it."""
+def nodes(path):
+    return ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def at_once(path):
+    """Nodes of a file that run when it is imported: not those of functions."""
+    waiting = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+            waiting += ast.iter_child_nodes(node)
+
+
+def imported(path, among=nodes):
+    """Full names of what a file imports, wherever in it, or among some of its nodes."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in among(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}: relative import"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in names if name.split(".")[0] in PACKAGES}
+    return names
 
 
 def wrong_imports(path, root=ROOT):
@@ -53,7 +70,7 @@ def wrong_imports(path, root=ROOT):
     module = name_of(path, root)
     package, *inner = module.split(".")
     wrong = []
-    for name in sorted(imported(path)):
+    for name in sorted(name for name in imported(path) if name.split(".")[0] in PACKAGES):
         other, *place = name.split(".")
         upwards = PACKAGES.index(other) > PACKAGES.index(package)
         if other == package and inner and place and STAGES[package]:
@@ -100,6 +117,41 @@ def test_no_modules_import_each_other():
             del needs[module]
         needs = {module: others - set(free) for module, others in needs.items()}
     assert not needs, "in a circle, or behind one"
+
+
+def needed(start, root=ROOT):
+    """Packages that are not of this project nor of Python → the module that needs them: `start`, or what it imports."""
+    files = {name_of(path, root): path for path in sources(root)}
+    waiting = [module for module in files if module == start or module.startswith(f"{start}.")]
+    known, needs = set(waiting), {}
+    while waiting:
+        module = waiting.pop()
+        for name in imported(files[module], among=at_once):
+            package = name.split(".")[0]
+            if package not in PACKAGES and package not in sys.stdlib_module_names:
+                needs.setdefault(package, module)
+            reached = {other for other in (name, name.rpartition(".")[0]) if other in files} - known
+            known |= reached
+            waiting += reached
+    return needs
+
+
+def test_training_needs_little():
+    needs = needed("prior.training")
+    assert set(needs) >= {"torch", "numpy"}
+    assert not set(needs) - TRAINING_NEEDS, {name: needs[name] for name in set(needs) - TRAINING_NEEDS}
+
+
+def test_what_is_needed_is_looked_for_through_modules_but_not_in_functions(tmp_path):
+    for file, text in (
+        ("prior/training/motion.py", "from prior.speech.sound import tone\ndef f():\n    import soundfile"),
+        ("prior/speech/sound.py", "import os.path\nfrom render import store\nclass Sound:\n    import av.audio"),
+        ("render/store.py", "if True:\n    from safetensors.torch import save\nasync def f():\n    import cv2"),
+        ("prior/speech/phonemes.py", "import scipy"),
+    ):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    assert needed("prior.training", tmp_path) == {"av": "prior.speech.sound", "safetensors": "render.store"}
 
 
 def test_folders_and_functions_stay_small():
