@@ -31,8 +31,6 @@ from cuda_ext import checks
 from cuda_ext.library import operators
 from cuda_ext.types import MipStack, Raster, Shading, Surface
 
-_FILTERS = {"nearest": 0, "bilinear": 1, "trilinear": 2}
-
 
 def rasterize(
     clip_positions: Tensor,
@@ -79,7 +77,7 @@ def interpolate(
         raster: from `rasterize`.
         faces: the faces given to it.
         deterministic: on CUDA, sum gradients in a fixed order.
-        validate: on CUDA, check indices, which waits for the device. On the CPU they always are.
+        validate: on CUDA, check indices, the raster's too, which waits for the device. On the CPU they always are.
 
     Returns:
         [B, H, W, A], 0 where empty.
@@ -106,8 +104,8 @@ def attribute_derivatives(attributes: Tensor, raster: Raster, faces: Tensor) -> 
         ValueError: as `interpolate`, or the raster has no derivatives.
     """
     attributes = checks.check_attributes("attribute_derivatives", attributes, raster, faces, False)
-    if raster.derivatives is None:
-        raise ValueError("attribute_derivatives(): 'raster' has no derivatives: rasterize(..., derivatives=True)")
+    checks.check_slopes("attribute_derivatives", raster)
+    assert raster.derivatives is not None
     batch, height, width = raster.face_id.shape
     with torch.no_grad():
         face_lists = faces.long().expand(batch, -1, 3) if faces.dim() == 2 else faces.long()
@@ -132,7 +130,7 @@ def mip_stack(feature_map: Tensor) -> MipStack:
     """
     checks.check_feature_map("mip_stack", feature_map)
     levels = [feature_map.contiguous(memory_format=torch.channels_last)]
-    while levels[-1].shape[2] % 2 == 0 and levels[-1].shape[3] % 2 == 0:
+    for _ in checks.level_sizes(*feature_map.shape[2:])[1:]:
         levels.append(torch.nn.functional.avg_pool2d(levels[-1], 2))
     packed = torch.cat([_texels(level) for level in levels], dim=1)
     return MipStack(packed, feature_map.shape[2], feature_map.shape[3], len(levels))
@@ -165,27 +163,16 @@ def texture(
     Raises:
         ValueError: wrong type, shape, device or mode.
     """
-    where = "texture"
-    checks.check_feature_map(where, feature_map)
-    texels, height, width, levels = _choose_texels(where, feature_map, filter_mode, mips)
-    checks.check_boundary(where, boundary_mode)
-    coordinates = checks.coordinate_dtype(feature_map)
-    checks.check_tensor(where, "uv", uv, feature_map, (None, None, None, 2), coordinates)
-    if feature_map.shape[0] not in (1, uv.shape[0]):
-        raise ValueError(f"texture(): 'feature_map' has batch {feature_map.shape[0]}, 'uv' {uv.shape[0]}")
-    if filter_mode == "trilinear":
-        if uv_da is None:
-            raise ValueError("texture(): filter_mode 'trilinear' needs 'uv_da'")
-        checks.check_tensor(where, "uv_da", uv_da, feature_map, (*uv.shape[:3], 4), coordinates)
-        uv_da = uv_da.detach()
+    checks.check_sampling("texture", feature_map, uv, uv_da, (filter_mode, boundary_mode), mips)
+    texels, height, width, levels = _choose_texels(feature_map, filter_mode, mips)
     sampled = operators.texture(
         texels,
         uv,
-        uv_da if filter_mode == "trilinear" else None,
+        uv_da.detach() if uv_da is not None and filter_mode == "trilinear" else None,
         height,
         width,
         levels,
-        _FILTERS[filter_mode],
+        checks.FILTERS[filter_mode],
         checks.BOUNDARIES[boundary_mode],
         deterministic,
     )
@@ -221,7 +208,7 @@ def shade(
     height, width = checks.check_resolution(where, resolution)
     checks.check_mesh(where, clip_positions, faces, validate)
     vertex_uv, face_region = checks.check_surface(where, surface, clip_positions, faces)
-    texels, *map_shape = _choose_texels(where, surface.feature_map, surface.filter_mode, surface.mips)
+    texels, *map_shape = _choose_texels(surface.feature_map, surface.filter_mode, surface.mips)
     features, region, *raster = operators.shade(
         clip_positions,
         faces,
@@ -231,7 +218,7 @@ def shade(
         height,
         width,
         *map_shape,
-        _FILTERS[surface.filter_mode],
+        checks.FILTERS[surface.filter_mode],
         checks.BOUNDARIES[surface.boundary_mode],
         deterministic,
     )
@@ -304,17 +291,8 @@ def antialias(
     """
     where = "antialias"
     checks.check_mesh(where, clip_positions, faces, validate)
-    checks.check_floating(where, "image", image, "[B, C, H, W]", 4)
-    checks.check_same(where, "image", image, clip_positions)
-    shape = raster.face_id.shape
-    if (image.shape[0], *image.shape[2:]) != tuple(shape) or shape[0] != clip_positions.shape[0]:
-        raise ValueError(
-            f"{where}(): 'image' must be [B, C, H, W] of the raster {list(shape)}, got {checks.describe(image)}"
-        )
-    checks.check_same(where, "raster.depth", raster.depth, clip_positions)
+    checks.check_outline(where, image, raster, clip_positions, faces, topology, validate)
     topology = edge_topology(faces) if topology is None else topology
-    if topology.dtype != torch.int32 or topology.shape != faces.shape or topology.device != faces.device:
-        raise ValueError(f"{where}(): 'topology' must be edge_topology(faces), got {checks.describe(topology)}")
     channels_last = image.permute(0, 2, 3, 1).contiguous()
     depth = raster.depth.detach()
     out = operators.antialias(channels_last, raster.face_id, depth, clip_positions, faces, topology, deterministic)
@@ -328,15 +306,7 @@ def _texels(feature_map: Tensor) -> Tensor:
     return channels_last.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
 
 
-def _choose_texels(
-    where: str, feature_map: Tensor, filter_mode: str, mips: MipStack | None
-) -> tuple[Tensor, int, int, int]:
-    if filter_mode not in _FILTERS:
-        raise ValueError(f"{where}(): 'filter_mode' must be one of {list(_FILTERS)}, got {filter_mode!r}")
-    batch, channels, height, width = feature_map.shape
+def _choose_texels(feature_map: Tensor, filter_mode: str, mips: MipStack | None) -> MipStack:
     if filter_mode != "trilinear":
-        return _texels(feature_map), height, width, 1
-    mips = mip_stack(feature_map) if mips is None else mips
-    if (mips.texels.shape[0], mips.height, mips.width, mips.texels.shape[2]) != (batch, height, width, channels):
-        raise ValueError(f"{where}(): 'mips' do not belong to 'feature_map' {list(feature_map.shape)}")
-    return mips
+        return MipStack(_texels(feature_map), feature_map.shape[2], feature_map.shape[3], 1)
+    return mip_stack(feature_map) if mips is None else mips

@@ -1,7 +1,7 @@
 """Pure-torch twins of the ops in `cuda_ext.ops`: slow, obvious, written from the definitions.
 
-They are the specification and what the tests compare with. Gradients come from autograd. Visibility is decided in
-float64 over every pixel and face, so keep meshes and images small.
+They are the specification and what the tests compare with, and refuse what the ops do. Gradients come from autograd.
+Visibility is decided in float64 over every pixel and face, so keep meshes and images small.
 """
 
 import math
@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor
 
+from cuda_ext import checks
 from cuda_ext.types import MipStack, Raster, Shading, Surface
 
 _WALK_FACES = 16  # faces walked through, at most, between two pixel centres, by antialias
@@ -80,7 +81,8 @@ def rasterize(
     clip_positions: Tensor, faces: Tensor, resolution: tuple[int, int], *, derivatives: bool = False
 ) -> Raster:
     """Twin of `ops.rasterize`."""
-    height, width = resolution
+    height, width = checks.check_resolution("rasterize", resolution)
+    checks.check_mesh("rasterize", clip_positions, faces, True)
     points = pixel_centres(height, width, clip_positions)
     images = []
     for positions, face_list in zip(clip_positions, face_lists(faces, len(clip_positions)), strict=True):
@@ -110,6 +112,7 @@ def rasterize(
 
 def interpolate(attributes: Tensor, raster: Raster, faces: Tensor) -> Tensor:
     """Twin of `ops.interpolate`."""
+    attributes = checks.check_attributes("interpolate", attributes, raster, faces, True)
     values = visible_corners(attributes, raster, faces)  # [B, H, W, 3, A]
     u, v = raster.barycentrics.unbind(-1)
     weights = torch.stack([u, v, 1 - u - v], dim=-1)
@@ -119,6 +122,8 @@ def interpolate(attributes: Tensor, raster: Raster, faces: Tensor) -> Tensor:
 
 def attribute_derivatives(attributes: Tensor, raster: Raster, faces: Tensor) -> Tensor:
     """Twin of `ops.attribute_derivatives`: a = u p + v q + (1 - u - v) r, differentiated by x and y."""
+    attributes = checks.check_attributes("attribute_derivatives", attributes, raster, faces, True)
+    checks.check_slopes("attribute_derivatives", raster)
     assert raster.derivatives is not None
     p, q, r = visible_corners(attributes.detach(), raster, faces).unbind(-2)
     u_x, u_y, v_x, v_y = raster.derivatives[..., None].unbind(-2)
@@ -128,9 +133,8 @@ def attribute_derivatives(attributes: Tensor, raster: Raster, faces: Tensor) -> 
 
 
 def visible_corners(attributes: Tensor, raster: Raster, faces: Tensor) -> Tensor:
-    """Attributes [V, A] or [1 or B, V, A] at the corners of each pixel's face, [B, H, W, 3, A]; face 0 where empty."""
+    """Attributes [1 or B, V, A] at the corners of each pixel's face, [B, H, W, 3, A]; face 0 where empty."""
     batch, height, width = raster.face_id.shape
-    attributes = attributes[None] if attributes.dim() == 2 else attributes
     if faces.shape[-2] == 0:
         return attributes.new_zeros(batch, height, width, 3, attributes.shape[-1])
     images = []
@@ -142,6 +146,7 @@ def visible_corners(attributes: Tensor, raster: Raster, faces: Tensor) -> Tensor
 
 def mip_stack(feature_map: Tensor) -> MipStack:
     """Twin of `ops.mip_stack`."""
+    checks.check_feature_map("mip_stack", feature_map)
     _, _, height, width = feature_map.shape
     levels, level = [], feature_map
     while True:
@@ -162,6 +167,7 @@ def texture(
     mips: MipStack | None = None,
 ) -> Tensor:
     """Twin of `ops.texture`."""
+    checks.check_sampling("texture", feature_map, uv, uv_da, (filter_mode, boundary_mode), mips)
     batch, _, height, width = (len(uv), *feature_map.shape[1:])
     if filter_mode != "trilinear":
         level = feature_map.expand(batch, -1, -1, -1)
@@ -223,6 +229,9 @@ def bilinear_sample(level: Tensor, uv: Tensor, boundary_mode: str) -> Tensor:
 
 def shade(clip_positions: Tensor, faces: Tensor, surface: Surface, resolution: tuple[int, int]) -> Shading:
     """Twin of `ops.shade`: the other twins one after the other."""
+    resolution = checks.check_resolution("shade", resolution)
+    checks.check_mesh("shade", clip_positions, faces, True)
+    checks.check_surface("shade", surface, clip_positions, faces)
     raster = rasterize(clip_positions, faces, resolution, derivatives=True)
     uv = interpolate(surface.vertex_uv, raster, faces)
     uv_da = attribute_derivatives(surface.vertex_uv, raster, faces)
@@ -245,6 +254,7 @@ def shade(clip_positions: Tensor, faces: Tensor, surface: Surface, resolution: t
 
 def edge_topology(faces: Tensor) -> Tensor:
     """Twin of `ops.edge_topology`, for faces [F, 3]."""
+    checks.check_faces("edge_topology", faces, faces.shape[0] if isinstance(faces, Tensor) else 0, faces)
     sides: dict[tuple[int, int], list[int]] = {}
     for index, triple in enumerate(faces.tolist()):
         for k in range(3):
@@ -265,6 +275,8 @@ def antialias(
     image: Tensor, raster: Raster, clip_positions: Tensor, faces: Tensor, topology: Tensor | None = None
 ) -> Tensor:
     """Twin of `ops.antialias`."""
+    checks.check_mesh("antialias", clip_positions, faces, True)
+    checks.check_outline("antialias", image, raster, clip_positions, faces, topology, True)
     result = image
     for down in (False, True):
         result = result + blends(image, raster, clip_positions, faces, topology, down)

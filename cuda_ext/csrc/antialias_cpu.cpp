@@ -68,6 +68,9 @@ Outline<scalar_t> make_outline(const Tensor& face_id, const Tensor& depth, const
 
 Tensor antialias(const Tensor& image, const Tensor& face_id, const Tensor& depth, const Tensor& clip_positions,
                  const Tensor& faces, const Tensor& topology, bool /*deterministic*/) {
+  require_mesh(clip_positions, faces);
+  require_faces(face_id, faces);
+  require_faces(topology, faces);
   const Tensor out = torch::stable::new_empty(image, image.sizes());
   const int64_t rows = image.size(0) * image.size(1), channels = image.size(3);
   OPS_DISPATCH_FLOATING(image, [&] {

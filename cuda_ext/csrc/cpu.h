@@ -77,4 +77,16 @@ struct FaceList {
   const int32_t* of(int64_t batch, int64_t face) const { return data + batch * batch_stride + face * 3; }
 };
 
+// What check_mesh() answers; of several faults the first.
+enum MeshFault : int64_t { kNoFault = 0, kNotFinite = 1, kIndexOutside = 2 };
+int64_t check_mesh(const Tensor& values, const Tensor& faces);
+
+// Whether all of `indices` are in [least, end).
+bool indices_inside(const Tensor& indices, int64_t least, int64_t end);
+
+// Throw where values would lead out of memory. Python has looked at them before and says it better; but a compiled graph
+// looks at shapes alone, and its values come here unseen.
+void require_mesh(const Tensor& values, const Tensor& faces);
+void require_faces(const Tensor& indices, const Tensor& faces);
+
 }  // namespace ops

@@ -15,6 +15,8 @@ struct AttributeShape {
 
 Tensor interpolate(const Tensor& attributes, const Tensor& face_id, const Tensor& barycentrics, const Tensor& faces,
                    bool /*deterministic*/) {
+  require_mesh(attributes, faces);
+  require_faces(face_id, faces);
   const AttributeShape shape(attributes);
   const int64_t channels = shape.channels, image = face_id.size(1) * face_id.size(2), pixels = face_id.numel();
   const Tensor out =

@@ -2,7 +2,8 @@
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(cuda_ext, m) {
-  m.def("check_mesh(Tensor clip_positions, Tensor faces) -> int");
+  m.def("check_mesh(Tensor values, Tensor faces) -> int");
+  m.def("indices_inside(Tensor indices, int least, int end) -> bool");
   m.def(
       "rasterize(Tensor clip_positions, Tensor faces, int height, int width, bool derivatives, bool deterministic) -> "
       "(Tensor barycentrics, Tensor depth, Tensor face_id, Tensor derivatives)");

@@ -21,6 +21,11 @@ constexpr double kGuardBand = 32768.;  // px kept around the image before a tria
 constexpr int kMaxCorners = 9;         // 3 corners + one per clipping plane (near, far, left, right, top, bottom)
 constexpr int kMaxPieces = kMaxCorners - 2;
 
+// How many int32 indices are in [least, end).
+OPS_INLINE uint32_t count_between(int64_t least, int64_t end) {
+  return uint32_t((end < (int64_t(1) << 31) ? end : int64_t(1) << 31) - least);
+}
+
 struct Corner {
   double x, y, z, w;  // x, y in px times w
 };

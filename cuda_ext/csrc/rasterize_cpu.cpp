@@ -19,6 +19,7 @@ void rasterize_image(const Tensor& clip_positions, const FaceList& faces, int64_
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> rasterize(const Tensor& clip_positions, const Tensor& faces, int64_t height,
                                                      int64_t width, bool derivatives, bool /*deterministic*/) {
+  require_mesh(clip_positions, faces);
   const int64_t batch_size = clip_positions.size(0);
   const Tensor face_id = torch::stable::new_empty(faces, {batch_size, height, width});
   const Tensor barycentrics = torch::stable::new_empty(clip_positions, {batch_size, height, width, 2});
@@ -81,24 +82,10 @@ Tensor rasterize_backward(const Tensor& clip_positions, const Tensor& faces, con
   return grad_positions;
 }
 
-// 0: usable, 1: a position is NaN or infinite, 2: a face names a vertex that is not there.
-int64_t check_mesh(const Tensor& clip_positions, const Tensor& faces) {
-  bool finite = true, inside = true;
-  OPS_DISPATCH_FLOATING(clip_positions, [&] {
-    const scalar_t* values = data<scalar_t>(clip_positions);
-    for (int64_t i = 0; i < clip_positions.numel(); ++i) finite &= std::isfinite(values[i]);
-  });
-  const int32_t* vertices = data<int32_t>(faces);
-  const uint32_t vertex_count = uint32_t(clip_positions.size(clip_positions.dim() - 2));
-  for (int64_t i = 0; i < faces.numel(); ++i) inside &= uint32_t(vertices[i]) < vertex_count;
-  return !finite ? 1 : (!inside ? 2 : 0);
-}
-
 }  // namespace
 }  // namespace ops
 
 STABLE_TORCH_LIBRARY_IMPL(cuda_ext, CPU, m) {
   m.impl("rasterize", TORCH_BOX(&ops::rasterize));
   m.impl("rasterize_backward", TORCH_BOX(&ops::rasterize_backward));
-  m.impl("check_mesh", TORCH_BOX(&ops::check_mesh));
 }

@@ -195,36 +195,6 @@ Tensor rasterize_backward(const Tensor& clip_positions, const Tensor& faces, con
   return grad_positions;
 }
 
-template <typename scalar_t>
-__global__ void check_mesh_kernel(const scalar_t* values, int64_t value_count, const int32_t* vertices,
-                                  int64_t corner_count, uint32_t vertex_count, int32_t* faults) {
-  OPS_FOR_EACH(i, value_count) {
-    if (!isfinite(values[i])) atomicOr(faults, 1);
-  }
-  OPS_FOR_EACH(j, corner_count) {
-    if (uint32_t(vertices[j]) >= vertex_count) atomicOr(faults, 2);
-  }
-}
-
-// As on the CPU; waits for the device.
-int64_t check_mesh(const Tensor& clip_positions, const Tensor& faces) {
-  const DeviceGuard guard(clip_positions.get_device_index());
-  const cudaStream_t stream = current_stream(clip_positions);
-  const Tensor faults = torch::stable::new_zeros(faces, {1});
-  const int64_t count = clip_positions.numel() > faces.numel() ? clip_positions.numel() : faces.numel();
-  OPS_DISPATCH_FLOATING(clip_positions, [&] {
-    check_mesh_kernel<<<blocks_for(count), kThreads, 0, stream>>>(
-        data<scalar_t>(clip_positions), clip_positions.numel(), data<int32_t>(faces), faces.numel(),
-        uint32_t(clip_positions.size(clip_positions.dim() - 2)), mutable_data<int32_t>(faults));
-  });
-  check_launch("check_mesh");
-  int32_t host = 0;
-  cudaMemcpyAsync(&host, data<int32_t>(faults), sizeof(host), cudaMemcpyDeviceToHost, stream);
-  cudaStreamSynchronize(stream);
-  check_launch("check_mesh");
-  return host & 1 ? 1 : host;
-}
-
 }  // namespace
 
 void rasterize_into(const Tensor& clip_positions, const Tensor& faces, const Tensor& face_id,
@@ -259,5 +229,4 @@ void rasterize_into(const Tensor& clip_positions, const Tensor& faces, const Ten
 STABLE_TORCH_LIBRARY_IMPL(cuda_ext, CUDA, m) {
   m.impl("rasterize", TORCH_BOX(&ops::rasterize));
   m.impl("rasterize_backward", TORCH_BOX(&ops::rasterize_backward));
-  m.impl("check_mesh", TORCH_BOX(&ops::check_mesh));
 }

@@ -99,6 +99,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> shade(const Tensor& clip_posi
                                                          const Tensor& texels, int64_t height, int64_t width,
                                                          int64_t map_height, int64_t map_width, int64_t levels,
                                                          int64_t filter, int64_t boundary, bool /*deterministic*/) {
+  require_mesh(clip_positions, faces);
   const int64_t batch_size = clip_positions.size(0), channels = texels.size(2);
   const Sampler sampler{int(map_height), int(map_width), int(levels), Filter(filter), Boundary(boundary)};
   const Tensor features = torch::stable::new_empty(texels, {batch_size, height, width, channels});
