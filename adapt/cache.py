@@ -20,7 +20,7 @@ PACKAGES = ("adapt", "prior", "render", "cuda_ext")
 
 def content_key(facts: Any) -> str:
     """24 hexadecimal digits for JSON-able facts."""
-    return sha256(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:24]
+    return sha256(json.dumps(facts, sort_keys=True, ensure_ascii=False).encode(errors="surrogatepass")).hexdigest()[:24]
 
 
 class Cache:

@@ -4,6 +4,7 @@
 """
 
 import inspect
+import io
 import json
 import re
 import signal
@@ -21,6 +22,7 @@ from adapt.commands.flags import COMMANDS, EXAMPLES
 from adapt.config import resolve
 from adapt.progress import Bar, JsonLines
 from render.errors import AdaptError
+from render.text import shown
 
 OVERRIDE = re.compile(r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*=")
 
@@ -141,13 +143,17 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point of the `adapt` script. Exit status 1: the input's fault; 2: the command line's; 130: interrupted."""
     words = sys.argv[1:] if arguments is None else arguments
     overrides, rest = split_overrides(words)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console that lacks a character shows another in its place
+            stream.reconfigure(errors="replace")
     try:
         build_app(overrides)(args=rest, standalone_mode=True)
     except (AdaptError, OSError) as error:
         line = " ".join(_line(error).split())
         if "--json" in rest:
-            print(json.dumps({"event": "error", "kind": type(error).__name__, "text": line}, ensure_ascii=False))
-        print(f"adapt: {line}", file=sys.stderr)
+            event = {"event": "error", "kind": type(error).__name__, "text": line}
+            print(shown(json.dumps(event, ensure_ascii=False)))
+        print(shown(f"adapt: {line}"), file=sys.stderr)
         sys.exit(1)
 
 

@@ -14,6 +14,8 @@ from typing import Any, Protocol, TypeVar
 
 from tqdm import tqdm
 
+from render.text import shown
+
 Item = TypeVar("Item")
 JSON_SECONDS = 1.0
 
@@ -95,7 +97,7 @@ class Bar(Silent):
 
     def note(self, text: str) -> None:
         """Print a line."""
-        tqdm.write(text, file=sys.stdout)
+        tqdm.write(shown(text), file=sys.stdout)
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -132,7 +134,7 @@ class JsonLines(Silent):
 
     @staticmethod
     def _print(value: dict[str, Any]) -> None:
-        print(json.dumps(value, ensure_ascii=False), flush=True)
+        print(shown(json.dumps(value, ensure_ascii=False)), flush=True)
 
 
 #: For work that nobody watches; shared by all, so to stop work give it a `Silent()` of its own.

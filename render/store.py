@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from render.errors import OutputError, StoreError, StoreVersionError
+from render.text import json_text, printable
 
 #: The one metadata entry of every file.
 HEADER = "adapt"
@@ -65,13 +66,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, atomically."""
-    write_bytes(path, text.encode())
+    """Write UTF-8 text, atomically; see `printable`."""
+    write_bytes(path, printable(text).encode())
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented UTF-8 JSON, atomically."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(value, indent=1) + "\n")
 
 
 def file_sha256(path: Path) -> str:
@@ -94,7 +95,7 @@ def save_tensors(
         "facts": dict(facts),
     }
     # One metadata entry: safetensors writes several in random order, and equal content is to give equal bytes.
-    metadata = {HEADER: json.dumps(header, sort_keys=True, ensure_ascii=False, allow_nan=False)}
+    metadata = {HEADER: json_text(header, sort_keys=True)}
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # Serialised here, not by safetensors into the file, whose errors do not tell a full disk.
     write_bytes(path, save(ready, metadata))

@@ -17,6 +17,7 @@ from adapt.actor.consent import NO_CONSENT, Consent
 from adapt.output import new_folder, refuse_existing
 from render.errors import StoreError, StoreVersionError
 from render.store import code_version, file_sha256, load_tensors, save_tensors, write_json
+from render.text import json_text
 
 KIND = "adapt-actor"
 KIND_VERSION = 1
@@ -158,6 +159,7 @@ class ActorBundle:
                 entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in TENSOR_FIELDS
             }
             facts = {**header, **entries, "facts": self.facts.record, "files": hashes}
+            facts = json.loads(json_text(facts))  # as it is read again, so that its hash holds
             write_json(folder / FACTS, {**facts, "facts_sha256": _facts_sha256(facts)})
 
     @staticmethod

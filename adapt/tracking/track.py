@@ -30,6 +30,7 @@ from render.errors import TrackingError
 from render.head.camera import rotation_matrix
 from render.head.face_model import FaceModel
 from render.head.track import Track
+from render.text import printable
 from render.video.reader import Footage
 
 #: Frames among which the `CHOSEN_FRAMES` are chosen that shape is found from.
@@ -279,7 +280,7 @@ def track_person(analysis: Analysis, person: int) -> Track:
         timestamps=torch.from_numpy(footage.timestamps),
         shot=torch.from_numpy(analysis.shot_of_frame()),
         size=(footage.width, footage.height),
-        source={"file": footage.path.name, "sha256": footage.sha256, "person": person},
+        source={"file": printable(footage.path.name), "sha256": footage.sha256, "person": person},
         read_landmarks=lambda start, stop: torch.from_numpy(analysis.landmarks(person, start, stop)[0]),
         read_flow=lambda start, stop: torch.from_numpy(analysis.flow(person, start, stop)),
     )
