@@ -7,11 +7,13 @@ refuses another format or version by name. A write goes to a temporary name besi
 import errno
 import json
 import os
-import tempfile
+import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import torch
@@ -25,6 +27,8 @@ from render.text import json_text, printable
 HEADER = "adapt"
 #: Error numbers of a disk, a quota or a file size limit that is used up.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: Characters of a name that the temporary one begins with: four bytes each at most, of the 255 that a name may have.
+NAME_START = 59
 
 
 def code_version() -> str:
@@ -38,16 +42,21 @@ def code_version() -> str:
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Call `write(temporary_path)` in `path`'s directory, then rename over `path`; nothing is left if it fails.
 
+    A new file has the mode that the umask gives, a replaced one keeps its own.
+
     Raises:
         OutputError: the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    # Shortened, so that any name the file system takes can be written.
+    temporary = path.with_name(f".{path.name[:NAME_START]}.{token_hex(4)}.part")
+    kept_mode = stat.S_IMODE(path.stat().st_mode) if path.is_file() else None
     try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if kept_mode is None else kept_mode))
         write(temporary)
-        temporary.chmod(0o644)
+        if kept_mode is not None:
+            with suppress(PermissionError):  # some disks have no modes
+                temporary.chmod(kept_mode)
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)

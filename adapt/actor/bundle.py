@@ -132,7 +132,7 @@ class ActorBundle:
         """The consent record in one line, or that there is none."""
         return str(self.facts.consent or NO_CONSENT)
 
-    def save(self, path: Path, extras: dict[str, Path] | None = None, overwrite: bool = False) -> None:
+    def save(self, path: Path, extras: dict[str, Path] | None = None, overwrite: bool = False) -> Path:
         """Write the directory under a temporary name, then rename it.
 
         Args:
@@ -140,19 +140,24 @@ class ActorBundle:
             extras: name in the bundle → file to move there (contact sheet, report).
             overwrite: replace an existing bundle; any other existing path is refused all the same.
 
+        Returns:
+            Where it is: `path`, or `path`.1 where something else came into being there meanwhile.
+
         Raises:
             OutputError: `path` exists, or cannot be written.
         """
         path = Path(path)
         refuse_taken(path, overwrite)
-        with new_folder(path) as folder:
+        with new_folder(path, lambda there: overwrite and (there / FACTS).is_file()) as made:
+            folder = made.path
             tensors = {"texture": self.texture.to(torch.float16)}
             tensors |= {DELTA + name: value.to(torch.float16) for name, value in self.delta.items()}
             tensors |= {STYLE + name: value for name, value in self.style.items()}
             tensors |= {APPEARANCE + name: value.to(torch.float16) for name, value in self.appearance.items()}
             save_tensors(folder / TENSORS, KIND, KIND_VERSION, tensors, {})
             for name, file in (extras or {}).items():
-                shutil.move(file, folder / name)
+                shutil.copyfile(file, folder / name)  # not `move`, which sets modes, and some disks have none
+                file.unlink()
             header = {"format": KIND, "format_version": KIND_VERSION, "code_version": code_version()}
             hashes = {file.name: file_sha256(file) for file in sorted(folder.iterdir())}
             entries = {
@@ -161,6 +166,7 @@ class ActorBundle:
             facts = {**header, **entries, "facts": self.facts.record, "files": hashes}
             facts = json.loads(json_text(facts))  # as it is read again, so that its hash holds
             write_json(folder / FACTS, {**facts, "facts_sha256": _facts_sha256(facts)})
+        return made.path
 
     @staticmethod
     def load(path: Path, prior_sha256: str | None = None) -> "ActorBundle":

@@ -22,7 +22,7 @@ def main(config: DubConfig, progress: Progress) -> None:
     advice = "--face ACTOR@1=AUDIO" if config.face else f"{command_line('dub', config)} --person 1"
     dubbed = dub(config.video, requests, config.out, options, advice=advice, settings=asdict(config), progress=progress)
     progress.result({"output": dubbed.video.name, **dubbed.quality})
-    progress.note(f"{config.out}: done; look at {dubbed.folder / 'report.html'}")
+    progress.note(f"{dubbed.folder}: done; look at {dubbed.folder / 'report.html'}")
 
 
 def requests_of(config: DubConfig) -> list[Request]:

@@ -15,7 +15,7 @@ from adapt.fitting.fit import fit
 from adapt.fitting.options import FitOptions
 from adapt.fitting.report import SETTINGS, save_fitted
 from adapt.fitting.state import Checkpoint
-from adapt.output import refuse_unwritable
+from adapt.output import refuse_unwritable, work_folder
 from adapt.progress import Progress
 from adapt.tracking.track import track_person
 from prior.renderer.prior import RendererPrior, load_renderer_prior
@@ -126,6 +126,18 @@ def _fit_one(
     prior: RendererPrior,
     progress: Progress,
     track: Track | None = None,
+) -> None:
+    with work_folder(out, ".fit"):  # so that a second run of the same is refused at its start
+        _fit_alone(config, person, out, prior, progress, track)
+
+
+def _fit_alone(
+    config: FitConfig,
+    person: int | None,
+    out: Path,
+    prior: RendererPrior,
+    progress: Progress,
+    track: Track | None,
 ) -> None:
     checkpoint = _checkpoint(out)
     files = [Path(file) for file in config.footage]

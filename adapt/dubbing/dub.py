@@ -15,7 +15,7 @@ from adapt.dubbing.sound import MIXED, delivered, refuse_undeliverable
 from adapt.output import new_folder, refuse_existing
 from adapt.progress import SILENT, Progress
 from prior.motion.model import WEIGHTS as MOTION_MODEL
-from render.errors import ConfigError
+from render.errors import ConfigError, OutputError
 from render.store import file_sha256, write_json
 from render.video.reader import Footage
 from render.video.writer import FORMATS, codec_like
@@ -48,12 +48,12 @@ def dub(
     settings: dict[str, Any] | None = None,
     progress: Progress = SILENT,
 ) -> Dubbed:
-    """Dub a shot into a new folder; nothing is left where it fails.
+    """Dub a shot into a new folder; nothing is left where it fails before the video is finished.
 
     Args:
         shot: video file.
         requests: who is dubbed to what; each a different person.
-        out: folder to write; must not exist.
+        out: folder to write; must not exist. Where it comes into being meanwhile, the dub is written to `out`.1.
         options: how.
         advice: how person 1 of several is chosen, for messages.
         settings: what run.json keeps as the settings; default the options.
@@ -70,25 +70,32 @@ def dub(
     refuse_undeliverable(requests, options)
     session = Session(footage, options, advice=advice, progress=progress)
     session.refuse(requests)
-    with new_folder(out) as folder:
+    with new_folder(out) as made:
+        folder = made.path
         parts = session.parts(requests)
         sound = delivered(requests, options, footage, folder)
         if options.part and sound is not None and options.deliver is None:
             session.note("the result's sound is the driving one alone; choose another with --deliver")
         video = folder / _name(footage, options)
         recorder = Recorder(parts[0])
-        redrawn = redraw(footage, parts, video, options, sound, recorder, progress)
-        quality = quality_facts(footage, redrawn, session.notes)
-        write_json(folder / "qc.json", quality)
         facts = {
             **run_facts(footage, parts, requests, video, sound),
             "motion_model_sha256": file_sha256(options.motion_model or MOTION_MODEL),
             "settings": asdict(options) if settings is None else settings,
         }
-        write_json(folder / RUN, facts)
-        write_report(folder, footage, parts, redrawn, recorder, quality)
+        write_json(folder / RUN, facts)  # what is known, before the long part; the hash of the video follows
+        redrawn = redraw(footage, parts, video, options, sound, recorder, progress)
+        quality = quality_facts(footage, redrawn, session.notes)
+        try:
+            write_json(folder / RUN, {**facts, "output": {**facts["output"], "sha256": file_sha256(video)}})
+            write_json(folder / "qc.json", quality)
+            write_report(folder, footage, parts, redrawn, recorder, quality)
+        except (OSError, OutputError) as error:  # the finished video is not thrown away for them
+            progress.note(f"{video.name} is finished, but what tells of it could not be written: {error}")
         (folder / MIXED).unlink(missing_ok=True)
-    return Dubbed(out, out / video.name, redrawn, quality)
+    if made.path.name != out.name:
+        progress.note(f"{out}: something else came into being there; the dub is in {made.path}")
+    return Dubbed(made.path, made.path / video.name, redrawn, quality)
 
 
 def _name(footage: Footage, options: DubOptions) -> str:

@@ -92,11 +92,13 @@ def run_facts(
 ) -> dict[str, Any]:
     """What run.json holds beside the settings: versions, hashes of all that went in, actors with their consent.
 
+    The hash of the video is None: it is not yet there.
+
     Args:
         footage: the shot.
         parts: who was dubbed.
         requests: to what, in the same order.
-        video: the dubbed video.
+        video: the dubbed video, not yet there.
         sound: what was delivered in place of the source's own sound.
     """
     actors = [
@@ -113,5 +115,5 @@ def run_facts(
         "drivers": [request.driver.facts() for request in requests],
         "delivered_sounds": [{"file": path.name, "sha256": file_sha256(path)} for path in files],
         "actors": actors,
-        "output": {"file": video.name, "sha256": file_sha256(video)},
+        "output": {"file": video.name, "sha256": None},
     }

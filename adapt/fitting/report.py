@@ -53,7 +53,9 @@ def save_fitted(
         scores = write_report(fitted, Path(folder), progress)
         write_json(Path(folder) / SETTINGS, asdict(fitted.options) if settings is None else settings)
         bundle = replace(fitted.bundle, facts=replace(fitted.bundle.facts, scores=scores))
-        bundle.save(Path(out), {path.name: path for path in sorted(Path(folder).iterdir())}, overwrite)
+        written = bundle.save(Path(out), {path.name: path for path in sorted(Path(folder).iterdir())}, overwrite)
+    if written.name != Path(out).name:
+        progress.note(f"{out}: something else came into being there; the bundle is {written}")
     return bundle
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+from adapt.output import work_folder
 from tests.cases.case import Bench, case
 
 
@@ -19,3 +20,20 @@ def a_name_in_an_old_code_page(bench: Bench) -> str:
     inspected = bench.adapt("inspect", bench.folder / "out")
     assert inspected.code == 0 and "caf\ufffd.mp4" in inspected.out, inspected
     return "dubbed, and named with a replacement in run.json"
+
+
+@case("two runs", "a second dub to the same folder")
+def a_second_dub_to_the_same_folder(bench: Bench) -> str:
+    with work_folder(bench.folder / "out"):
+        outcome = bench.dub(bench.shared / "talking.mp4", "--drive", "source")
+    assert outcome.is_refusal and "another run is writing it" in outcome.line, outcome
+    assert not (bench.folder / "out").exists()
+    return outcome.line
+
+
+@case("two runs", "a second fit of the same bundle")
+def a_second_fit_of_the_same_bundle(bench: Bench) -> str:
+    with work_folder(bench.folder / "ada.actor", ".fit"):
+        outcome = bench.adapt("fit", bench.shared / "talking.mp4", "-o", "ada.actor", "--steps", "1")
+    assert outcome.is_refusal and "another run is writing it" in outcome.line, outcome
+    return outcome.line

@@ -1,3 +1,4 @@
+import errno
 import json
 import shutil
 import wave
@@ -10,6 +11,7 @@ from adapt.cli import main
 from adapt.metrics.mouth_meter import MouthMeter
 from adapt.tracking.crop import read_crops
 from render.drawing.crop import CROP_SIZE
+from render.store import file_sha256
 from render.video.reader import Footage
 from tests.media import Sound, make_sound
 
@@ -91,6 +93,23 @@ def test_a_full_disk_in_the_middle_is_one_line(inputs, tmp_path, capsys):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert code == 1 and "make room, or choose another folder" in one_line(capsys)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_finished_video_is_kept_where_the_report_cannot_be_written(inputs, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "notes").touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("adapt.dubbing.dub.write_report", full)
+    words = ["--actor", inputs["ada.actor"], "--drive", "source", "--draft", "-o", tmp_path / "out"]
+    assert command("dub", inputs["CLIP"], *words) == 0
+    told = capsys.readouterr().out
+    assert "No space left" in told and f"the dub is in {tmp_path / 'out.1'}" in told
+    video = next((tmp_path / "out.1").glob("*.dubbed.mp4"))
+    run = json.loads((tmp_path / "out.1" / "run.json").read_text(encoding="utf-8"))
+    assert run["output"] == {"file": video.name, "sha256": file_sha256(video)}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.1"]
 
 
 def test_a_sound_without_a_bundle_fits_once_and_mixes(inputs, tmp_path, capsys):
