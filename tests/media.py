@@ -152,7 +152,7 @@ def _sound_packets(stream: Any, sound: Sound) -> list[Any]:
     tones = 220.0 * 1.5 ** np.arange(channels)
     clock = np.arange(count) / sound.rate
     wave = 0.2 * np.sin(2 * np.pi * tones[:, None] * clock).astype(np.float32)
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave), format="fltp", layout=sound.layout)
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave.T).reshape(1, -1), format="flt", layout=sound.layout)
     frame.sample_rate = sound.rate
     context = stream.codec_context
     resampler = av.AudioResampler(context.format.name, sound.layout, sound.rate, context.frame_size or 1024)

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soxr
 import torch
 from scipy.signal import lfilter
 
 from prior.speech.features import FRAME_RATE, frame_level_db
-from prior.speech.sound import SAMPLE_RATE, audio_blocks
+from prior.speech.mixdown import ChannelSurvey
+from prior.speech.sound import listen
+from render.video.sound_blocks import audio_blocks
+from render.video.sound_track import SoundTrack
 
 LOW_ENERGY_SLOPE, SWING_SLOPE = 20.0, 1.0  # slopes of `music_or_noise`
 LOUDNESS_BLOCK_SECONDS = 0.1  # loudness is measured over four of these, every one of them
@@ -26,7 +28,7 @@ class AudioFacts:
 
     Attributes:
         duration_seconds: length of the decoded stream.
-        sample_rate_hz, channels: of the file's own stream.
+        sample_rate_hz, channels: of the file's own stream, as it begins.
         loudness_lufs: integrated loudness after ITU-R BS.1770-4, at least -70, that standard's gate (all channels
             weighted 1: surround channels count 1.5 dB less than there).
         peak_dbfs: largest sample (not the true peak between samples), at least -100.
@@ -34,6 +36,8 @@ class AudioFacts:
         silence_fraction: share of 100 ms blocks below -60 dBFS or more than 40 dB below the loudest tenth.
         noise_floor_dbfs: level of the quietest tenth of the blocks that are not digital silence, at least -100.
         music_or_noise: in [0, 1], see `music_or_noise`.
+        is_silent: nothing in it is loud enough to drive.
+        notes: what was odd in it, one sentence each.
     """
 
     duration_seconds: float
@@ -45,41 +49,45 @@ class AudioFacts:
     silence_fraction: float
     noise_floor_dbfs: float
     music_or_noise: float
+    is_silent: bool = False
+    notes: tuple[str, ...] = ()
 
 
-def describe_audio(path: str | Path) -> AudioFacts:
-    """Measure a file's sound. The file is read once, as a stream.
+def describe_audio(source: str | Path | SoundTrack) -> AudioFacts:
+    """Measure a file's sound, as it is when played: from where the file begins, without a constant under it.
 
     Raises:
         FootageError: see `audio_blocks`.
     """
+    track = SoundTrack.named(source)
+    heard = listen(track)
     meter: _LoudnessMeter | None = None
-    waveform: list[np.ndarray] = []
-    peak, clipped, samples_seen = 0.0, 0, 0
-    for samples, rate in audio_blocks(path):
-        if meter is None:
-            meter = _LoudnessMeter(rate, samples.shape[1])
-            resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-        meter.add(samples)
-        magnitude = np.abs(samples)
+    survey = ChannelSurvey()
+    peak, clipped, values, seconds = 0.0, 0, 0, 0.0
+    for block in audio_blocks(track):
+        meter = meter or _LoudnessMeter(block.rate, block.samples.shape[1])
+        meter.add(heard.uses[survey.add(block)].centred(block))
+        magnitude = np.abs(block.samples)
         peak = max(peak, float(magnitude.max(initial=0.0)))
         clipped += int((magnitude >= 0.999).sum())
-        samples_seen += len(samples)
-        waveform.append(resampler.resample_chunk(samples.mean(axis=1)))
+        values += magnitude.size
+        seconds = (block.start + len(block.samples)) / block.rate
     assert meter is not None  # audio_blocks raises on an empty stream
     levels = meter.level_dbfs()
     loudest = np.quantile(levels, 0.9)
     audible = levels[levels > -90.0]
     return AudioFacts(
-        duration_seconds=samples_seen / meter.rate,
+        duration_seconds=seconds,
         sample_rate_hz=meter.rate,
         channels=meter.channels,
         loudness_lufs=meter.integrated_lufs(),
         peak_dbfs=20 * float(np.log10(max(peak, 1e-5))),
-        clipped_fraction=clipped / (samples_seen * meter.channels),
+        clipped_fraction=clipped / values,
         silence_fraction=float((levels < max(-60.0, loudest - 40.0)).mean()),
         noise_floor_dbfs=float(np.quantile(audible, 0.1)) if len(audible) else -100.0,
-        music_or_noise=music_or_noise(np.concatenate(waveform)),
+        music_or_noise=music_or_noise(heard.samples),
+        is_silent=heard.is_silent,
+        notes=tuple(heard.notes),
     )
 
 
@@ -120,32 +128,37 @@ class _LoudnessMeter:
         self.rate, self.channels = rate, channels
         self._size = max(1, round(rate * LOUDNESS_BLOCK_SECONDS))
         self._filters = [_shelf(rate), _high_pass(rate)]
+        self._powers: list[np.ndarray] = []  # [n, 2]: mean square of the channels, sum of the K-weighted ones
+        self._begin(channels)
+
+    def _begin(self, channels: int) -> None:
+        """Start anew with so many channels."""
         self._states = [np.zeros((2, channels)) for _ in self._filters]
         self._rest = np.zeros((0, 2, channels))
-        self._powers: list[np.ndarray] = []  # [n, 2, channels]: plain and K-weighted mean squares
 
     def add(self, samples: np.ndarray) -> None:
-        """Take the next samples [n, channels]."""
+        """Take the next samples [n, channels]; where their channels change, a block that is not full is left out."""
+        if samples.shape[1] != self._rest.shape[2]:
+            self._begin(samples.shape[1])
         weighted = samples.astype(np.float64)
         for index, (b, a) in enumerate(self._filters):
             weighted, self._states[index] = lfilter(b, a, weighted, axis=0, zi=self._states[index])
         pending = np.concatenate([self._rest, np.stack([samples, weighted], 1)])
         whole = len(pending) // self._size * self._size
-        blocks = pending[:whole].reshape(-1, self._size, 2, self.channels)
-        self._powers.append((blocks**2).mean(1))
+        self._powers.append(_block_powers(pending[:whole].reshape(-1, self._size, *pending.shape[1:])))
         self._rest = pending[whole:]
 
     def _blocks(self) -> np.ndarray:
         powers = np.concatenate(self._powers)
-        return powers if len(powers) else (self._rest**2).mean(0, keepdims=True)  # shorter than one block
+        return powers if len(powers) else _block_powers(self._rest[None])  # shorter than one block
 
     def level_dbfs(self) -> np.ndarray:
         """Unweighted level of every 100 ms block [n], mean of the channels' power, at least -100."""
-        return 10 * np.log10(self._blocks()[:, 0].mean(-1) + 1e-10)
+        return 10 * np.log10(self._blocks()[:, 0] + 1e-10)
 
     def integrated_lufs(self) -> float:
         """Gated loudness: 400 ms blocks every 100 ms, absolute gate -70, relative gate 10 LU under the mean."""
-        power = self._blocks()[:, 1].sum(-1)
+        power = self._blocks()[:, 1]
         if len(power) >= 4:
             power = np.convolve(power, np.full(4, 0.25), "valid")
         gate = -70.0
@@ -156,6 +169,12 @@ class _LoudnessMeter:
             loudness = -0.691 + 10 * float(np.log10(kept.mean()))
             gate = max(-70.0, loudness - 10.0)
         return loudness
+
+
+def _block_powers(blocks: np.ndarray) -> np.ndarray:
+    """[n, 2] of blocks [n, samples, 2, channels]."""
+    powers = (blocks**2).mean(1)
+    return np.stack([powers[:, 0].mean(-1), powers[:, 1].sum(-1)], 1)
 
 
 def _shelf(rate: int) -> tuple[np.ndarray, np.ndarray]:

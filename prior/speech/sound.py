@@ -1,82 +1,89 @@
-"""Sound: any file's first sound track as a mono waveform float32 [samples] in [-1, 1] at `SAMPLE_RATE`, and back."""
+"""Sound: any file's sound track as a mono waveform float32 [samples] in [-1, 1] at `SAMPLE_RATE`, and back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import soxr
 
-from render.errors import FootageError
+from prior.speech.mixdown import ChannelSurvey, ChannelUse
+from render.video.sound_blocks import audio_blocks
+from render.video.sound_track import SoundTrack
 
 SAMPLE_RATE = 16_000  # Hz
+SILENT_LEVEL = 1e-4  # largest sample of what counts as silence: -80 dB of full scale
 
 
-def audio_blocks(path: str | Path, from_beginning: bool = False) -> Iterator[tuple[np.ndarray, int]]:
-    """Decode a file's first audio stream block by block.
+@dataclass(frozen=True)
+class Waveform:
+    """A sound as it is listened to.
 
-    Args:
-        path: any container that FFmpeg reads, sound file or video.
-        from_beginning: time 0 is where the file begins, as a player has it, not 0 of the container's clock.
+    Attributes:
+        samples: float32 [N] at `SAMPLE_RATE`, resampled by soxr (high quality, linear phase).
+        uses: how the channels became one, for each stretch of one layout.
+        notes: what was odd, one sentence each.
+    """
 
-    Yields:
-        (samples float32 [n, channels] in [-1, 1], sample_rate in Hz). Blocks follow each other without gaps, the
-        first sample at time 0; holes in the stream are filled with zeros.
+    samples: np.ndarray
+    uses: list[ChannelUse]
+    notes: list[str]
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there is nothing to be heard in it."""
+        return float(np.abs(self.samples).max(initial=0.0)) < SILENT_LEVEL
+
+
+def listen(track: SoundTrack) -> Waveform:
+    """Read a sound: once as the mean of its channels, and once more where those want to be used otherwise.
 
     Raises:
-        FootageError: the file cannot be opened, has no audio stream, or holds no samples.
+        FootageError: see `audio_blocks`.
     """
-    import av  # at use: training machines that only read caches have no PyAV
-
-    from render.video.container import open_media
-
-    path = Path(path)
-    with open_media(path) as container:
-        begin = max(0, container.start_time or 0) / av.time_base if from_beginning else 0.0
-        if not container.streams.audio:
-            raise FootageError(f"{path}: has no audio stream. Give a file with sound.")
-        stream = container.streams.audio[0]
-        rate = int(stream.codec_context.sample_rate)
-        resampler = av.AudioResampler(format="fltp", rate=rate)
-        position = 0  # samples given out so far, at the file's own rate
-        frames = container.decode(stream)
-        while True:
-            try:
-                frame = next(frames)
-            except StopIteration:
-                break
-            except av.FFmpegError:
-                continue  # a damaged packet leaves a hole, which the next frame's time stamp fills
-            start = position if frame.time is None else round((frame.time - begin) * rate)
-            for part in resampler.resample(frame):
-                samples = part.to_ndarray().T
-                if start > position + rate // 50:  # 20 ms: smaller steps are rounding of the container's clock
-                    yield np.zeros((start - position, samples.shape[1]), np.float32), rate
-                    position = start
-                skip = max(0, -start) if position == 0 else 0
-                position += len(samples) - min(skip, len(samples))
-                start = position
-                yield np.ascontiguousarray(samples[skip:], dtype=np.float32), rate
-    if position == 0:
-        raise FootageError(f"{path}: its audio stream holds no samples. Give a file with sound.")
+    notes: list[str] = []
+    samples, survey = _mono(track, None, notes)
+    uses = survey.uses()
+    if not all(use.is_plain for use in uses):
+        del samples
+        samples, _ = _mono(track, uses, None)
+    notes += [f"{track}: {use.note}" for use in uses if use.note]
+    return Waveform(samples, uses, list(dict.fromkeys(notes)))
 
 
-def read_waveform(path: str | Path, from_beginning: bool = False) -> np.ndarray:
-    """Read any file's sound as a mono waveform at `SAMPLE_RATE`; arguments as of `audio_blocks`.
-
-    Returns:
-        float32 [N], mean of the channels, resampled by soxr (high quality, linear phase).
-    """
+def _mono(
+    track: SoundTrack, uses: list[ChannelUse] | None, notes: list[str] | None
+) -> tuple[np.ndarray, ChannelSurvey]:
     parts: list[np.ndarray] = []
+    survey = ChannelSurvey()
     resampler: soxr.ResampleStream | None = None
-    for samples, rate in audio_blocks(path, from_beginning):
+    for block in audio_blocks(track, notes):
         if resampler is None:
-            resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-        parts.append(resampler.resample_chunk(samples.mean(axis=1)))
+            resampler = soxr.ResampleStream(block.rate, SAMPLE_RATE, 1, dtype="float32")
+        stretch = survey.add(block)
+        use = ChannelUse() if uses is None else uses[stretch]
+        parts.append(resampler.resample_chunk(use.mono(block)))
     assert resampler is not None  # audio_blocks raises on an empty stream
     parts.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-    return np.concatenate(parts)
+    return np.concatenate(parts), survey
+
+
+def read_waveform(source: str | Path | SoundTrack, from_beginning: bool = False) -> np.ndarray:
+    """Read any file's sound as a mono waveform float32 [N] at `SAMPLE_RATE`.
+
+    Args:
+        source: any container that FFmpeg reads, sound file or video; `FILE#2` is its second sound track.
+        from_beginning: time 0 is where the file begins, as a player has it, not 0 of the container's clock.
+
+    Raises:
+        FootageError: see `audio_blocks`.
+    """
+    track = SoundTrack.named(source)
+    if not from_beginning and track.begins is None:
+        track = replace(track, begins=Fraction(0))
+    return listen(track).samples
 
 
 def resample(waveform: np.ndarray, rate: float) -> np.ndarray:
