@@ -3,7 +3,8 @@
 In: any file that FFmpeg reads (through PyAV). Out: `Footage` (facts and timestamps, known before anything is decoded)
 and its `Frame`s, one at a time: coded planes in the source's own sampling, depth and orientation, and upright 8-bit
 rgb for looking at. Time is `pts * time_base` as a Fraction; nominal frame rates are never used. What a damaged file
-lacks is noted in `Footage.notes`; interlaced footage is refused.
+lacks is noted in `Footage.notes`; interlaced footage, and footage whose pictures change in size or pixel format, is
+refused.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +24,7 @@ from av.stream import Discard
 
 from render.errors import FootageError
 from render.video.container import audio_info, declared_end, describe_stream, open_media, short_reason, timecode
+from render.video.picture_kind import Announcements, PictureKind, declares_fields
 from render.video.planes import (
     Colour,
     Orientation,
@@ -32,7 +35,7 @@ from render.video.planes import (
     rgb_from_frame,
 )
 
-# Frames looked at when the file is opened (first frame's properties, and whether it is interlaced).
+# Frames looked at when the file is opened.
 PROBE_FRAMES = 4
 
 
@@ -77,6 +80,10 @@ class Frame:
 class Footage:
     """One video file, opened for reading. Facts at once, frames as a stream; may be iterated any number of times.
 
+    Args:
+        path: the file.
+        progressive: pictures that are flagged as interlaced are of one moment all the same, and are read as frames.
+
     Attributes:
         path: the file.
         width, height: upright size in px. `coded_width`, `coded_height`: size of the coded luma plane.
@@ -90,16 +97,18 @@ class Footage:
         audio: the audio streams. `streams`: one line per stream.
         metadata, video_metadata, chapters: as in the file.
         notes: faults and losses of the file, one sentence each.
-        missing: indices of frames that turned out undecodable, filled while frames are read.
 
     Raises:
-        FootageError: missing, empty, not media, no video, nothing decodable, interlaced, unsupported pixel format.
+        FootageError: missing, empty, not media, no video, nothing decodable, interlaced, unsupported pixel format, or
+            pictures that change in size or pixel format. Where nothing but a later picture itself tells of such a
+            change, or of fields, `frames` raises it.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, progressive: bool = False) -> None:
         self.path = Path(path)
+        self.progressive = progressive
         self.notes: list[str] = []
-        self.missing: list[int] = []
+        self._missing: set[int] = set()
         with open_media(self.path) as container:
             stream = self._video_stream(container)
             self._read_container(container, stream)
@@ -137,19 +146,10 @@ class Footage:
         self.streams = tuple(describe_stream(s) for s in container.streams)
 
     def _probe(self, container: Any, stream: Any) -> av.VideoFrame:
-        frames = []
-        for _, frame in _decoded(container, stream, self.time_base):
-            frames.append(frame)
-            if len(frames) == PROBE_FRAMES:
-                break
-        if not frames:
+        pictures = list(islice(_decoded(container, stream, self.time_base), PROBE_FRAMES))
+        if not pictures:
             raise FootageError(f"{self.path}: none of its video can be decoded ({self.codec})")
-        first = frames[0]
-        if any(frame.interlaced_frame for frame in frames):
-            raise FootageError(
-                f"{self.path}: interlaced video ({self.codec}, fields); deinterlace it first, "
-                "e.g. with the bwdif filter of FFmpeg"
-            )
+        start, first = pictures[0]
         self.coded_width, self.coded_height = first.width, first.height
         self.pix_fmt = planar_format(first.format.name, self.path)
         self.bit_depth: int = av.VideoFormat(self.pix_fmt).components[0].bits
@@ -157,6 +157,11 @@ class Footage:
         self.width, self.height = self.orientation.size(first.width, first.height)
         self.colour: Colour = frame_colour(first, self.path)
         self.mastering = mastering_words(first)
+        self._kind = PictureKind(self.path, self.codec, first.width, first.height, self.pix_fmt, self.progressive)
+        if declares_fields(stream.codec_context):
+            self._kind.refuse_fields(float(start * self.time_base))
+        for pts, picture in pictures:
+            self._kind.refuse_other(picture, float(pts * self.time_base))
         return first
 
     @property
@@ -176,7 +181,7 @@ class Footage:
             stamps = {}
             with open_media(self.path) as container:
                 stream = container.streams[self.stream_index]
-                stamps = {p: f.duration for p, f in _decoded(container, stream, self.time_base)}
+                stamps = {p: f.duration for p, f in self._pictures(container, stream)}
         self.pts = np.array(sorted(stamps), dtype=np.int64)
         gaps = np.append(np.diff(self.pts), 0)
         last = stamps[int(self.pts[-1])] or (int(np.median(gaps[:-1])) if len(gaps) > 1 else 0)
@@ -206,10 +211,14 @@ class Footage:
             for stream in container.streams:
                 if stream.index != self.stream_index:
                     stream.discard = Discard.all
+            stream = container.streams[self.stream_index]
+            announcements = Announcements(stream.codec_context)
             try:
-                for packet in container.demux(container.streams[self.stream_index]):
+                for packet in container.demux(stream):
                     if not packet.size:
                         continue
+                    if (other := announcements.changed(packet)) is not None:
+                        self._kind.refuse_other(other, float((packet.pts or 0) * self.time_base))
                     if packet.is_discard:
                         self._edited = True
                         continue
@@ -220,6 +229,11 @@ class Footage:
                 self.notes.append(f"reading stopped early: {short_reason(error)}")
                 damaged = True
         return stamps, damaged
+
+    @property
+    def missing(self) -> list[int]:
+        """Indices of frames that turned out undecodable so far, ascending."""
+        return sorted(self._missing)
 
     @property
     def frame_count(self) -> int:
@@ -272,31 +286,34 @@ class Footage:
         for index, pts, picture in self._numbered(start) if start < end else ():
             if index < expected:
                 continue
-            self._note_missing(expected, min(index, end))
+            self._missing.update(range(expected, min(index, end)))
             expected = index + 1
             if index >= end:
                 return
             yield Frame(self, index, pts, picture)
             if expected == end:
                 return
-        self._note_missing(expected, end)
+        self._missing.update(range(expected, end))
 
-    def _note_missing(self, start: int, end: int) -> None:
-        self.missing.extend(index for index in range(start, end) if index not in self.missing)
+    def _pictures(self, container: Any, stream: Any) -> Iterator[tuple[int, av.VideoFrame]]:
+        """(pts, picture) in order of time; raises `FootageError` where one is of another kind than the first."""
+        for pts, picture in _decoded(container, stream, self.time_base):
+            self._kind.refuse_other(picture, float(pts * self.time_base))
+            yield pts, picture
 
     def _numbered(self, start: int) -> Iterator[tuple[int, int, av.VideoFrame]]:
         """(index, pts, picture) from a frame at or before `start`, where seeking can be trusted."""
         with open_media(self.path) as container:
             stream = container.streams[self.stream_index]
             if self._decodes_in_order:
-                for index, (pts, picture) in enumerate(_decoded(container, stream, self.time_base)):
+                for index, (pts, picture) in enumerate(self._pictures(container, stream)):
                     yield index, pts, picture
                 return
             index_of = {int(pts): index for index, pts in enumerate(self.pts)}
             landed = start == 0
             if not landed:
                 container.seek(int(self.pts[start]), stream=stream, backward=True)
-            for pts, picture in _decoded(container, stream, self.time_base):
+            for pts, picture in self._pictures(container, stream):
                 if pts not in index_of:
                     continue
                 if not landed and index_of[pts] > start:
@@ -306,7 +323,7 @@ class Footage:
             if landed:
                 return
         with open_media(self.path) as container:
-            for pts, picture in _decoded(container, container.streams[self.stream_index], self.time_base):
+            for pts, picture in self._pictures(container, container.streams[self.stream_index]):
                 if pts in index_of:
                     yield index_of[pts], pts, picture
 

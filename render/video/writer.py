@@ -331,7 +331,7 @@ class VideoWriter:
 
     def _compare(self) -> None:
         """Read the file back: as many frames, at the same times, and the same sound packets."""
-        result = Footage(self._partial)
+        result = Footage(self._partial, self.footage.progressive)
         times = [int(pts) * result.time_base for pts in result.pts]
         wanted = [pts * self.footage.time_base for pts in self._written]
         if len(times) != len(wanted):
