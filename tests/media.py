@@ -9,6 +9,7 @@ from typing import Any
 import av
 import numpy as np
 import soundfile
+from av.stream import Disposition
 
 from prior.speech.sound import SAMPLE_RATE
 
@@ -101,6 +102,34 @@ def make_clip(
                 output.mux(packet)
         for packet in stream.encode(None):
             output.mux(packet)
+    return path
+
+
+def put_together(path: Path, clips: Sequence[Path], default: Sequence[int] = ()) -> Path:
+    """Put all streams of clips into one file; of the streams only those numbered in `default` are default ones."""
+    inputs = [av.open(str(clip)) for clip in clips]
+    with av.open(str(path), "w") as output:
+        routes = [{s.index: output.add_stream_from_template(s, opaque=True) for s in one.streams} for one in inputs]
+        for number, stream in enumerate(output.streams):
+            stream.disposition = Disposition(Disposition.default if number in default else 0)
+        for one, route in zip(inputs, routes, strict=True):
+            for packet in one.demux():
+                if packet.size:
+                    packet.stream = route[packet.stream_index]
+                    output.mux(packet)
+            one.close()
+    return path
+
+
+def without_decoder(path: Path, number: int, codec: bytes, name: bytes) -> Path:
+    """Rename the codec of the `number`th sample entry `codec` (avc1, mp4a) of a mov or mp4; its header box, too."""
+    data, at = bytearray(path.read_bytes()), -1
+    for _ in range(number + 1):
+        at = data.index(codec, data.index(b"stsd", at + 1))
+    data[at : at + 4] = name
+    header = data.index({b"avc1": b"avcC", b"mp4a": b"esds"}[codec], at)
+    data[header : header + 4] = b"none"
+    path.write_bytes(data)
     return path
 
 

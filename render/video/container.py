@@ -6,11 +6,14 @@ line for what cannot be read.
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
+import av.logging
 
 from render.errors import FootageError
 
@@ -73,14 +76,12 @@ class AudioInfo:
 
 def declared_end(stream: Any) -> float | None:
     """Where the file says that the stream ends, in seconds; None where it says nothing."""
-    if stream.duration is not None:
-        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
     parts = stream.metadata.get("DURATION", "").split(":")  # Matroska, as h:mm:ss.fraction
-    try:
+    with suppress(ValueError):
         hours, minutes, seconds = (float(part) for part in parts)
-    except ValueError:
-        return None
-    return hours * 3600 + minutes * 60 + seconds
+        return hours * 3600 + minutes * 60 + seconds
+    # Of Matroska this would be the length of the longest stream.
+    return None if stream.duration is None else float(((stream.start_time or 0) + stream.duration) * stream.time_base)
 
 
 def audio_info(stream: Any, container: Any) -> AudioInfo:
@@ -103,13 +104,85 @@ def audio_info(stream: Any, container: Any) -> AudioInfo:
     )
 
 
-def describe_stream(stream: Any) -> str:
-    """One line about an open stream, for reports."""
+def describe_streams(container: Any) -> tuple[str, ...]:
+    """One line about each open stream, for reports."""
+    unknown = unknown_codecs(container)
+    return tuple(_described(stream, unknown.get(stream.index)) for stream in container.streams)
+
+
+def _described(stream: Any, unknown: str | None) -> str:
     context = stream.codec_context
-    name = context.codec.canonical_name if context is not None else getattr(stream, "name", None) or "unknown"
-    language = f", {stream.language}" if stream.language else ""
-    if stream.type == "video":
-        return f"#{stream.index} video {name} {context.width}x{context.height} {context.pix_fmt}{language}"
-    if stream.type == "audio":
-        return f"#{stream.index} audio {name} {context.sample_rate} Hz {context.layout.name}{language}"
-    return f"#{stream.index} {stream.type} {name}{language}"
+    if context is not None:
+        name = context.codec.canonical_name
+    else:
+        name = f"unknown ({unknown})" if unknown else getattr(stream, "name", None)
+    line = f"#{stream.index} {stream.type} {name or 'unknown'}"
+    if context is not None and stream.type == "video":
+        line += f" {context.width}x{context.height} {context.pix_fmt}"
+    if context is not None and stream.type == "audio":
+        line += f" {context.sample_rate} Hz {context.layout.name}"
+    return f"{line}, {stream.language}" if stream.language else line
+
+
+def unknown_codecs(container: Any) -> dict[int, str]:
+    """The file's own names for the codecs of video and sound streams that FFmpeg has no decoder for, by index."""
+    indices = [s.index for s in container.streams if s.type in ("video", "audio") and s.codec_context is None]
+    if not indices:
+        return {}
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)  # else the listing, the only place that has the name, is empty
+    try:
+        listing = container.dumps_format()
+    finally:
+        av.logging.set_level(level)
+    named = re.findall(r"Stream #0:(\d+).*?: (?:Video|Audio): [^(,]*\(([^ )]+) /", listing)
+    names = {int(index): name for index, name in named}
+    return {index: names.get(index, "without a name") for index in indices}
+
+
+def videos(container: Any) -> list[Any]:
+    """The video streams, less cover pictures."""
+    return [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
+
+
+def choose_video(container: Any, path: Path) -> tuple[Any, list[str]]:
+    """The video stream that is meant, and notes on those that are left alone.
+
+    Of several with moving pictures it is the default one, or else the largest.
+
+    Raises:
+        FootageError: there is none that can be read.
+    """
+    unknown = unknown_codecs(container)
+    pictures = videos(container)
+    readable = [s for s in pictures if s.index not in unknown]
+    if not readable:
+        if pictures:
+            codec = unknown[pictures[0].index]
+            raise FootageError(f"{path}: its video codec ({codec}) is not known; convert it to ProRes or H.264 first")
+        kinds = sorted({s.type for s in container.streams})
+        is_sound = kinds == ["audio"] or bool(container.streams.video)
+        held = "only sound" if is_sound else f"only {', '.join(kinds) or 'nothing'}"
+        raise FootageError(f"{path}: there is no video in it ({held})")
+    notes = [
+        f"stream {index} ({container.streams[index].type}) is left alone: its codec ({name}) is not known"
+        for index, name in unknown.items()
+    ]
+    moving = [s for s in readable if not _is_still(s)] or readable
+    default = [s for s in moving if s.disposition & s.disposition.default]
+    chosen = max(default or moving, key=lambda s: s.codec_context.width * s.codec_context.height)
+    if len(readable) > 1:
+        reason = (
+            "the only moving one" if len(moving) == 1 else "the default one" if len(default) == 1 else "the largest"
+        )
+        notes.append(f"there are {len(readable)} videos in it; stream {chosen.index} is used, {reason}")
+    return chosen, notes
+
+
+def _is_still(stream: Any) -> bool:
+    """Whether a video stream is one picture, such as a thumbnail."""
+    end = declared_end(stream)
+    if stream.frames == 1 or end is None or not stream.guessed_rate:
+        return bool(stream.frames == 1)
+    start = float((stream.start_time or 0) * stream.time_base)
+    return end - start < 1.5 / stream.guessed_rate

@@ -23,7 +23,16 @@ import numpy as np
 from av.stream import Discard
 
 from render.errors import FootageError
-from render.video.container import audio_info, declared_end, describe_stream, open_media, short_reason, timecode
+from render.video.container import (
+    audio_info,
+    choose_video,
+    declared_end,
+    describe_streams,
+    open_media,
+    short_reason,
+    timecode,
+    videos,
+)
 from render.video.picture_kind import Announcements, PictureKind, declares_fields
 from render.video.planes import (
     Colour,
@@ -95,6 +104,7 @@ class Footage:
         codec, container: FFmpeg names.
         time_base: seconds per pts unit. `pts`: int64 [T], ascending. `durations`: int64 [T] in the same unit.
         audio: the audio streams. `streams`: one line per stream.
+        has_other_videos: whether it holds more video streams than the one that is read.
         metadata, video_metadata, chapters: as in the file.
         notes: faults and losses of the file, one sentence each.
 
@@ -107,10 +117,10 @@ class Footage:
     def __init__(self, path: str | Path, progressive: bool = False) -> None:
         self.path = Path(path)
         self.progressive = progressive
-        self.notes: list[str] = []
+        self.notes: list[str]
         self._missing: set[int] = set()
         with open_media(self.path) as container:
-            stream = self._video_stream(container)
+            stream, self.notes = choose_video(container, self.path)
             self._read_container(container, stream)
             first = self._probe(container, stream)
         self._decodes_in_order = self._scan(first)
@@ -120,15 +130,6 @@ class Footage:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         return None
-
-    def _video_stream(self, container: Any) -> Any:
-        pictures = [s for s in container.streams.video if s.codec_context is not None]
-        moving = [s for s in pictures if not s.disposition & s.disposition.attached_pic]
-        if not moving:
-            kinds = sorted({s.type for s in container.streams})
-            held = "only sound" if kinds == ["audio"] or pictures else f"only {', '.join(kinds) or 'nothing'}"
-            raise FootageError(f"{self.path}: there is no video in it ({held})")
-        return moving[0]
 
     def _read_container(self, container: Any, stream: Any) -> None:
         self.container = container.format.name
@@ -143,7 +144,8 @@ class Footage:
         self._declared_frames = stream.frames if "mp4" in self.container else 0
         self._declared_end = declared_end(stream)
         self.audio = tuple(audio_info(s, container) for s in container.streams.audio if s.codec_context)
-        self.streams = tuple(describe_stream(s) for s in container.streams)
+        self.streams = describe_streams(container)
+        self.has_other_videos = len(videos(container)) > 1
 
     def _probe(self, container: Any, stream: Any) -> av.VideoFrame:
         pictures = list(islice(_decoded(container, stream, self.time_base), PROBE_FRAMES))

@@ -20,6 +20,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from av.stream import Disposition
 from av.video.reformatter import ColorRange
 
 from render.errors import OutputError
@@ -237,6 +238,8 @@ class VideoWriter:
                 context.codec_tag = "hvc1"  # the only tag that Apple's players take
         context.options = options
         stream.metadata.update({k: v for k, v in footage.video_metadata.items() if k not in OWN_METADATA})
+        if footage.has_other_videos:
+            stream.disposition = Disposition.default  # players and this reader take that one
         if footage.orientation.matrix is not None:
             stream.set_display_matrix(footage.orientation.matrix)
 

@@ -1,0 +1,52 @@
+"""Kinds of picture streams: several, unknown, changing on the way, of fields, of few frames, at odd rates."""
+
+from pathlib import Path
+
+from tests.cases.case import Bench, case
+from tests.media import Sound, make_clip, make_sound, put_together, without_decoder
+
+
+def told(bench: Bench, path: Path, *words: str) -> str:
+    """What `adapt check` says of a file, which it must be able to look at."""
+    outcome = bench.adapt("check", path, *words)
+    assert outcome.code == 0, outcome
+    return outcome.out
+
+
+def refused(bench: Bench, path: Path, *words: str) -> str:
+    """The line with which every command refuses a file, less the file's name."""
+    outcomes = [
+        bench.adapt("check", path, *words),
+        bench.adapt("track", path, "-o", bench.folder / "tracks", *words),
+        bench.adapt("dub", path, "silence", "-o", bench.folder / "out", *words),
+    ]
+    lines = {outcome.line for outcome in outcomes}
+    assert all(outcome.is_refusal for outcome in outcomes) and len(lines) == 1, outcomes
+    assert not (bench.folder / "out").exists()
+    return lines.pop().partition(f"{path}: ")[2]
+
+
+@case("unknown codec", "a spatial sound track beside a usual one")
+def a_spatial_sound_track(bench: Bench) -> str:
+    parts = [bench.shared / "talking.mp4", *(make_sound(bench.folder / f"{n}.m4a") for n in (0, 1))]
+    with_sounds = put_together(bench.folder / "phone.mov", parts)
+    text = told(bench, without_decoder(with_sounds, 1, b"mp4a", b"apac"))
+    assert "audio unknown (apac)" in text and "is left alone: its codec (apac) is not known" in text, text
+    return "listed, left alone, said"
+
+
+@case("unknown codec", "the only video is camera raw")
+def the_only_video_is_raw(bench: Bench) -> str:
+    path = make_clip(bench.folder / "raw.mov", sounds=[Sound()])
+    line = refused(bench, without_decoder(path, 0, b"avc1", b"brxq"))
+    assert line.startswith("its video codec (brxq) is not known; convert it"), line
+    return line
+
+
+@case("two videos", "a thumbnail comes first")
+def a_thumbnail_comes_first(bench: Bench) -> str:
+    thumbnail = make_clip(bench.folder / "thumbnail.mp4", frames=1)
+    text = told(bench, put_together(bench.folder / "both.mp4", [thumbnail, bench.shared / "talking.mp4"], [0, 1]))
+    assert "320x320 h264" in text and "person 1" in text, text
+    assert "there are 2 videos in it; stream 1 is used, the only moving one" in text, text
+    return "the film is looked at, and it is said"
