@@ -3,12 +3,15 @@
 In: the planes of one frame as coded, and a `Patch`: rgb and matte in crop space with the similarity that cut the crop
 out of the upright image. Out: planes of the same sampling, range and depth. The patch is warped straight into the coded
 picture (its rotation tag included), converted with the footage's own matrix and blended where the matte is at least
-1/512. A chroma sample changes only where the matte over its own luma samples does. Rounding is plain, without dither.
+1/512. A chroma sample changes only where the matte over its own luma samples does; it is written where the reader takes
+it to lie, so that what was read comes back. Rounding is plain, without dither.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import av
 import cv2
@@ -103,29 +106,62 @@ def composite(
     steps = plane_steps(footage.pix_fmt)
     for number, (channel, step) in enumerate(zip(channels, steps, strict=False)):
         result[number] = planes[number].copy()
-        _blend(box.of(result[number], *step), channel, matte, step, (1 << footage.bit_depth) - 1)
+        window, top = box.of(result[number], *step), (1 << footage.bit_depth) - 1
+        if step == (1, 1):
+            _blend(window, channel, matte, matte > 0, top)
+        else:
+            place = footage.siting.across, footage.siting.down
+            matte_there = _resampled(matte, [_area(*one) for one in zip(step, place, strict=True)], step)
+            colour = _resampled(channel, [_undoing(*one) for one in zip(step, place, strict=True)], step)
+            _blend(window, colour, matte_there, _any_in_cell(matte > 0, step), top)
     return result
 
 
-def _blend(window: np.ndarray, channel: np.ndarray, matte: np.ndarray, step: tuple[int, int], top: int) -> None:
-    """Blend a channel at luma resolution into a window of a plane whose samples end at `top`, in place."""
-    weighted = channel * matte
-    touched = matte > 0
-    if step != (1, 1):
-        touched = _any_in_cell(touched, step)
-        weighted, matte = _at_chroma(weighted, step), _at_chroma(matte, step)
-    blended = np.clip(np.rint(window * (1 - matte) + weighted), 0, top)
+def _blend(window: np.ndarray, channel: np.ndarray, matte: np.ndarray, touched: np.ndarray, top: int) -> None:
+    """Blend a channel into a window of a plane whose samples end at `top`, in place, where `touched`."""
+    blended = np.clip(np.rint(window * (1 - matte) + channel * matte), 0, top)
     window[touched] = blended[touched].astype(window.dtype)
 
 
-def _at_chroma(channel: np.ndarray, step: tuple[int, int]) -> np.ndarray:
-    """Filter a channel from luma to chroma positions: cosited across, midway down (ITU-T H.273, location type 0)."""
-    across = np.convolve(np.ones(step[0]), np.ones(step[0])) / step[0] ** 2
-    down = np.ones(step[1]) / step[1]
-    filtered = cv2.sepFilter2D(
-        channel, cv2.CV_32F, across, down, anchor=(step[0] - 1, 0), borderType=cv2.BORDER_REPLICATE
-    )
-    return filtered[:: step[1], :: step[0]]
+@dataclass(frozen=True)
+class _Taps:
+    """Weights of luma samples; `first` is the position of the first in the chroma sample's own cell."""
+
+    first: int
+    weights: np.ndarray
+
+
+@cache
+def _area(step: int, place: float) -> _Taps:
+    """Mean over a chroma sample's surroundings: its cell, or, at a luma sample of it, a triangle around that."""
+    if step == 1 or place == 0.5:
+        return _Taps(0, np.full(step, 1 / step))
+    return _Taps(round(place * (step - 1)) - step + 1, np.convolve(np.ones(step), np.ones(step)) / step**2)
+
+
+@cache
+def _undoing(step: int, place: float) -> _Taps:
+    """The shortest filter from luma to chroma positions that exactly undoes linear interpolation from chroma to luma.
+
+    A mean would dull edges with every pass: what a viewer's interpolation has softened would be softened again. Of two
+    samples a cell, the filter is (-1, 2, 5, 2, -1) / 7 at a luma sample and (-1, 3, 3, -1) / 4 between two.
+    """
+    at = place * (step - 1)
+    taps = np.arange(int(np.floor(at)) - step, int(np.ceil(at)) + step + 1)
+    taps = taps[abs(taps - at) <= step]
+    chroma = np.arange(-2, 3)
+    interpolation = np.maximum(0, 1 - abs((taps[None] - at) / step - chroma[:, None]))  # [chroma, taps]
+    return _Taps(int(taps[0]), np.linalg.pinv(interpolation) @ (chroma == 0))
+
+
+def _resampled(channel: np.ndarray, filters: Sequence[_Taps], step: tuple[int, int]) -> np.ndarray:
+    """Filter a channel at luma resolution across and down, at every `step`-th sample."""
+    across, down = filters
+    one, border = np.ones(1), cv2.BORDER_REPLICATE
+    rows = cv2.sepFilter2D(channel, cv2.CV_32F, across.weights, one, anchor=(-across.first, 0), borderType=border)
+    rows = np.ascontiguousarray(rows[:, :: step[0]])
+    columns = cv2.sepFilter2D(rows, cv2.CV_32F, one, down.weights, anchor=(0, -down.first), borderType=border)
+    return np.asarray(columns[:: step[1]])
 
 
 def _any_in_cell(touched: np.ndarray, step: tuple[int, int]) -> np.ndarray:

@@ -43,6 +43,7 @@ from render.video.planes import (
     planar_format,
     rgb_from_frame,
 )
+from render.video.siting import ASSUMED, Siting, read_siting, says_centre
 
 # Frames looked at when the file is opened.
 PROBE_FRAMES = 4
@@ -99,6 +100,7 @@ class Footage:
         orientation: how the coded picture is turned upright; `rotation` is its clockwise angle in degrees.
         pix_fmt: planar FFmpeg name of `Frame.planes` (`yuv420p10le`); `bit_depth`: bits per sample.
         colour: matrix, range, primaries, transfer (as tagged, and the matrix in force where the tag is silent).
+        siting: where chroma samples lie, as tagged, else at the left; `Frame.rgb` is read so.
         mastering: HDR10 mastering display and light levels in x265's words, empty if there are none.
         sample_aspect: pixel width / height.
         codec, container: FFmpeg names.
@@ -119,10 +121,12 @@ class Footage:
         self.progressive = progressive
         self.notes: list[str]
         self._missing: set[int] = set()
+        self._decoder_options: dict[str, str] = {}
         with open_media(self.path) as container:
             stream, self.notes = choose_video(container, self.path)
             self._read_container(container, stream)
             first = self._probe(container, stream)
+            self.siting = self._sited(first, says_centre(stream))
         self._decodes_in_order = self._scan(first)
 
     def __enter__(self) -> Footage:
@@ -148,7 +152,7 @@ class Footage:
         self.has_other_videos = len(videos(container)) > 1
 
     def _probe(self, container: Any, stream: Any) -> av.VideoFrame:
-        pictures = list(islice(_decoded(container, stream, self.time_base), PROBE_FRAMES))
+        pictures = list(islice(self._decoded(container, stream), PROBE_FRAMES))
         if not pictures:
             raise FootageError(f"{self.path}: none of its video can be decoded ({self.codec})")
         start, first = pictures[0]
@@ -165,6 +169,16 @@ class Footage:
         for pts, picture in pictures:
             self._kind.refuse_other(picture, float(pts * self.time_base))
         return first
+
+    def _sited(self, first: av.VideoFrame, is_said: bool) -> Siting:
+        """Where chroma lies; where nothing says so, decoders are told `ASSUMED` from here on."""
+        siting = read_siting(first)
+        if siting.across == 0 or is_said:
+            return siting
+        self._decoder_options = ASSUMED
+        with open_media(self.path) as container:
+            stream = container.streams[self.stream_index]
+            return read_siting(next(frame for _, frame in self._decoded(container, stream)))
 
     @property
     def rotation(self) -> int:
@@ -299,9 +313,12 @@ class Footage:
 
     def _pictures(self, container: Any, stream: Any) -> Iterator[tuple[int, av.VideoFrame]]:
         """(pts, picture) in order of time; raises `FootageError` where one is of another kind than the first."""
-        for pts, picture in _decoded(container, stream, self.time_base):
+        for pts, picture in self._decoded(container, stream):
             self._kind.refuse_other(picture, float(pts * self.time_base))
             yield pts, picture
+
+    def _decoded(self, container: Any, stream: Any) -> Iterator[tuple[int, av.VideoFrame]]:
+        return _decoded(container, stream, self.time_base, self._decoder_options)
 
     def _numbered(self, start: int) -> Iterator[tuple[int, int, av.VideoFrame]]:
         """(index, pts, picture) from a frame at or before `start`, where seeking can be trusted."""
@@ -330,9 +347,12 @@ class Footage:
                     yield index_of[pts], pts, picture
 
 
-def _decoded(container: Any, stream: Any, time_base: Fraction) -> Iterator[tuple[int, av.VideoFrame]]:
+def _decoded(
+    container: Any, stream: Any, time_base: Fraction, options: dict[str, str]
+) -> Iterator[tuple[int, av.VideoFrame]]:
     """(pts, frame) in order of time, pts strictly ascending; damaged packets are skipped."""
     stream.thread_type = "AUTO"
+    stream.codec_context.options = options
     step = max(1, round(1 / ((stream.guessed_rate or Fraction(25)) * time_base)))
     last: int | None = None
     for packet in _packets(container, stream):

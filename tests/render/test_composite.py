@@ -15,6 +15,7 @@ from render.compositing.composite import (
     plane_steps,
 )
 from render.video.encoding import Encoding
+from render.video.planes import plane_views
 from render.video.reader import Footage
 from render.video.writer import VideoWriter
 from tests.media import Sound, make_clip
@@ -119,6 +120,42 @@ def test_own_crop_comes_back(kind: str, tmp_path: Path) -> None:
         difference = (new.astype(float) - old) / unit
         assert np.abs(difference).max() <= 2 and (np.abs(difference) > 1).mean() < 0.001
         assert np.sqrt((difference**2).mean()) < 0.2 and abs(difference.mean()) < 0.02
+
+
+SITINGS = ["left", "center", "topleft", "top", "bottomleft", "bottom"]
+
+
+@pytest.mark.parametrize("location", SITINGS)
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"])
+def test_a_hard_red_edge_comes_back(pix_fmt: str, location: str, tmp_path: Path) -> None:
+    """What was read, put back with a full matte, is what was there: red beside grey, across and down."""
+    options = {"preset": "ultrafast", "qp": "1", "chroma_sample_location": location}
+    footage = Footage(make_clip(tmp_path / "edge.mp4", 1, (64, 64), pix_fmt=pix_fmt, options=options))
+    frame = next(footage.frames())
+    if pix_fmt.startswith("yuv420p"):
+        assert footage.siting.location == location
+    unit = 1 << (footage.bit_depth - 8)
+    views = plane_views(frame.picture)
+    for view, grey, red in zip(views, (120, 128, 128), (90, 115, 190), strict=True):
+        view[:] = grey * unit
+        rows, columns = (3 * view.shape[0] // 8, 5 * view.shape[1] // 8)
+        view[:rows, :columns] = red * unit
+    patch = Patch(frame.rgb.astype(np.float32) / 255, np.ones((64, 64), np.float32), np.eye(3)[:2])
+    for old, new in zip(frame.planes, composite(footage, frame.planes, patch), strict=True):
+        assert np.abs(new.astype(int) - old).max() <= unit
+
+
+def test_a_dull_matte_leaves_what_was_read_where_it_was(tmp_path: Path) -> None:
+    """Half a matte over an edge: as much of it as of the source, in the same place."""
+    footage = footage_of("", tmp_path, frames=1)
+    frame = next(footage.frames())
+    views = plane_views(frame.picture)
+    for view, left, right in zip(views, (90, 115, 190), (120, 128, 128), strict=True):
+        view[:], view[:, : view.shape[1] // 2] = right, left
+    ramp = np.tile(np.linspace(0, 1, 160, dtype=np.float32), (120, 1))
+    patch = Patch(frame.rgb.astype(np.float32) / 255, ramp, np.eye(3)[:2])
+    for old, new in zip(frame.planes, composite(footage, frame.planes, patch), strict=True):
+        assert np.abs(new.astype(int) - old).max() <= 1
 
 
 def test_enlarged_and_reduced_crops_keep_their_place(tmp_path: Path) -> None:
