@@ -196,7 +196,7 @@ class VideoWriter:
 
     def _mux_options(self, container_name: str, metadata: dict[str, str]) -> dict[str, str]:
         if container_name == "matroska":
-            return {}
+            return {"fflags": "+bitexact"}  # else it draws random numbers for its tracks
         colour, flags, options = self.footage.colour, [], {}
         if colour.is_tagged:
             flags.append("write_colr")  # else it is written only where every one of its values is known

@@ -15,7 +15,7 @@ from render.errors import OutputError
 from render.head.camera import rotation_matrix
 from render.video.encoding import DeliveredSound
 from render.video.reader import Footage
-from render.video.writer import VideoWriter
+from render.video.writer import FORMATS, VideoWriter
 from tests.media import Sound, make_clip, make_sound, packets
 
 FRAMES = 6
@@ -198,12 +198,13 @@ def test_stereo_samples_without_named_speakers_are_delivered_in_mp4(talking_clip
     assert packets(tmp_path / "out.mp4") and "encoded anew as aac" in " ".join(result.notes)
 
 
-def test_the_same_frames_are_encoded_to_the_same_bytes(pictures, tmp_path):
-    make_clip(tmp_path / "in.mp4", pictures=pictures)
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_the_same_frames_are_encoded_to_the_same_bytes(suffix, pictures, tmp_path):
+    make_clip(tmp_path / "in.mp4", pictures=pictures, sounds=[Sound()])
     written = set()
     for number in range(4):
-        with VideoWriter(Footage(tmp_path / "in.mp4"), tmp_path / f"{number}.mp4") as writer:
+        with VideoWriter(Footage(tmp_path / "in.mp4"), tmp_path / f"{number}{suffix}") as writer:
             for frame in writer.footage.frames():
                 writer.write(frame, frame.planes)
-        written.add((tmp_path / f"{number}.mp4").read_bytes())
+        written.add((tmp_path / f"{number}{suffix}").read_bytes())
     assert len(written) == 1
