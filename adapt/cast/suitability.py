@@ -18,6 +18,7 @@ from adapt.cast.members import CastMember
 from adapt.progress import SILENT, Progress
 from prior.speech.loudness import AudioFacts, describe_audio
 from render.video.container import timecode
+from render.video.pixel_shape import shape_words
 from render.video.reader import Footage
 
 BACKENDS: dict[str, type[LandmarkBackend]] = {"mediapipe": MediaPipeBackend, "fan": FanBackend}
@@ -99,8 +100,11 @@ class Findings:
         """The report as text."""
         facts = self.facts
         rate = "variable rate, about " if facts["variable_rate"] else ""
+        size = f"{facts['width']}x{facts['height']}"
+        if facts["width"] * facts["height"] != facts["coded_width"] * facts["coded_height"]:
+            size += f" (coded {facts['coded_width']}x{facts['coded_height']}, pixels {facts['sample_aspect']})"
         lines = [
-            f"{self.video}: {facts['width']}x{facts['height']} {facts['codec']} {facts['bit_depth']} bit, "
+            f"{self.video}: {size} {facts['codec']} {facts['bit_depth']} bit, "
             f"{rate}{facts['fps']:.3f} fps, {facts['frames']} frames, {timecode(facts['seconds'])}",
             *(f"  stream {stream}" for stream in facts["streams"]),
             f"shots: {len(self.shots)}",
@@ -186,6 +190,9 @@ def _facts(footage: Footage) -> dict[str, Any]:
         "codec": footage.codec,
         "width": footage.width,
         "height": footage.height,
+        "coded_width": footage.coded_width,
+        "coded_height": footage.coded_height,
+        "sample_aspect": shape_words(footage.sample_aspect),
         "rotation_degrees": footage.rotation,
         "pix_fmt": footage.pix_fmt,
         "bit_depth": footage.bit_depth,

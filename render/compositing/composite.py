@@ -2,9 +2,9 @@
 
 In: the planes of one frame as coded, and a `Patch`: rgb and matte in crop space with the similarity that cut the crop
 out of the upright image. Out: planes of the same sampling, range and depth. The patch is warped straight into the coded
-picture (its rotation tag included), converted with the footage's own matrix and blended where the matte is at least
-1/512. A chroma sample changes only where the matte over its own luma samples does; it is written where the reader takes
-it to lie, so that what was read comes back. Rounding is plain, without dither.
+picture (its rotation tag and the shape of its pixels included), converted with the footage's own matrix and blended
+where the matte is at least 1/512. A chroma sample changes only where the matte over its own luma samples does; it is
+written where the reader takes it to lie, so that what was read comes back. Rounding is plain, without dither.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Patch:
     Attributes:
         rgb: float32 [H, W, 3] in [0, 1], crop space, in the footage's own transfer curve.
         matte: float32 [H, W] in [0, 1].
-        crop_from_image: float64 [2, 3], similarity from upright image to crop, both in px with centres at x + 0.5.
+        crop_from_image: float64 [2, 3], similarity from upright image to crop, both in square px, centres at x + 0.5.
     """
 
     rgb: np.ndarray
@@ -181,8 +181,7 @@ def plane_steps(pix_fmt: str) -> list[tuple[int, int]]:
 
 
 def _coded_from_crop(footage: Footage, patch: Patch) -> np.ndarray:
-    coded_from_upright = footage.orientation.coded_from_upright(footage.coded_width, footage.coded_height)
-    return _square(coded_from_upright) @ np.linalg.inv(_square(patch.crop_from_image))
+    return _square(footage.coded_from_image) @ np.linalg.inv(_square(patch.crop_from_image))
 
 
 def _square(affine: np.ndarray) -> np.ndarray:
@@ -217,9 +216,12 @@ def _place(footage: Footage, patch: Patch) -> tuple[Box, np.ndarray] | None:
 def _warped(image: np.ndarray, coded_from_crop: np.ndarray, box: Box) -> np.ndarray:
     """Resample a crop-space image [H, W(, C)] at the pixels of `box`; beyond it colours go on and mattes are 0."""
     scale = np.sqrt(abs(np.linalg.det(coded_from_crop[:2, :2])))
-    if scale < 1:
-        # Each coded pixel averages over 1 / scale crop pixels.
-        image = blurred(image, 0.5 * np.sqrt(max(1e-6, scale**-2 - 1)))
+    # How much further than the mean a coded pixel reaches in the crop, across and down: exactly 1 if it is square.
+    stretch = np.round(np.linalg.norm(np.linalg.inv(coded_from_crop[:2, :2]), axis=1) * scale, 9)
+    if scale < stretch.max():
+        # Each coded pixel averages over stretch / scale crop pixels.
+        across, down = (float(0.5 * np.sqrt(max(1e-6, (scale / one) ** -2 - 1))) for one in stretch)
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), across, sigmaY=down))
     is_colour = image.ndim == 3
     # OpenCV puts pixel centres at whole numbers.
     to_box = np.array([[1, 0, -box.x0 - 0.5], [0, 1, -box.y0 - 0.5], [0, 0, 1]]) @ coded_from_crop

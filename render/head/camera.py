@@ -2,7 +2,8 @@
 
 Head space: x right in the image, y up, z out of the face. Camera space: OpenCV (x right, y down, z forward). A frontal
 face has rotation 0: `camera_from_head = R(rotation) · diag(1, −1, −1)`. NDC: x right, y up, z in [−1, 1], smaller is
-nearer. Pixel centres are at (x + 0.5, y + 0.5), row 0 at the top. Transforms are named `dst_from_src`.
+nearer. The image is upright and of square pixels, whatever the coded ones are (`render.video.pixel_shape`); pixel
+centres are at (x + 0.5, y + 0.5), row 0 at the top. Transforms are named `dst_from_src`.
 """
 
 from dataclasses import dataclass

@@ -30,7 +30,7 @@ class Track:
     """One person in one video; rows are the video's frames, in order, faceless ones included.
 
     Attributes:
-        width, height: px of the upright image.
+        width, height: px of the upright image, in square pixels.
         timestamps: [T] float64 seconds.
         shot: [T] int32 index of the shot.
         confidence: [T] float32 in [0, 1]; 0 where the person's face was not found (other rows there are held, not NaN).

@@ -1,10 +1,10 @@
 """Video in: a file → facts, exact timestamps, frames that stream.
 
 In: any file that FFmpeg reads (through PyAV). Out: `Footage` (facts and timestamps, known before anything is decoded)
-and its `Frame`s, one at a time: coded planes in the source's own sampling, depth and orientation, and upright 8-bit
-rgb for looking at. Time is `pts * time_base` as a Fraction; nominal frame rates are never used. What a damaged file
-lacks is noted in `Footage.notes`; interlaced footage, and footage whose pictures change in size or pixel format, is
-refused.
+and its `Frame`s, one at a time: coded planes in the source's own sampling, depth, orientation and pixel shape, and
+upright 8-bit rgb of square pixels for looking at. Time is `pts * time_base` as a Fraction; nominal frame rates are
+never used. What a damaged file lacks is noted in `Footage.notes`; interlaced footage, and footage whose pictures change
+in size or pixel format, is refused.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from render.video.container import (
     videos,
 )
 from render.video.picture_kind import Announcements, PictureKind, declares_fields
+from render.video.pixel_shape import LARGEST_ASPECT, resized, shape_words, square_size
 from render.video.planes import (
     Colour,
     Orientation,
@@ -70,17 +71,17 @@ class Frame:
 
     @cached_property
     def rgb(self) -> np.ndarray:
-        """Upright picture, uint8 [H, W, 3], the footage's own transfer curve (not tone-mapped)."""
-        return self.footage.orientation.upright(rgb_from_frame(self.picture, self.footage.colour))
+        """Upright picture in square pixels, uint8 [H, W, 3], the footage's own transfer curve (not tone-mapped)."""
+        return self.footage.shown(rgb_from_frame(self.picture, self.footage.colour))
 
     @cached_property
     def preview(self) -> np.ndarray:
         """`rgb`, converted many times faster and a few levels off: for finding things in, not for rendering."""
-        return self.footage.orientation.upright(rgb_from_frame(self.picture, self.footage.colour, is_exact=False))
+        return self.footage.shown(rgb_from_frame(self.picture, self.footage.colour, is_exact=False), is_exact=False)
 
     @property
     def planes(self) -> list[np.ndarray]:
-        """Copies of the coded planes (not rotated), uint8 or uint16 [H, W] each, in `footage.pix_fmt` order."""
+        """Copies of the planes as coded (not rotated, not square), uint8 or uint16 [H, W] each, by `pix_fmt`."""
         return frame_planes(self.picture)
 
     def __repr__(self) -> str:
@@ -96,13 +97,13 @@ class Footage:
 
     Attributes:
         path: the file.
-        width, height: upright size in px. `coded_width`, `coded_height`: size of the coded luma plane.
+        width, height: upright size in square px. `coded_width`, `coded_height`: size of the coded luma plane.
         orientation: how the coded picture is turned upright; `rotation` is its clockwise angle in degrees.
         pix_fmt: planar FFmpeg name of `Frame.planes` (`yuv420p10le`); `bit_depth`: bits per sample.
         colour: matrix, range, primaries, transfer (as tagged, and the matrix in force where the tag is silent).
         siting: where chroma samples lie, as tagged, else at the left; `Frame.rgb` is read so.
         mastering: HDR10 mastering display and light levels in x265's words, empty if there are none.
-        sample_aspect: pixel width / height.
+        sample_aspect: width / height of a coded pixel.
         codec, container: FFmpeg names.
         time_base: seconds per pts unit. `pts`: int64 [T], ascending. `durations`: int64 [T] in the same unit.
         audio: the audio streams. `streams`: one line per stream.
@@ -160,7 +161,10 @@ class Footage:
         self.pix_fmt = planar_format(first.format.name, self.path)
         self.bit_depth: int = av.VideoFormat(self.pix_fmt).components[0].bits
         self.orientation = Orientation.of(first, self.path)
-        self.width, self.height = self.orientation.size(first.width, first.height)
+        square = square_size(first.width, first.height, self.sample_aspect)
+        self.width, self.height = self.orientation.size(*square)
+        if not Fraction(1, LARGEST_ASPECT) <= self.sample_aspect <= LARGEST_ASPECT:
+            self.notes.append(f"a pixel shape of {shape_words(self.sample_aspect)} is not believed; taken as square")
         self.colour: Colour = frame_colour(first, self.path)
         self.mastering = mastering_words(first)
         self._kind = PictureKind(self.path, self.codec, first.width, first.height, self.pix_fmt, self.progressive)
@@ -184,6 +188,17 @@ class Footage:
     def rotation(self) -> int:
         """Clockwise angle in degrees by which the coded picture is turned when shown: 0, 90, 180 or 270."""
         return self.orientation.rotation
+
+    def shown(self, coded: np.ndarray, is_exact: bool = True) -> np.ndarray:
+        """A coded picture uint8 [H, W, 3] as it is shown: upright, in square pixels."""
+        return resized(self.orientation.upright(coded), self.width, self.height, is_exact)
+
+    @property
+    def coded_from_image(self) -> np.ndarray:
+        """Affine map, float64 [2, 3], from px of the picture that is shown to px of the coded luma plane."""
+        width, height = self.orientation.size(self.coded_width, self.coded_height)
+        upright_from_image = np.diag([width / self.width, height / self.height, 1.0])
+        return self.orientation.coded_from_upright(self.coded_width, self.coded_height) @ upright_from_image
 
     def _scan(self, first: av.VideoFrame) -> bool:
         """Fill `pts` and `durations`; True where frame numbers are only known by decoding from the start."""

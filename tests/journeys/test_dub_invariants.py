@@ -3,6 +3,7 @@
 from dataclasses import replace
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -28,6 +29,12 @@ KINDS = {
     "turned by 270": {"rotation": 270},
     "10 bit": {"pix_fmt": "yuv420p10le"},
     "odd size": {"codec": "ffv1", "pix_fmt": "yuv444p", "odd": True},
+    "pixels of 2:1": {"coded": (160, 320), "context": {"sample_aspect_ratio": Fraction(2)}},
+    "pixels of 1:2, turned by 90": {
+        "coded": (160, 320),
+        "context": {"sample_aspect_ratio": Fraction(1, 2)},
+        "rotation": 90,
+    },
 }
 
 
@@ -70,17 +77,21 @@ def lossless(source, parts, output, **options):
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_but_the_mouth_changes(kind, talking_clip, ada, pictures, tmp_path):
     take, settings = rows_of(talking_clip[1], range(FRAMES)), dict(KINDS[kind])
-    odd = settings.pop("odd", False)
+    odd, coded = settings.pop("odd", False), settings.pop("coded", None)
     frames = [picture[: 320 - odd, : 320 - odd] for picture in pictures[:FRAMES]]
+    frames = [cv2.resize(frame, coded, interpolation=cv2.INTER_AREA) if coded else frame for frame in frames]
     make_clip(tmp_path / "in.mp4", pictures=frames, **settings)
     take = replace(take, width=320 - odd, height=320 - odd)
     before, after, patches, _ = lossless(tmp_path / "in.mp4", [part_of(ada, take)], tmp_path / "out.mp4")
     footage = Footage(tmp_path / "in.mp4")
+    assert Footage(tmp_path / "out.mp4").sample_aspect == footage.sample_aspect
     for index, (old, new) in enumerate(zip(before, after, strict=True)):
         assert old[0].dtype == new[0].dtype and [plane.shape for plane in old] == [plane.shape for plane in new]
         changed = footage.orientation.upright(old[0] != new[0])
         rows = np.flatnonzero(changed.any(1))
         crop_y = patches[index][0].crop_from_image[1, 1] * rows + patches[index][0].crop_from_image[1, 2]
+        columns = np.flatnonzero(changed.any(0)) * footage.width / changed.shape[1]
+        assert 0.5 < np.ptp(columns) / np.ptp(rows) < 1.6, "a mouth and chin have the shape of theirs"
         assert 40 < crop_y.min() and crop_y.max() < 256, "only the lower face changes"
 
 
