@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
+from cuda_ext.library import NO_CUDA
 from render.errors import ConfigError
 
 
@@ -16,6 +17,8 @@ def usable_device(name: str) -> str:
         raise ConfigError(f"--device {name}: give cpu or cuda") from error
     if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"--device {name}: torch finds no GPU here (see `adapt doctor`); leave out --device")
+    if kind == "cuda" and NO_CUDA:
+        raise ConfigError(f"--device {name}: {NO_CUDA}; or leave out --device")
     return name
 
 

@@ -11,17 +11,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
-def _load_libraries() -> None:
-    folder = Path(__file__).parent
-    cpu_libraries = sorted(folder.glob("_cpu*.so"))
-    if not cpu_libraries:
-        raise ImportError(f"the compiled ops are missing in {folder}: run `pip install --no-build-isolation -e .`")
-    for library in [*cpu_libraries, *sorted(folder.glob("_cuda*.so"))]:
-        torch.ops.load_library(str(library))
+BUILD = "build them: pip install --no-build-isolation -e ."
 
 
-_load_libraries()
+def _load_libraries(folder: Path) -> str:
+    """Load what this version builds, and nothing that another left behind; returns why there are no CUDA ops, or ""."""
+    cpu, cuda = (folder / f"{name}.abi3.so" for name in ("_cpu", "_cuda"))
+    if not cpu.is_file():
+        raise ImportError(f"the compiled ops are missing in {folder}; {BUILD}")
+    try:
+        torch.ops.load_library(str(cpu))
+    except OSError as error:
+        raise ImportError(f"the compiled ops do not load with torch {torch.__version__} ({error}); {BUILD}") from error
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is without CUDA"
+    if not cuda.is_file():
+        return f"the ops were built without CUDA; {BUILD}"
+    try:
+        torch.ops.load_library(str(cuda))
+    except OSError as error:  # built for another torch: the CPU ops do without
+        return f"the CUDA ops do not load with torch {torch.__version__} ({error}); {BUILD}"
+    return ""
+
+
+#: Why the ops do not run on CUDA; empty where they do.
+NO_CUDA = _load_libraries(Path(__file__).parent)
 operators = torch.ops.cuda_ext
 
 

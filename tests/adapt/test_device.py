@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from adapt import device
 from adapt.device import one_thread, usable_device
 from render.errors import ConfigError
 
@@ -21,3 +22,12 @@ def test_an_unknown_device_is_refused():
     assert usable_device("cpu") == "cpu"
     with pytest.raises(ConfigError, match="--device toaster: give cpu or cuda"):
         usable_device("toaster")
+
+
+def test_a_gpu_is_refused_where_the_ops_do_not_run_on_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(device, "NO_CUDA", "the ops were built without CUDA; build them: pip install")
+    with pytest.raises(ConfigError, match="--device cuda: the ops were built without CUDA; build them: pip install"):
+        usable_device("cuda")
+    monkeypatch.setattr(device, "NO_CUDA", "")
+    assert usable_device("cuda:0") == "cuda:0"
