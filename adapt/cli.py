@@ -24,6 +24,8 @@ from adapt.progress import Bar, JsonLines
 from render.errors import AdaptError
 from render.text import shown
 
+#: An import of our own that fails is a fault in here, and keeps its traceback.
+PACKAGES = ("adapt", "prior", "render", "cuda_ext")
 OVERRIDE = re.compile(r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*=")
 
 
@@ -148,7 +150,9 @@ def main(arguments: list[str] | None = None) -> None:
             stream.reconfigure(errors="replace")
     try:
         build_app(overrides)(args=rest, standalone_mode=True)
-    except (AdaptError, OSError) as error:
+    except (AdaptError, OSError, ImportError) as error:
+        if isinstance(error, ImportError) and (error.name or "").split(".")[0] in PACKAGES:
+            raise
         line = " ".join(_line(error).split())
         if "--json" in rest:
             event = {"event": "error", "kind": type(error).__name__, "text": line}
@@ -157,8 +161,10 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
 
 
-def _line(error: AdaptError | OSError) -> str:
+def _line(error: AdaptError | OSError | ImportError) -> str:
     """The message of an error; where the system refuses a file, the file's name and the system's reason."""
+    if isinstance(error, ImportError):
+        return f"something that adapt needs cannot be loaded ({error}); `adapt doctor` says what to install"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return str(error)

@@ -1,11 +1,11 @@
 """Installation: what it can do; each finding is OK or says how to fix it."""
 
-import importlib
 import os
 import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,12 @@ from render.errors import StoreError
 
 CODECS = {"h264": "libx264", "h265": "libx265", "ffv1": "ffv1", "prores": "prores_ks"}
 CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+#: OpenCV's usual wheel draws windows, too, for which it wants libraries that servers and containers are without.
+OPENCV = (
+    "where a library such as libGL.so.1 is missing: apt-get install libgl1 libglib2.0-0, or OpenCV without windows: "
+    "pip uninstall opencv-contrib-python, then pip install opencv-contrib-python-headless"
+)
+MEDIAPIPE = "pip install mediapipe==0.10.14 (Python 3.11 or 3.12)"
 OPTIONAL = {
     "lpips": "LPIPS metric: pip install --no-deps lpips, and its trunk weights under TORCH_HOME",
     "face_alignment": "second landmark backend: pip install 'adapt-dub[fan]'",
@@ -60,12 +66,14 @@ def _findings() -> Iterator[Finding]:
     )
     yield Finding("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")
     yield Finding("cpu", "ok", ", ".join(_cpu_features()) or "no vector features found")
-    if torch.cuda.is_available():
-        yield Finding("gpu", "ok", torch.cuda.get_device_name())
+    yield _gpu()
+    yield _imported("rasterizer ops", "cuda_ext.ops", "they are built when adapt is installed")
+    opencv = _imported("OpenCV", "cv2", OPENCV)
+    yield opencv
+    if opencv.state == "ok":
+        yield _imported("mediapipe", "mediapipe", MEDIAPIPE)
     else:
-        yield Finding("gpu", "optional", "none; everything runs on the CPU")
-    yield _imported("rasterizer ops", "cuda_ext.ops", "build them: pip install --no-build-isolation -e .")
-    yield _imported("mediapipe", "mediapipe", "pip install mediapipe==0.10.14 (Python 3.11 or 3.12)")
+        yield Finding("mediapipe", "missing", "not looked at: it needs OpenCV, see the line before")
     for name, encoder in CODECS.items():
         yield _codec(name, encoder)
     try:
@@ -93,11 +101,22 @@ def _cpu_features() -> list[str]:
     return [name for name in CPU_FEATURES if name in flags]
 
 
+def _gpu() -> Finding:
+    if not torch.cuda.is_available():
+        return Finding("gpu", "optional", "none; everything runs on the CPU")
+    name = torch.cuda.get_device_name()
+    try:
+        without = import_module("cuda_ext.library").NO_CUDA
+    except ImportError:  # has its own line
+        without = ""
+    return Finding("gpu", "optional" if without else "ok", f"{name}; {without}" if without else name)
+
+
 def _imported(subject: str, module: str, fix: str) -> Finding:
     try:
-        importlib.import_module(module)
+        import_module(module)
     except (ImportError, OSError, RuntimeError) as error:
-        return Finding(subject, "missing", f"{str(error).splitlines()[0]}; {fix}")
+        return Finding(subject, "missing", f"{' '.join(str(error).split())}; {fix}")
     return Finding(subject, "ok", "loads")
 
 

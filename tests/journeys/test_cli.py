@@ -191,3 +191,19 @@ def test_everything_that_is_promised_to_programs_is_there() -> None:
         assert getattr(adapt, name).__doc__, name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = adapt.nothing
+
+
+def test_a_package_that_does_not_load_is_one_line_and_our_own_fault_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def doctor(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("adapt.commands.doctor.main", doctor)
+    fault = ModuleNotFoundError("No module named 'kornia'", name="kornia")
+    assert run("doctor") == 1
+    line = "adapt: something that adapt needs cannot be loaded (No module named 'kornia'); "
+    assert capsys.readouterr().err.splitlines() == [line + "`adapt doctor` says what to install"]
+    fault = ImportError("cannot import name 'dub' from 'adapt.dubbing'", name="adapt.dubbing")
+    with pytest.raises(ImportError, match="cannot import name"):
+        main(["doctor"])
