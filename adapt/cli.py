@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -21,11 +22,13 @@ import typer
 from adapt.commands.flags import COMMANDS, EXAMPLES
 from adapt.config import resolve
 from adapt.progress import Bar, JsonLines
-from render.errors import AdaptError
+from render.errors import AdaptError, ConfigError
 from render.text import shown
 
 #: An import of our own that fails is a fault in here, and keeps its traceback.
 PACKAGES = ("adapt", "prior", "render", "cuda_ext")
+#: What ends a command, as Ctrl-C does: a scheduler or `kill`, and a closed terminal where the system has that.
+ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 OVERRIDE = re.compile(r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*=")
 
 
@@ -58,18 +61,27 @@ def _command(name: str, config_type: type, target: str, overrides: list[str]) ->
         config: Any = resolve(config_type, values, overrides, config_file)
         module, function = target.split(":")
 
-        def interrupt(*_: Any) -> None:
+        ended_by: list[int] = []
+
+        def interrupt(number: int, _: Any) -> None:
+            if ended_by and number != signal.SIGINT:
+                return  # one is enough, what is half written is being removed
+            ended_by.append(number)
             progress.cancel()
             raise KeyboardInterrupt
 
-        before = signal.signal(signal.SIGINT, interrupt)
+        # A command that was started to outlive its terminal (nohup) goes on doing so.
+        heeded = [one for one in ENDING if one == signal.SIGINT or signal.getsignal(one) is not signal.SIG_IGN]
+        before = {one: signal.signal(one, interrupt) for one in heeded}
         try:
             getattr(import_module(module), function)(config, progress)
         except KeyboardInterrupt:  # here, because typer would end without a word
-            print("adapt: interrupted; nothing was left half written", file=sys.stderr)
-            sys.exit(130)
+            with suppress(OSError):  # the terminal may be gone
+                print("adapt: interrupted; nothing was left half written", file=sys.stderr)
+            sys.exit(128 + (ended_by[0] if ended_by else signal.SIGINT))
         finally:
-            signal.signal(signal.SIGINT, before)
+            for one, handler in before.items():
+                signal.signal(one, handler)
 
     shared = [
         inspect.Parameter(
@@ -142,7 +154,11 @@ def split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of the `adapt` script. Exit status 1: the input's fault; 2: the command line's; 130: interrupted."""
+    """Entry point of the `adapt` script.
+
+    Exit status 1: the input's fault; 2: the command line's or a setting's; 128 and the number of a signal: ended by it,
+    130 by Ctrl-C, 143 by SIGTERM, 129 by a closed terminal.
+    """
     words = sys.argv[1:] if arguments is None else arguments
     overrides, rest = split_overrides(words)
     for stream in (sys.stdout, sys.stderr):
@@ -158,7 +174,7 @@ def main(arguments: list[str] | None = None) -> None:
             event = {"event": "error", "kind": type(error).__name__, "text": line}
             print(shown(json.dumps(event, ensure_ascii=False)))
         print(shown(f"adapt: {line}"), file=sys.stderr)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
 
 
 def _line(error: AdaptError | OSError | ImportError) -> str:

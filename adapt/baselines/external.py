@@ -3,14 +3,17 @@
 `NAME=COMMAND`, where the command's words may hold {enrollment}, {query}, {mask} (videos), {audio} (wav) and {output}
 (the video to write). Videos are lossless crops, a frame a row; the query's mouth is erased and filled smoothly, and the
 mask is white there. The command is run as a list of arguments, never by a shell, and ended with all that it started
-when it takes too long or the comparison is stopped.
+when it takes too long or the comparison is stopped; where the comparison is killed, it is ended by the system (Linux).
 """
 
+import ctypes
 import os
 import shlex
 import signal
 import string
 import subprocess
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from functools import partial
@@ -31,6 +34,8 @@ from render.store import file_sha256
 PLACES = ("enrollment", "query", "mask", "audio", "output")
 #: How many characters of a failed command's output are kept.
 LAST_WORDS = 300
+#: Of linux/prctl.h.
+PR_SET_PDEATHSIG = 1
 
 
 class MethodError(AdaptError):
@@ -83,7 +88,12 @@ def call(words: list[str], limit_minutes: float, log: Path) -> None:
     with log.open("wb") as output:
         try:
             process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_ended_with_us(),
             )
         except OSError as error:
             raise MethodError(f"{words[0]} cannot be run ({error.strerror})") from error
@@ -98,6 +108,20 @@ def call(words: list[str], limit_minutes: float, log: Path) -> None:
     if status:
         last = " ".join(log.read_text(errors="replace").split())[-LAST_WORDS:]
         raise MethodError(f"exit status {status}: {last}")
+
+
+def _ended_with_us() -> Callable[[], None] | None:
+    """What a child runs first, so that the system ends it when this process is gone; None where it cannot."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl, us = ctypes.CDLL(None).prctl, os.getpid()
+
+    def begin() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != us:  # gone before it was said
+            os._exit(1)
+
+    return begin
 
 
 def frame_rate(track: Track) -> Fraction:

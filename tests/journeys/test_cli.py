@@ -1,10 +1,8 @@
 import json
-import os
 import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -71,11 +69,11 @@ def test_settings_come_from_flags_then_overrides_then_file(
     assert run("check", clip, f"out={tmp_path / 'unused'}", "-o", tmp_path / "flag") == 0
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["file", "flag", "override"]
     capsys.readouterr()
-    assert run("check", clip, "colour=red") == 1
+    assert run("check", clip, "colour=red") == 2
     assert "colour" in capsys.readouterr().err
-    assert run("check", clip, "--backend", "eyes") == 1
+    assert run("check", clip, "--backend", "eyes") == 2
     assert "mediapipe, fan" in capsys.readouterr().err
-    assert run("check", clip, "--config", tmp_path / "none.yaml") == 1
+    assert run("check", clip, "--config", tmp_path / "none.yaml") == 2
     assert "none.yaml" in capsys.readouterr().err
 
 
@@ -126,22 +124,41 @@ def test_help_of_every_command_names_every_setting(capsys: pytest.CaptureFixture
 
 def test_an_unknown_flag_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("check", "--colour", "red") == 2
-    assert run("check") == 1  # the video is missing
+    assert run("check") == 2  # the video is missing
     assert "missing: video" in capsys.readouterr().err
 
 
-def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path) -> None:
-    path = make_clip(tmp_path / "long.mp4", pictures=[near(i) for i in range(20)] * 30)
-    command = [sys.executable, "-m", "adapt.cli", "check", str(path), "-o", str(tmp_path / "seen"), "--json"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+@pytest.mark.parametrize(("sent", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_an_interrupt_leaves_nothing_half_written(tmp_path: Path, sent: str, code: int) -> None:
+    """Ctrl-C, a scheduler's end, a closed terminal; between two frames, while a folder is in the making."""
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom types import SimpleNamespace\nimport adapt.cli\n"
+        "from adapt.output import new_folder\n"
+        "def work(config, progress):\n"
+        "    with new_folder(Path(config.out)) as made, progress.stage('work') as advance:\n"
+        "        (made.path / 'half').touch()\n        print('under way', flush=True)\n"
+        "        while True:\n            time.sleep(0.02)\n            advance(1)\n"
+        "adapt.cli.import_module = lambda name: SimpleNamespace(main=work)\nadapt.cli.main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", script, "check", "clip.mp4", "-o", str(tmp_path / "seen")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
-        process.stdout.readline()  # it is under way
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.stdout.readline().strip() == b"under way" and list(tmp_path.iterdir())
+        process.send_signal(getattr(signal, sent))
+        assert process.wait(60) == code
         assert b"interrupted" in process.stderr.read()
-    assert not (tmp_path / "seen").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_command_that_is_to_outlive_its_terminal_does() -> None:
+    """As nohup starts it: SIGHUP ignored."""
+    script = (
+        "import os, signal, sys\nfrom types import SimpleNamespace\nimport adapt.cli\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "adapt.cli.import_module = lambda name: SimpleNamespace(main=lambda *_: os.kill(os.getpid(), signal.SIGHUP))\n"
+        "adapt.cli.main(sys.argv[1:])"
+    )
+    assert subprocess.run([sys.executable, "-c", script, "check", "clip.mp4"], timeout=60).returncode == 0
 
 
 def test_the_value_of_a_flag_is_no_override() -> None:

@@ -48,6 +48,10 @@ def inputs(talking_clip, ada, tmp_path_factory):
     return {name: str(folder / name) for name in names} | {"CLIP": str(talking_clip[0])}
 
 
+#: How messages begin that are about settings alone; the exit status tells them from faults of the input.
+OF_SETTINGS = ("say what", "0.6 to", "choose one", "leave out", "give ", "say with", "--face", "nothing to mix")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -78,7 +82,8 @@ def test_wrong_input_is_one_line(inputs, tmp_path, capsys, words, message):
     for name, path in inputs.items():
         words = [word.replace(name, path) for word in words]
     out = [] if "--out" in words else ["-o", tmp_path / "out"]
-    assert command("dub", inputs["CLIP"], *words, *out) == 1
+    code = 2 if message.startswith(OF_SETTINGS) else 1
+    assert command("dub", inputs["CLIP"], *words, *out) == code
     assert message in one_line(capsys)
     assert not list(tmp_path.iterdir())
 
