@@ -88,8 +88,8 @@ class Case:
 
 CASES: list[Case] = []
 #: Forks children that have everything imported and have done nothing yet.
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.cases.case", *(target.partition(":")[0] for _, target in COMMANDS.values())])
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["tests.cases.case", *(target.partition(":")[0] for _, target in COMMANDS.values())])
 
 
 def case(kind: str, name: str = "") -> Callable[[Callable[[Bench], str]], Callable[[Bench], str]]:
@@ -111,7 +111,7 @@ def run_child(target: Callable[..., None], arguments: tuple, seconds: float = SE
     """Run a function of a module in a process of its own; what it prints and how it ends is the outcome."""
     with tempfile.TemporaryDirectory() as scratch:
         files = [str(Path(scratch) / name) for name in ("out", "err")]
-        child = _SERVER.Process(target=_limited, args=(target, arguments, *files))
+        child = SERVER.Process(target=_limited, args=(target, arguments, *files))
         started = time.monotonic()
         child.start()
         child.join(seconds)
@@ -126,9 +126,14 @@ def _limited(target: Callable[..., None], arguments: tuple, out: str, err: str) 
     for number, file in ((1, out), (2, err)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", errors="strict") for number in (1, 2))
-    space = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (BYTES + space, resource.RLIM_INFINITY))
+    limit_memory(BYTES)
     target(*arguments)
+
+
+def limit_memory(bytes: int) -> None:
+    """Let this process have so many bytes beside what it has."""
+    space = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (bytes + space, resource.RLIM_INFINITY))
 
 
 def _adapt(words: list[str], folder: str) -> None:
