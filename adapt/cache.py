@@ -12,7 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from render.store import file_sha256, write_bytes, write_json, write_text
+from render.errors import StoreError
+from render.store import file_sha256, read_json, write_bytes, write_json, write_text
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("adapt", "prior", "render", "cuda_ext")
@@ -39,8 +40,8 @@ class Cache:
         """What was kept, or None; a damaged file counts as none."""
         path = self.path(kind, key, ".json")
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return read_json(path)
+        except StoreError:
             return None
 
     def write_json(self, kind: str, key: str, value: Any) -> None:

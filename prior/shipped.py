@@ -3,12 +3,11 @@
 `prior/weights/manifest.json` lists every shipped file; `python -m prior.shipped` rewrites its hashes after training.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from render.errors import StoreError
-from render.store import file_sha256, write_json
+from render.store import file_sha256, read_json, write_json
 
 FOLDER = Path(__file__).parent / "weights"
 MANIFEST = FOLDER / "manifest.json"
@@ -47,7 +46,7 @@ def shipped_weights() -> dict[str, ShippedWeights]:
     """Every shipped file by its stem, such as "face_model"."""
     if not MANIFEST.is_file():
         raise StoreError(f"{MANIFEST}: missing; reinstall adapt-dub")
-    entries = json.loads(MANIFEST.read_text(encoding="utf-8"))
+    entries = read_json(MANIFEST)
     return {
         Path(name).stem: ShippedWeights(FOLDER / name, entry["sha256"], entry["terms"])
         for name, entry in entries.items()

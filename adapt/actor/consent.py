@@ -1,6 +1,5 @@
 """Consent: who agreed to what, for how long; read from a JSON file, stored in the bundle, shown in every report."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from render.errors import StoreError
+from render.store import read_json
 
 NO_CONSENT = "consent: not recorded"
 REQUIRED = ("who", "scope")
@@ -65,8 +65,4 @@ def read_consent(path: Path) -> Consent:
     Raises:
         StoreError: missing, unreadable, or a required entry is absent.
     """
-    try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: consent record cannot be read as JSON ({error})") from error
-    return Consent.of(record, str(path))
+    return Consent.of(read_json(path), str(path))

@@ -1,6 +1,5 @@
 """`adapt fit` on the command line: settings → fits → bundles with contact sheet and report."""
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,9 +18,9 @@ from adapt.output import refuse_unwritable, work_folder
 from adapt.progress import Progress
 from adapt.tracking.track import track_person
 from prior.renderer.prior import RendererPrior, load_renderer_prior
-from render.errors import ConfigError, FitError, TrackingError
+from render.errors import ConfigError, FitError, StoreError, TrackingError
 from render.head.track import Track
-from render.store import file_sha256
+from render.store import file_sha256, read_json
 from render.video.reader import Footage
 
 
@@ -108,8 +107,8 @@ def _is_made(out: Path, config: FitConfig, prior: RendererPrior) -> bool:
         return False
     facts = read_facts(out)
     try:
-        settings = json.loads((out / SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        settings = read_json(out / SETTINGS)
+    except StoreError:
         return False
     same = facts["sources"][0]["sha256"] == file_sha256(Path(config.footage[0]))
     return same and facts["prior_sha256"] == prior.sha256 and settings == asdict(replace(config, resume=False))

@@ -5,7 +5,6 @@ sound belongs to the picture). Out: `Split`s. A person with several takes is enr
 a person with one is split by time, with a gap. Tracks are made once a file and kept.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +29,7 @@ from prior.speech.sound import read_waveform
 from render.drawing.crop import CROP_SIZE
 from render.errors import FootageError
 from render.head.track import Track
-from render.store import file_sha256
+from render.store import file_sha256, read_json
 from render.video.reader import Footage
 
 #: Held-out frames are so far from those of the enrollment.
@@ -193,7 +192,7 @@ def prepared_track(folder: Path, footage: Footage) -> Track | None:
     clip_folder = folder / footage.path.stem
     if not (clip_folder / FACTS_NAME).is_file():
         return None
-    facts = json.loads((clip_folder / FACTS_NAME).read_text(encoding="utf-8"))
+    facts = read_json(clip_folder / FACTS_NAME)
     if facts["sha256"] != footage.sha256 or facts["settings"]["model"] != file_sha256(FACE_MODEL):
         return None
     track = Track.load(clip_folder / TRACK_NAME).with_crop_size(CROP_SIZE)

@@ -1,6 +1,5 @@
 """`adapt inspect`: what is known of an actor bundle, a dub's folder, or a video (altered by us, and by which run)."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from adapt.actor.consent import NO_CONSENT
 from adapt.dubbing.part import Part
 from adapt.dubbing.request import Request
 from render.errors import StoreError
-from render.store import code_version, file_sha256
+from render.store import code_version, file_sha256, read_json
 from render.video.container import open_media
 from render.video.encoding import DeliveredSound
 from render.video.reader import Footage
@@ -54,10 +53,10 @@ def inspect(path: str | Path) -> Inspection:
 
 
 def _read_run(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, TypeError, ValueError) as error:
-        raise StoreError(f"{path}: damaged ({error})") from error
+    run = read_json(path)
+    if not isinstance(run, dict):
+        raise StoreError(f"{path}: damaged (no JSON object)")
+    return run
 
 
 def _run_of(sidecar: Path, video: Path) -> dict[str, Any]:

@@ -15,7 +15,6 @@ a person of its own). Out, for each clip, in a folder `CACHE/CLIP`:
 `sync_correlation`. `prior.cache.prepared` reads it all.
 """
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ from prior.speech.sound import SAMPLE_RATE, read_waveform, write_audio
 from render.drawing.crop import cut_crop
 from render.errors import FootageError, StoreError
 from render.head.track import Track
-from render.store import file_sha256, write_atomic, write_json
+from render.store import file_sha256, read_json, write_atomic, write_json
 from render.video.reader import Footage
 
 #: Raised when clips come to be tracked or stored otherwise: what an older version made is then made again.
@@ -101,8 +100,10 @@ def is_done(folder: Path, facts: dict[str, Any]) -> bool:
     if not path.is_file():
         return False
     try:
-        held = dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError:
+        held = read_json(path)
+    except StoreError:
+        return False
+    if not isinstance(held, dict):
         return False
     if held.get("sha256") != facts["sha256"]:
         raise StoreError(f"{folder}: holds another clip of this name; rename {facts['file']}, or choose another cache")

@@ -4,7 +4,6 @@ In: a folder that `adapt prepare FOOTAGE… -o CACHE` wrote; its layout is descr
 tracks and crops. Needs only torch, numpy, safetensors and cv2.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ import torch
 
 from render.errors import StoreError
 from render.head.track import Track
+from render.store import read_json
 
 TRACK_NAME = "track.safetensors"
 CROPS_NAME = "crops.mp4"
@@ -75,5 +75,5 @@ def prepared_clips(cache: Path) -> Iterator[PreparedClip]:
     if not paths:
         raise StoreError(f"{cache}: no */{TRACK_NAME}; make it with `adapt prepare FOOTAGE -o {cache}`")
     for path in paths:
-        facts = json.loads((path.parent / FACTS_NAME).read_text(encoding="utf-8"))
+        facts = read_json(path.parent / FACTS_NAME)
         yield PreparedClip(path.parent, Track.load(path), facts)

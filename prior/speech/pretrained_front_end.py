@@ -6,7 +6,6 @@ model.safetensors), and a waveform. Out: rows at `LABEL_RATE`, beside the phonet
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +20,7 @@ from prior.speech.features import level
 from prior.speech.phonemes import LABEL_RATE
 from prior.speech.sound import SAMPLE_RATE
 from render.errors import StoreError
-from render.store import file_sha256
+from render.store import file_sha256, read_json
 
 ENVIRONMENT = "ADAPT_FRONT_END"  # folder of the weights, where they are no longer where a model was trained with them
 ARCHITECTURES = ("hubert", "wav2vec2")
@@ -125,7 +124,7 @@ def _weights_of(folder: Path) -> Path:
 
 
 def _network_of(folder: Path) -> Any:
-    kind = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
+    kind = read_json(folder / "config.json").get("model_type")
     if kind not in ARCHITECTURES:
         raise StoreError(f"{folder}: a {kind} network; the front end can be one of {', '.join(ARCHITECTURES)}")
     try:

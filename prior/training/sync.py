@@ -34,7 +34,7 @@ from prior.speech.phonemes import LABEL_RATE, SILENCE
 from prior.training.descent import descend
 from prior.training.run import one_line_errors
 from prior.training.spoken_clips import SpokenClip, belonging, in_step, spoken_clips, with_context
-from render.store import file_sha256
+from render.store import file_sha256, read_json
 
 SPEED_FACTORS = (0.9, 1.0, 1.12)  # resampled sound with its motion: other voices and tempi
 STRETCH_SECONDS = (1.5, 5.0)  # of what is judged at once
@@ -206,7 +206,7 @@ def own_sound(cache: Path, versions: list[list[SpokenClip]]) -> list[list[Spoken
     """Without the clips whose facts say that the sound is not the picture's."""
 
     def says_no(name: str) -> bool:
-        return json.loads((cache / name / FACTS_NAME).read_text(encoding="utf-8")).get("speech") is False
+        return read_json(cache / name / FACTS_NAME).get("speech") is False
 
     return [copies for copies in versions if not says_no(copies[0].name)]
 

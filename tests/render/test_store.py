@@ -3,7 +3,7 @@ import torch
 
 from render.errors import StoreError, StoreVersionError
 from render.head.motion import Motion
-from render.store import load_tensors, save_tensors, write_atomic
+from render.store import load_tensors, read_json, save_tensors, write_atomic, write_json
 
 
 def test_round_trip_and_same_bytes(tmp_path):
@@ -50,3 +50,20 @@ def test_motion_round_trip(tmp_path):
     loaded = Motion.load(tmp_path / "motion.safetensors")
     for name, value in vars(motion).items():
         torch.testing.assert_close(getattr(loaded, name), value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[" * 100_000, "[" * 300 + "]" * 300, '{"a": NaN}', '["\\ud800"]', "[1e999]", b"\xff".decode("latin1")],
+)
+def test_json_that_cannot_be_written_again_is_refused(tmp_path, text):
+    file = tmp_path / "facts.json"
+    file.write_text(text, encoding="latin1")
+    with pytest.raises(StoreError, match="facts.json: cannot be read as JSON"):
+        read_json(file)
+
+
+@pytest.mark.parametrize("value", [None, 1.5, "é", [], {"a": [{"b": None}]}])
+def test_json_comes_back(tmp_path, value):
+    write_json(tmp_path / "facts.json", value)
+    assert read_json(tmp_path / "facts.json") == value
