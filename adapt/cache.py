@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from render.errors import StoreError
-from render.store import file_sha256, read_json, write_bytes, write_json, write_text
+from render.store import file_sha256, write_bytes, write_json, write_text
+from render.text import read_json
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("adapt", "prior", "render", "cuda_ext")

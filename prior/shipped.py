@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from render.errors import StoreError
-from render.store import file_sha256, read_json, write_json
+from render.store import file_sha256, write_json
+from render.text import read_json
 
 FOLDER = Path(__file__).parent / "weights"
 MANIFEST = FOLDER / "manifest.json"

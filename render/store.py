@@ -29,8 +29,6 @@ HEADER = "adapt"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: Characters of a name that the temporary one begins with: four bytes each at most, of the 255 that a name may have.
 NAME_START = 59
-#: Lists and objects within each other in a JSON file, at most.
-DEEPEST = 100
 
 
 def code_version() -> str:
@@ -84,31 +82,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented UTF-8 JSON, atomically."""
     write_text(path, json_text(value, indent=1) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """What a UTF-8 JSON file holds.
-
-    Raises:
-        StoreError: missing, unreadable, or not JSON that can be written and shown again (numbers are finite, text is
-            Unicode, at most `DEEPEST` lists and objects lie within each other).
-    """
-    try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-        _refuse_deep(value)
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except (OSError, ValueError, RecursionError) as error:
-        raise StoreError(f"{path}: cannot be read as JSON ({error})") from error
-    return value
-
-
-def _refuse_deep(value: Any) -> None:
-    level = [value] if isinstance(value, (dict, list)) else []
-    for _ in range(DEEPEST):
-        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)]
-        level = [inner for inner in level if isinstance(inner, (dict, list))]
-    if level:
-        raise ValueError(f"more than {DEEPEST} lists and objects within each other")
 
 
 def file_sha256(path: Path) -> str:

@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from render.errors import StoreError
+
 #: What a terminal obeys, or takes for a change of direction, in place of showing it; new line and tab are let through.
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 #: Byte order mark → encoding, the longer mark first.
@@ -19,6 +21,9 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
     codecs.BOM_UTF8: "utf-8-sig",
 }
+
+#: Lists and objects within each other in a JSON file, at most.
+DEEPEST = 100
 
 
 def printable(text: str) -> str:
@@ -49,3 +54,28 @@ def read_text(path: Path) -> str:
         return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeError as error:
         raise ValueError("its text is neither UTF-8 nor UTF-16; save it as UTF-8") from error
+
+
+def read_json(path: Path) -> Any:
+    """What a UTF-8 JSON file holds.
+
+    Raises:
+        StoreError: missing, unreadable, or not JSON that can be written and shown again (numbers are finite, text is
+            Unicode, at most `DEEPEST` lists and objects lie within each other).
+    """
+    try:
+        value = json.loads(read_text(path))
+        _refuse_deep(value)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (OSError, ValueError, RecursionError) as error:
+        raise StoreError(f"{path}: cannot be read as JSON ({error})") from error
+    return value
+
+
+def _refuse_deep(value: Any) -> None:
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(DEEPEST):
+        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer)]
+        level = [inner for inner in level if isinstance(inner, (dict, list))]
+    if level:
+        raise ValueError(f"more than {DEEPEST} lists and objects within each other")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from render.errors import StoreError
-from render.store import read_json
+from render.text import read_json
 
 NO_CONSENT = "consent: not recorded"
 REQUIRED = ("who", "scope")

@@ -20,7 +20,8 @@ from adapt.tracking.track import track_person
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from render.errors import ConfigError, FitError, StoreError, TrackingError
 from render.head.track import Track
-from render.store import file_sha256, read_json
+from render.store import file_sha256
+from render.text import read_json
 from render.video.reader import Footage
 
 

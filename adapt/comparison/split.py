@@ -29,7 +29,8 @@ from prior.speech.sound import read_waveform
 from render.drawing.crop import CROP_SIZE
 from render.errors import FootageError
 from render.head.track import Track
-from render.store import file_sha256, read_json
+from render.store import file_sha256
+from render.text import read_json
 from render.video.reader import Footage
 
 #: Held-out frames are so far from those of the enrollment.

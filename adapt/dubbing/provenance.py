@@ -12,7 +12,8 @@ from adapt.actor.consent import NO_CONSENT
 from adapt.dubbing.part import Part
 from adapt.dubbing.request import Request
 from render.errors import StoreError
-from render.store import code_version, file_sha256, read_json
+from render.store import code_version, file_sha256
+from render.text import read_json
 from render.video.container import open_media
 from render.video.encoding import DeliveredSound
 from render.video.reader import Footage

@@ -37,7 +37,8 @@ from prior.speech.sound import SAMPLE_RATE, read_waveform, write_audio
 from render.drawing.crop import cut_crop
 from render.errors import FootageError, StoreError
 from render.head.track import Track
-from render.store import file_sha256, read_json, write_atomic, write_json
+from render.store import file_sha256, write_atomic, write_json
+from render.text import read_json
 from render.video.reader import Footage
 
 #: Raised when clips come to be tracked or stored otherwise: what an older version made is then made again.

@@ -15,7 +15,7 @@ import torch
 
 from render.errors import StoreError
 from render.head.track import Track
-from render.store import read_json
+from render.text import read_json
 
 TRACK_NAME = "track.safetensors"
 CROPS_NAME = "crops.mp4"

@@ -20,7 +20,8 @@ from prior.speech.features import level
 from prior.speech.phonemes import LABEL_RATE
 from prior.speech.sound import SAMPLE_RATE
 from render.errors import StoreError
-from render.store import file_sha256, read_json
+from render.store import file_sha256
+from render.text import read_json
 
 ENVIRONMENT = "ADAPT_FRONT_END"  # folder of the weights, where they are no longer where a model was trained with them
 ARCHITECTURES = ("hubert", "wav2vec2")

@@ -34,7 +34,8 @@ from prior.speech.phonemes import LABEL_RATE, SILENCE
 from prior.training.descent import descend
 from prior.training.run import one_line_errors
 from prior.training.spoken_clips import SpokenClip, belonging, in_step, spoken_clips, with_context
-from render.store import file_sha256, read_json
+from render.store import file_sha256
+from render.text import read_json
 
 SPEED_FACTORS = (0.9, 1.0, 1.12)  # resampled sound with its motion: other voices and tempi
 STRETCH_SECONDS = (1.5, 5.0)  # of what is judged at once

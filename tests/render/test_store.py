@@ -3,7 +3,8 @@ import torch
 
 from render.errors import StoreError, StoreVersionError
 from render.head.motion import Motion
-from render.store import load_tensors, read_json, save_tensors, write_atomic, write_json
+from render.store import load_tensors, save_tensors, write_atomic, write_json
+from render.text import read_json
 
 
 def test_round_trip_and_same_bytes(tmp_path):
