@@ -84,8 +84,8 @@ int64_t check_mesh(const Tensor& values, const Tensor& faces);
 // Whether all of `indices` are in [least, end).
 bool indices_inside(const Tensor& indices, int64_t least, int64_t end);
 
-// Throw where values would lead out of memory. Python has looked at them before and says it better; but a compiled graph
-// looks at shapes alone, and its values come here unseen.
+// Throw where values would lead out of memory. Python has looked at them before and says it better; but a compiled
+// graph looks at shapes alone, and its values come here unseen.
 void require_mesh(const Tensor& values, const Tensor& faces);
 void require_faces(const Tensor& indices, const Tensor& faces);
 

@@ -117,29 +117,39 @@ struct LargestTerm {
   unsigned long long* largest;
   __device__ void add(int64_t, double term) const {
     const double size = fabs(term);
-    if (size > 0. && size <= 1.7e308) atomicMax(largest, static_cast<unsigned long long>(__double_as_longlong(size)));
+    if (size > 0. && isfinite(size)) atomicMax(largest, static_cast<unsigned long long>(__double_as_longlong(size)));
   }
 };
 
-// Second pass: whole numbers of a unit that leaves room for all terms; their sum does not depend on the order.
+// What of a sum no whole number holds, as bits.
+enum Unbounded : int { kInfinite = 1, kMinusInfinite = 2, kNotANumber = 4 };
+
+// Second pass: whole numbers of a unit that leaves room for all terms; their sum does not depend on the order. Terms
+// that are not finite are marked beside it, and the sum becomes what adding them gives: a loss that diverged must show.
 struct FixedSum {
   const unsigned long long* largest;
   unsigned long long* sums;
+  int* unbounded;
   int headroom;  // bits
   __device__ int exponent() const { return 61 - headroom - ilogb(__longlong_as_double(static_cast<long long>(*largest))); }
+  __device__ double total(int64_t index) const {
+    const int bits = unbounded[index];
+    if (bits) return bits == kInfinite ? INFINITY : (bits == kMinusInfinite ? -INFINITY : NAN);
+    return *largest ? scalbn(double(static_cast<long long>(sums[index])), -exponent()) : 0.;
+  }
   __device__ void add(int64_t index, double term) const {
-    if (term == 0. || !(fabs(term) <= 1.7e308)) return;
+    if (term == 0.) return;
+    if (!isfinite(term)) {
+      atomicOr(unbounded + index, term > 0. ? kInfinite : (term < 0. ? kMinusInfinite : kNotANumber));
+      return;
+    }
     atomicAdd(sums + index, static_cast<unsigned long long>(__double2ll_rn(scalbn(term, exponent()))));
   }
 };
 
 template <typename T>
 __global__ void finish_sum(FixedSum sum, T* target, int64_t count) {
-  OPS_FOR_EACH(i, count) {
-    const double total =
-        *sum.largest ? scalbn(double(static_cast<long long>(sum.sums[i])), -sum.exponent()) : 0.;
-    store(target[i], static_cast<decltype(load(target[0]))>(total));
-  }
+  OPS_FOR_EACH(i, count) store(target[i], static_cast<decltype(load(target[0]))>(sum.total(i)));
 }
 
 // Runs a kernel that adds to a gradient (a zeroed tensor of type T): once with an unordered sum, or twice for a
@@ -155,7 +165,8 @@ void accumulate(const Tensor& gradient, bool deterministic, int64_t terms, cudaS
   const int64_t count = gradient.numel();
   const Tensor memory = torch::stable::new_zeros(gradient, {count + 1}, ScalarType::Long);
   auto* words = mutable_data<unsigned long long>(memory);
-  const FixedSum sum{words, words + 1, headroom};
+  const Tensor marks = torch::stable::new_zeros(gradient, {count}, ScalarType::Int);
+  const FixedSum sum{words, words + 1, mutable_data<int>(marks), headroom};
   launch(LargestTerm{words});
   launch(sum);
   finish_sum<<<blocks_for(count), kThreads, 0, stream>>>(sum, mutable_data<T>(gradient), count);

@@ -141,3 +141,26 @@ def test_texture_and_shade(cuda: SimpleNamespace, filter_index: int) -> None:
             for chosen in (grads, [grads[0], None, None], [None, *grads[1:]]):
                 arguments = (*inputs, face_id, weights, *chosen, *modes, True, True, True)
                 check(cuda, "shade_backward", *arguments, backward=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_not_finite_reaches_the_gradient(cuda: SimpleNamespace, dtype: torch.dtype) -> None:
+    """A loss that diverged shows in a deterministic sum, too, and only where it does on the CPU."""
+    corners = [[[-1.0, 1, 0, 1], [1, 1, 0, 1], [-1, -1, 0, 1], [1, -1, 0, 1]]]
+    clip, faces = torch.tensor(corners, dtype=dtype), torch.tensor([[0, 1, 2], [1, 3, 2]], dtype=torch.int32)
+    raster = ops.rasterize(clip, faces, (4, 4))
+    attributes = torch.rand(1, 4, 5, dtype=dtype)
+    grad = torch.ones(1, 4, 4, 5, dtype=dtype)
+    grad[0, 1, 1, 0], grad[0, 1, 1, 1], grad[0, 1, 1, 2] = torch.inf, -torch.inf, torch.nan
+    grad[0, 1, 1, 3], grad[0, 0, 1, 3] = torch.inf, -torch.inf
+    arguments = (attributes, raster.face_id, raster.barycentrics, faces, grad)
+    (expected, _) = CPU.interpolate_backward(*arguments, False)
+    assert expected[0, 0, :3].isfinite().sum() == 0 and expected[0, 0, 3].isnan() and expected[0, :, 4].isfinite().all()
+    assert expected[0, 3].isfinite().all()  # the corner of the other face
+    for backwards in (False, True):
+        cuda.set_backwards(backwards)
+        (found, _) = cuda.ops.interpolate_backward(*arguments, True)
+        cuda.set_backwards(False)
+        torch.testing.assert_close(found, expected, equal_nan=True)
+    grad[:] = torch.nan  # no finite term at all
+    assert cuda.ops.interpolate_backward(*arguments, True)[0].isnan().all()
