@@ -27,7 +27,9 @@ def main(config: TrackConfig, progress: Progress) -> None:
     )
     for number in sorted({**tracked.tracks, **tracked.left_out}):
         if number in tracked.left_out:
-            progress.note(f"person {number}: not tracked: {tracked.left_out[number]}")
+            left = out / f"{number}.track.safetensors"
+            kept = f"; {left} is of an earlier run" if left.exists() else ""
+            progress.note(f"person {number}: not tracked: {tracked.left_out[number]}{kept}")
             continue
         person_track, path = tracked.tracks[number], tracked.files[number]
         confidence = person_track.confidence[person_track.confidence > 0]

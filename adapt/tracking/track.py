@@ -7,6 +7,7 @@ held. All run in overlapping windows of frames, so memory does not grow and wher
 does it for everyone in a video, and writes a file a person.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import torch
 
 from adapt.cast.analyse import Analysis, analyse, choose_person, everyone
 from adapt.device import one_thread
-from adapt.output import refuse_files
+from adapt.output import refuse_files, refuse_unwritable
 from adapt.progress import SILENT, Progress
 from adapt.tracking.crop import choose_crop_size, crop_from_path, crop_path, smooth_path
 from adapt.tracking.head_model import HeadFit, residual_of, translation_of
@@ -33,6 +34,8 @@ from render.head.track import Track
 from render.text import printable
 from render.video.reader import Footage
 
+#: What is written for a person.
+OF_PERSON = re.compile(r"([1-9][0-9]*)\.(?:track\.safetensors|overlay\.mp4)")
 #: Frames among which the `CHOSEN_FRAMES` are chosen that shape is found from.
 CANDIDATES = 256
 CHOSEN_FRAMES = 32
@@ -74,11 +77,12 @@ def track(
         person: cast number of the one person; default everyone.
         out: folder for PERSON.track.safetensors, each written as soon as it is done; default none.
         overlay: also write PERSON.overlay.mp4 there: mesh, uv grid, crop, confidence.
-        overwrite: replace all tracks and overlays of the folder.
+        overwrite: replace tracks and overlays of the folder, each as soon as there is a new one; in the end those of
+            numbers that the cast has not are removed, unless one person alone was tracked.
         progress: where the bar goes.
 
     Raises:
-        OutputError: the folder holds tracks already, or is a file.
+        OutputError: the folder holds tracks already, is a file, or cannot be written to.
         TrackingError: no face, or no such person.
         ValueError: an overlay is wanted, but no folder given.
     """
@@ -86,13 +90,12 @@ def track(
         raise ValueError("track(): 'overlay' needs 'out', the folder to write to")
     if out is not None:
         refuse_files(out, [path.name for path in _made(out)], overwrite)
+        refuse_unwritable(out / "1.track.safetensors")
     footage = footage if isinstance(footage, Footage) else Footage(footage)
     analysis = analyse(footage, progress=progress)
     numbers = everyone(analysis)
     if person is not None:
         numbers = [analysis.member(person).number]
-    for path in _made(out) if out is not None else ():  # of another video, perhaps, whose people these are not
-        path.unlink()
     tracked = Tracked({}, {}, {})
     for number in progress.over("tracking", numbers, len(numbers)):
         try:
@@ -107,12 +110,17 @@ def track(
         person_track.save(tracked.files[number])
         if overlay:
             write_overlay(footage, load_face_model(), person_track, out / f"{number}.overlay.mp4", progress)
+    if out is not None and person is None:
+        for path, number in _made(out).items():
+            if number not in numbers:  # of another video, whose people these are not
+                path.unlink()
     return tracked
 
 
-def _made(out: Path) -> list[Path]:
-    """Tracks and overlays in a folder."""
-    return [path for pattern in ("*.track.safetensors", "*.overlay.mp4") for path in sorted(out.glob(pattern))]
+def _made(out: Path) -> dict[Path, int]:
+    """Tracks and overlays in a folder, and the person that each is of; a file of another name is not ours."""
+    found = {path: OF_PERSON.fullmatch(path.name) for path in sorted(out.glob("*"))}
+    return {path: int(match[1]) for path, match in found.items() if match}
 
 
 @one_thread()

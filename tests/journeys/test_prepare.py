@@ -10,7 +10,7 @@ from adapt.commands.flags import PrepareConfig, TrackConfig
 from adapt.commands.track import main as track_main
 from adapt.preparation.index import find_clips
 from adapt.preparation.prepare import choose_crops
-from adapt.progress import SILENT, Silent
+from adapt.progress import SILENT, Bar, Silent
 from adapt.tracking.track import track, track_person
 from prior.cache.landmarks import load_all
 from prior.cache.prepared import FACTS_NAME, prepared_clips
@@ -136,7 +136,7 @@ def test_crops_are_runs_of_sure_neighbours_in_one_shot(talking_clip):
         assert len(run) >= 5
 
 
-def test_track_command_writes_a_track_a_person_and_an_overlay(talking_clip, tracked, tmp_path, monkeypatch):
+def test_track_command_writes_a_track_a_person_and_an_overlay(talking_clip, tracked, tmp_path, monkeypatch, capsys):
     path, _ = talking_clip
     config = TrackConfig(video=str(path), out=str(tmp_path / "tracks"), overlay=True)
     track_main(config, SILENT)
@@ -158,10 +158,40 @@ def test_track_command_writes_a_track_a_person_and_an_overlay(talking_clip, trac
     monkeypatch.setattr("adapt.tracking.track.track_person", first_cannot)
     monkeypatch.setattr("adapt.tracking.track.everyone", lambda analysis: [1])
     with pytest.raises(TrackingError, match="not tracked, for the reasons above: 1"):
-        track_main(TrackConfig(video=str(path), out=str(tmp_path / "tracks"), overwrite=True), SILENT)
-    assert [entry.name for entry in (tmp_path / "tracks").iterdir()] == ["track.json"], "no track of before is left"
+        track_main(TrackConfig(video=str(path), out=str(tmp_path / "tracks"), overwrite=True), Bar())
+    names = ["1.overlay.mp4", "1.track.safetensors", "track.json"]
+    assert sorted(entry.name for entry in (tmp_path / "tracks").iterdir()) == names, "nothing is lost for nothing new"
+    assert "1.track.safetensors is of an earlier run" in capsys.readouterr().out
     with pytest.raises(TrackingError, match="no person 7"):
         track_main(TrackConfig(video=str(path), out=str(tmp_path / "other"), person=7), SILENT)
+
+
+@pytest.mark.parametrize(
+    ("person", "left"),
+    [
+        (None, ["1.track.safetensors", "my talk.overlay.mp4"]),
+        (1, ["1.track.safetensors", "2.overlay.mp4", "2.track.safetensors", "my talk.overlay.mp4"]),
+        ("interrupted", ["1.track.safetensors", "2.overlay.mp4", "2.track.safetensors", "my talk.overlay.mp4"]),
+    ],
+)
+def test_overwriting_tracks_replaces_file_by_file(talking_clip, tmp_path, monkeypatch, person, left):
+    """Only what is of numbers that the new cast has not goes, and only once the new tracks are there."""
+    for name in ("1.track.safetensors", "2.track.safetensors", "2.overlay.mp4", "my talk.overlay.mp4"):
+        (tmp_path / name).write_text("old")
+
+    def tracked(analysis, number):
+        if person == "interrupted":
+            raise KeyboardInterrupt
+        return talking_clip[1]
+
+    monkeypatch.setattr("adapt.tracking.track.track_person", tracked)
+    if person == "interrupted":
+        with pytest.raises(KeyboardInterrupt):
+            track(talking_clip[0], out=tmp_path, overwrite=True)
+    else:
+        track(talking_clip[0], person, out=tmp_path, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
+    assert ((tmp_path / "1.track.safetensors").read_bytes() == b"old") == (person == "interrupted")
 
 
 def test_track_from_python_writes_only_where_it_is_told_to(talking_clip, tmp_path):
