@@ -5,16 +5,20 @@ command line a flag that is not given leaves the value to `key=value`, then to `
 """
 
 import dataclasses
+import json
+import math
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_type_hints
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from render.errors import ConfigError
+from render.text import read_text
 
 Config = TypeVar("Config")
 
@@ -44,28 +48,83 @@ def resolve(
     """Merge defaults, a YAML file, `key=value` overrides and given values, later ones winning, into a config.
 
     Raises:
-        ConfigError: unknown key, wrong type, missing required value, unreadable file.
+        ConfigError: unknown key, wrong type, a number that is none, missing required value, unreadable file, or one
+            with templates (`${…}`).
     """
+    values = {key: value for key, value in (given or {}).items() if value is not None}
+    # Names of files, which are no templates: neither `${…}` nor `???` means anything in them.
+    texts = {key: value for key, value in values.items() if _is_text(value)}
     try:
         merged = OmegaConf.structured(config_type)
         OmegaConf.set_readonly(merged, False)
         layers: list[Any] = []
         if file is not None:
-            layers.append(OmegaConf.load(file))
-        layers.append(OmegaConf.from_dotlist(list(overrides)))
-        layers.append(OmegaConf.create({key: value for key, value in (given or {}).items() if value is not None}))
+            layers.append(_read_file(file))
+        layers.append(OmegaConf.from_dotlist([_literal(word) for word in overrides]))
+        layers.append(OmegaConf.create({key: value for key, value in values.items() if key not in texts}))
         merged = OmegaConf.merge(merged, *layers)
-        missing = OmegaConf.missing_keys(merged)
+        missing = OmegaConf.missing_keys(merged) - set(texts)
         if missing:
             raise ConfigError(f"missing: {', '.join(sorted(missing))} (see --help)")
-        return cast(Config, OmegaConf.to_object(merged))
+        for key, value in texts.items():
+            merged[key] = [] if isinstance(value, list) else ""
+        config = dataclasses.replace(cast(Any, OmegaConf.to_object(merged)), **texts)
     except OmegaConfBaseException as error:
         settings = ", ".join(get_type_hints(config_type))
         first = str(error).splitlines()[0]
         raise ConfigError(f"{first} (settings are: {settings})") from error
-    except (OSError, UnicodeError, YAMLError) as error:
+    except (OSError, ValueError, RecursionError, YAMLError) as error:
         where = f"--config {file}" if file is not None else " ".join(overrides)
-        raise ConfigError(f"{where}: cannot be read as YAML ({str(error).splitlines()[0]})") from error
+        raise ConfigError(f"{where}: cannot be read as YAML ({_reason(error)})") from error
+    _refuse_endless(config)
+    return cast(Config, config)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(entry, str) for entry in value))
+
+
+def _literal(word: str) -> str:
+    r"""A `key=value` word in which `${` stands for itself."""
+    return re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", word)
+
+
+def _read_file(file: Path) -> Any:
+    """The settings of a YAML file; raises `ConfigError` for one with templates, which could tell secrets."""
+    layer = OmegaConf.create(read_text(file))
+    if not isinstance(layer, DictConfig):
+        raise ConfigError(f"--config {file}: holds a list; write one `setting: value` a line")
+    if "${" in json.dumps(OmegaConf.to_container(layer, resolve=False), default=str):
+        raise ConfigError(f"--config {file}: ${{…}} is not filled in; write the value itself, or pass it by its flag")
+    return layer
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return str(error.strerror)
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+
+
+def _refuse_endless(config: Any) -> None:
+    """Raise `ConfigError` for a number that is none, or infinite: no setting means anything by it."""
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                flag = (item.metadata["flags"] or (f"--{item.name.replace('_', '-')}",))[0]
+                raise ConfigError(f"{flag} {number:g}: give a finite number")
+
+
+def refuse_below(flag: str, value: float | None, least: float) -> None:
+    """Raise `ConfigError` for a number that is smaller, or none; None is no number to look at."""
+    if value is not None and not (value >= least and math.isfinite(value)):
+        raise ConfigError(f"{flag} {value:g}: give a number from {least:g} up")
+
+
+def refuse_seed(seed: int) -> None:
+    """Raise `ConfigError` for a seed that generators of random numbers do not take."""
+    if not 0 <= seed < 1 << 63:
+        raise ConfigError(f"--seed {seed}: give a whole number from 0 to 2^63 - 1")
 
 
 def parse_range(text: str | None) -> tuple[float, float] | None:
@@ -76,6 +135,8 @@ def parse_range(text: str | None) -> tuple[float, float] | None:
         start, end = (float(part) for part in text.split("-"))
     except ValueError as error:
         raise ConfigError(f"--range {text}: give START-END in seconds, such as 2.5-6") from error
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise ConfigError(f"--range {text}: give START-END in seconds, both finite, such as 2.5-6")
     if end <= start:
         raise ConfigError(f"--range {text}: the end must be after the start")
     return start, end

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from adapt.actor.bundle import FACTS
 from adapt.commands.flags import DubConfig
 from adapt.config import command_line, parse_range
 from adapt.device import usable_device
@@ -40,13 +41,21 @@ def requests_of(config: DubConfig) -> list[Request]:
 
 
 def _request(entry: str) -> Request:
-    """One `--face`."""
-    who, separator, sound = entry.partition("=")
-    name, _, person = who.partition("@")
-    if not separator or not name or not sound or (person and not person.isdigit()):
+    """One `--face`. A bundle that is there is meant, whatever its name holds; else the first `=` parts, the last `@`."""
+    splits = [(entry[:at], entry[at + 1 :]) for at, letter in enumerate(entry) if letter == "="]
+    for who, sound in splits:
+        name, mark, person = who.rpartition("@")
+        is_there = (Path(who) / FACTS if who.isdecimal() else Path(who)).exists()
+        if who and sound and is_there:
+            return Request(driver_of_sound(sound), Path(who))
+        if sound and mark and person.isdecimal() and name and Path(name).exists():
+            return Request(driver_of_sound(sound), Path(name), int(person))
+    who, sound = splits[0] if splits else ("", "")
+    name, mark, person = who.rpartition("@") if "@" in who else (who, "", "")
+    if not name or not sound or (mark and not person.isdecimal()):
         raise ConfigError(f"--face {entry}: give ACTOR=AUDIO, ACTOR@PERSON=AUDIO or PERSON=AUDIO")
     driver: Driver = driver_of_sound(sound)
-    if name.isdigit():
+    if name.isdecimal() and not mark:
         return Request(driver, person=int(name))
     return Request(driver, Path(name), int(person) if person else None)
 

@@ -1,8 +1,10 @@
 """Options of a dub: the one home of its defaults. Light to import: the flags read them."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from adapt.config import refuse_below, refuse_seed
 from adapt.fitting.options import FitOptions
 from adapt.motion.words import MISMATCH, MOUTH_RANGE
 from render.compositing.region import DEFAULT_REGION, REGIONS
@@ -41,7 +43,7 @@ class DubOptions:
         batch: frames held at once; does not change the result. None for twice the network's own.
 
     Raises:
-        ConfigError: a word or a factor that means nothing.
+        ConfigError: a word or a number that means nothing.
     """
 
     part: tuple[float, float] | None = None
@@ -76,6 +78,14 @@ class DubOptions:
         least, most = MOUTH_RANGE
         if not least <= self.mouth <= most:
             raise ConfigError(f"--mouth {self.mouth}: give a factor from {least} to {most}")
+        if not math.isfinite(self.audio_offset):
+            raise ConfigError(f"--audio-offset {self.audio_offset:g}: give a finite number of seconds")
+        if self.part is not None and not (0 <= self.part[0] < self.part[1] < math.inf):
+            start, end = self.part
+            raise ConfigError(f"--range {start:g}-{end:g}: give START-END in seconds, both finite, such as 2.5-6")
+        refuse_seed(self.seed)
+        refuse_below("--fit-steps", self.fit_steps, 0)
+        refuse_below("--fit-minutes", self.fit_minutes, 0)
 
     def drafted(self) -> "DubOptions":
         """The same for a quick look: every frame, but short fits, draft encoding, no grain."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from adapt.actor.consent import Consent
+from adapt.config import refuse_below, refuse_seed
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,9 @@ class FitOptions:
         consent: record to keep in the bundle.
         seed: of the choice of frames and of noise.
         device: where the network learns, such as cpu or cuda; a GPU does not give the same bytes.
+
+    Raises:
+        ConfigError: a number that means nothing.
     """
 
     person: int | None = None
@@ -28,3 +32,8 @@ class FitOptions:
     consent: Consent | None = None
     seed: int = 0
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        refuse_seed(self.seed)
+        for flag, value in (("--steps", self.steps), ("--seconds", self.seconds), ("--minutes", self.minutes)):
+            refuse_below(flag, value, 0)
