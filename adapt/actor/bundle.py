@@ -7,13 +7,14 @@ hashes of its other files); `actor.safetensors` the neural texture, the renderer
 import json
 import shutil
 from dataclasses import asdict, dataclass, field, fields
+from datetime import date
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from adapt.actor.consent import NO_CONSENT, Consent
+from adapt.actor.consent import EXPIRED, NO_CONSENT, Consent
 from adapt.output import new_folder, refuse_existing
 from render.errors import StoreError, StoreVersionError
 from render.store import code_version, file_sha256, load_tensors, save_tensors, write_json
@@ -85,6 +86,11 @@ class FitFacts:
             values["scores"] = self.scores.labelled
         return values
 
+    @property
+    def consent_has_expired(self) -> bool:
+        """Whether there is a consent record and it is of the past."""
+        return self.consent is not None and not self.consent.is_valid_on(date.today())
+
     @staticmethod
     def of(record: dict[str, Any], where: str) -> "FitFacts":
         """The inverse of `record`; the message of an error says `where` it is from.
@@ -129,8 +135,8 @@ class ActorBundle:
 
     @property
     def consent(self) -> str:
-        """The consent record in one line, or that there is none."""
-        return str(self.facts.consent or NO_CONSENT)
+        """The consent record in one line, and whether it has expired; or that there is none."""
+        return str(self.facts.consent or NO_CONSENT) + (EXPIRED if self.facts.consent_has_expired else "")
 
     def save(self, path: Path, extras: dict[str, Path] | None = None, overwrite: bool = False) -> Path:
         """Write the directory under a temporary name, then rename it.

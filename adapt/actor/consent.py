@@ -10,6 +10,8 @@ from render.errors import StoreError
 from render.text import read_json
 
 NO_CONSENT = "consent: not recorded"
+#: What is said after a record of the past.
+EXPIRED = " (expired)"
 REQUIRED = ("who", "scope")
 
 
@@ -55,6 +57,26 @@ class Consent:
         """Whether it had not expired on a day."""
         return self.expiry is None or day <= self.expiry
 
+    def refuse_expired(self, where: str, anyway: bool = False) -> str | None:
+        """Refuse to go on with a record that has expired.
+
+        Args:
+            where: it is from, for the message.
+            anyway: go on all the same.
+
+        Returns:
+            What is to be said of one that has expired, in one sentence; None where it is valid.
+
+        Raises:
+            StoreError: it has expired, or its expiry is no date.
+        """
+        if self.is_valid_on(date.today()):
+            return None
+        told = f"{where}: the consent of {self.entries['who']} expired on {self.entries['expiry']}"
+        if not anyway:
+            raise StoreError(f"{told}; ask for a new one, or pass --anyway")
+        return told
+
     def __str__(self) -> str:
         return "; ".join(f"{key}: {value}" for key, value in self.entries.items())
 
@@ -63,6 +85,13 @@ def read_consent(path: Path) -> Consent:
     """Read a consent record: a JSON object with at least `who` and `scope`.
 
     Raises:
-        StoreError: missing, unreadable, or a required entry is absent.
+        StoreError: missing, unreadable, a required entry is absent, or its expiry is no date.
     """
-    return Consent.of(read_json(path), str(path))
+    if not Path(path).is_file():
+        raise StoreError(f"{path}: no such file (expected a consent record)")
+    consent = Consent.of(read_json(path), str(path))
+    try:
+        consent.is_valid_on(date.today())
+    except StoreError as error:
+        raise StoreError(f"{path}: {error}") from error
+    return consent

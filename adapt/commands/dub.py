@@ -41,7 +41,7 @@ def requests_of(config: DubConfig) -> list[Request]:
 
 
 def _request(entry: str) -> Request:
-    """One `--face`. A bundle that is there is meant, whatever its name holds; else the first `=` parts, the last `@`."""
+    """One `--face`. A bundle that is there is meant, whatever its name holds; else the first `=` parts."""
     splits = [(entry[:at], entry[at + 1 :]) for at, letter in enumerate(entry) if letter == "="]
     for who, sound in splits:
         name, mark, person = who.rpartition("@")

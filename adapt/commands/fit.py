@@ -28,6 +28,10 @@ from render.video.reader import Footage
 def main(config: FitConfig, progress: Progress) -> None:
     """Fit one actor, or with `all` everyone in the footage."""
     _check(config)
+    consent = options_of(config).consent
+    expired = consent.refuse_expired(str(config.consent), config.anyway) if consent else None
+    if expired:
+        progress.note(expired)
     prior = load_renderer_prior()
     if config.all:
         _fit_all(config, prior, progress)

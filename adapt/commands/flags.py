@@ -62,6 +62,7 @@ class FitConfig:
     device: str = option(FitOptions.device, "where the network learns: cpu or cuda")
     seed: int = option(FitOptions.seed, "seed of the choice of frames and of noise")
     resume: bool = option(False, "go on from an interrupted fit of the same bundle")
+    anyway: bool = option(False, "fit even where the consent has expired")
     overwrite: bool = option(False, "replace an existing actor bundle")
 
 
@@ -109,7 +110,10 @@ class DubConfig:
     fit_steps: int = option(DubOptions.fit_steps, "optimiser steps for a cast member without a bundle")
     fit_minutes: float | None = option(DubOptions.fit_minutes, "stop such a fit after this many minutes")
     fit_cache: str | None = option(None, "folder where such fits are kept (default: adapt/fits in the user's cache)")
-    anyway: bool = option(DubOptions.anyway, "dub even where the bundle does not look like the person in the video")
+    anyway: bool = option(
+        DubOptions.anyway,
+        "dub even where the bundle does not look like the person in the video, or the consent expired",
+    )
     device: str = option(DubOptions.device, "where the network runs: cpu or cuda")
     seed: int = option(DubOptions.seed, "seed of grain and of fits")
 

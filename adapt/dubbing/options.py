@@ -37,7 +37,7 @@ class DubOptions:
         fit_minutes: stop such a fit after so many minutes; None for never.
         fit_cache: folder where such fits are kept; None for the user's cache folder.
         motion_model: audio-to-motion weights; None for the shipped ones.
-        anyway: dub even where a bundle does not look like the person in the shot.
+        anyway: dub even where a bundle does not look like the person in the shot, or its consent has expired.
         device: where the network runs, such as cpu or cuda.
         seed: of grain and of fits.
         batch: frames held at once; does not change the result. None for twice the network's own.

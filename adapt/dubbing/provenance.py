@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from adapt.actor.bundle import FACTS, read_facts
+from adapt.actor.bundle import FACTS, FitFacts, read_facts
 from adapt.actor.consent import NO_CONSENT
 from adapt.dubbing.part import Part
 from adapt.dubbing.request import Request
@@ -45,7 +45,12 @@ def inspect(path: str | Path) -> Inspection:
     path = Path(path)
     if (path / FACTS).is_file():
         facts = read_facts(path)
-        return Inspection("actor bundle", {"consent": facts["facts"].get("consent") or NO_CONSENT, **facts})
+        consent = FitFacts.of(facts["facts"], str(path / FACTS)).consent
+        told = consent.refuse_expired(str(path), anyway=True) if consent else None
+        state = {"consent_expired": told} if told else {}
+        return Inspection(
+            "actor bundle", {"consent": dict(consent.entries) if consent else NO_CONSENT, **state, **facts}
+        )
     if (path / RUN).is_file():
         return Inspection("dub", _read_run(path / RUN))
     if path.is_dir():

@@ -7,6 +7,7 @@ of the time that takes: sounds and bundles (`refuse`), then people (`parts`).
 import shlex
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -94,15 +95,23 @@ class Session:
 
         Raises:
             DubError, FootageError, StoreError: a part without frames, a sound that is silent or of another length, a
-                file or a bundle that cannot be read.
+                file or a bundle that cannot be read, a consent that has expired.
         """
         frames = self.footage.timestamps[self.inside]
         for driver in (request.driver for request in requests):
             driver.read()
             if isinstance(driver, Sound):
                 self.placement.refuse_length(len(driver.waveform) / SAMPLE_RATE, frames, str(driver.path))
-        sha256 = self.prior.sha256
-        return [None if one.actor is None else ActorBundle.load(one.actor, sha256) for one in requests]
+        return [None if one.actor is None else self._loaded(one.actor) for one in requests]
+
+    def _loaded(self, path: Path) -> ActorBundle:
+        """A bundle, whose consent must be valid still."""
+        bundle = ActorBundle.load(path, self.prior.sha256)
+        consent = bundle.facts.consent
+        expired = consent.refuse_expired(path.name, self.options.anyway) if consent else None
+        if expired and expired not in self.notes:  # bundles are looked at twice
+            self.note(expired)
+        return bundle
 
     def parts(self, requests: Sequence[Request]) -> list[Part]:
         """A part for each request.

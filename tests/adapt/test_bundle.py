@@ -128,3 +128,39 @@ def test_consent_record(tmp_path):
     file.write_text('{"who": "Ada"}')
     with pytest.raises(StoreError, match="lacks scope"):
         read_consent(file)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_consent_record_of_any_editor_is_read(tmp_path, encoding):
+    file = tmp_path / "consent.json"
+    file.write_bytes('{"who": "Zoë",\r\n "scope": "film"}\r\n'.encode(encoding))
+    assert read_consent(file).entries == {"who": "Zoë", "scope": "film"}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "no such file"),
+        ('{"who": "Zoë", "scope": "film"}'.encode("latin-1"), "save it as UTF-8"),
+        (b"[" * 100_000, "cannot be read as JSON"),
+        (b"[1]", "lacks who, scope"),
+        (b'{"who": "Ada", "scope": "film", "expiry": "31.12.2027"}', "consent.json: consent record: expiry"),
+    ],
+)
+def test_other_consent_records_are_one_line(tmp_path, data, message):
+    file = tmp_path / "consent.json"
+    if data is not None:
+        file.write_bytes(data)
+    with pytest.raises(StoreError, match=message) as refused:
+        read_consent(file)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_consent_that_has_expired_is_said_and_refused():
+    past = Consent({"who": "Ada", "scope": "film", "expiry": "2020-01-31"})
+    with pytest.raises(StoreError, match="ada.actor: the consent of Ada expired on 2020-01-31; .* pass --anyway"):
+        past.refuse_expired("ada.actor")
+    assert past.refuse_expired("ada.actor", anyway=True) == "ada.actor: the consent of Ada expired on 2020-01-31"
+    assert Consent({"who": "Ada", "scope": "film"}).refuse_expired("ada.actor") is None
+    told = replace(bundle(), facts=FitFacts(consent=past)).consent
+    assert told == "who: Ada; scope: film; expiry: 2020-01-31 (expired)"

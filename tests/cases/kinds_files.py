@@ -3,7 +3,10 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 
+from adapt.actor.bundle import ActorBundle
+from adapt.actor.consent import Consent
 from adapt.output import work_folder
 from tests.cases.case import Bench, case
 
@@ -37,3 +40,28 @@ def a_second_fit_of_the_same_bundle(bench: Bench) -> str:
         outcome = bench.adapt("fit", bench.shared / "talking.mp4", "-o", "ada.actor", "--steps", "1")
     assert outcome.is_refusal and "another run is writing it" in outcome.line, outcome
     return outcome.line
+
+
+@case("consent", "a bundle whose consent has expired")
+def a_bundle_whose_consent_has_expired(bench: Bench) -> str:
+    ada = ActorBundle.load(bench.shared / "ada.actor")
+    past = Consent({"who": "Ada", "scope": "film", "expiry": "2020-01-31"})
+    replace(ada, facts=replace(ada.facts, consent=past)).save(bench.folder / "past.actor")
+    words = ("dub", bench.shared / "talking.mp4", "--actor", "past.actor", "--drive", "source", "--draft", "-o", "out")
+    refused = bench.adapt(*words)
+    assert refused.is_refusal and "expired on 2020-01-31" in refused.line and "--anyway" in refused.line, refused
+    assert "expired" in bench.adapt("inspect", "past.actor").out
+    allowed = bench.adapt(*words, "--anyway")
+    assert allowed.code == 0, allowed
+    assert "expired on 2020-01-31" in (bench.folder / "out" / "report.html").read_text(encoding="utf-8")
+    return refused.line
+
+
+@case("consent", "records of Windows editors")
+def records_of_windows_editors(bench: Bench) -> str:
+    record = '{"who": "Zoë", "scope": "film",\r\n "expiry": "2020-01-31"}\r\n'
+    for encoding in ("utf-8-sig", "utf-16"):
+        (bench.folder / "consent.json").write_bytes(record.encode(encoding))
+        outcome = bench.adapt("fit", bench.shared / "talking.mp4", "-o", "a.actor", "--consent", "consent.json")
+        assert outcome.is_refusal and "consent of Zoë expired" in outcome.line, outcome
+    return "read, and refused for what they say"
