@@ -55,7 +55,7 @@ def resolve(
     # Names of files, which are no templates: neither `${…}` nor `???` means anything in them.
     texts = {key: value for key, value in values.items() if _is_text(value)}
     try:
-        merged = OmegaConf.structured(config_type)
+        merged: Any = OmegaConf.structured(config_type)
         OmegaConf.set_readonly(merged, False)
         layers: list[Any] = []
         if file is not None:

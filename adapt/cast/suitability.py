@@ -148,13 +148,15 @@ def check(
     audio: str | Path | None = None,
     backend: LandmarkBackend | None = None,
     progress: Progress = SILENT,
+    *,
+    progressive: bool = False,
 ) -> Findings:
-    """Look at a video, and at the sound that is to drive its dub.
+    """Look at a video, and at the sound that is to drive its dub; `progressive` as of `Footage`.
 
     Raises:
         FootageError: a file is missing, empty, not media, or has no such stream.
     """
-    return check_footage(Footage(video), audio, backend, progress)[0]
+    return check_footage(Footage(video, progressive), audio, backend, progress)[0]
 
 
 def check_footage(

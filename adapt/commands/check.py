@@ -23,7 +23,7 @@ def main(config: CheckConfig, progress: Progress) -> None:
         refuse_files(out, (FINDINGS, SHEET, SETTINGS), config.overwrite)
     if config.backend not in BACKENDS:
         raise ConfigError(f"--backend {config.backend}: is none of {', '.join(BACKENDS)}")
-    footage = Footage(config.video)
+    footage = Footage(config.video, config.progressive)
     findings, analysis = check_footage(footage, config.audio, BACKENDS[config.backend](), progress)
     for line in findings.lines():
         progress.say(line)

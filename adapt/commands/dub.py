@@ -33,7 +33,9 @@ def requests_of(config: DubConfig) -> list[Request]:
         given = " and ".join(ways) or "none"
         raise ConfigError(f"say what moves the mouth by one of AUDIO, --drive or --face ACTOR=AUDIO ({given} given)")
     if not config.face:
-        driver = driver_of_sound(config.audio) if config.audio else driver_of_motion(str(config.drive))
+        driver = (
+            driver_of_sound(config.audio) if config.audio else driver_of_motion(str(config.drive), config.progressive)
+        )
         return [Request(driver, Path(config.actor) if config.actor else None, config.person)]
     if config.person is not None or config.actor is not None:
         raise ConfigError("with --face, name bundle and person in it: --face ACTOR@PERSON=AUDIO or --face PERSON=AUDIO")
@@ -79,6 +81,7 @@ def options_of(config: DubConfig) -> DubOptions:
         fit_minutes=config.fit_minutes,
         fit_cache=None if config.fit_cache is None else Path(config.fit_cache),
         motion_model=None if config.motion_model is None else Path(config.motion_model),
+        progressive=config.progressive,
         anyway=config.anyway,
         device=usable_device(config.device),
         seed=config.seed,

@@ -72,6 +72,7 @@ def options_of(config: FitConfig) -> FitOptions:
         minutes=config.minutes,
         consent=read_consent(Path(config.consent)) if config.consent else None,
         seed=config.seed,
+        progressive=config.progressive,
         device=config.device,
     )
 
@@ -85,7 +86,7 @@ def _refuse(out: Path, config: FitConfig) -> None:
 def _fit_all(config: FitConfig, prior: RendererPrior, progress: Progress) -> None:
     """Fit every cast member; raises `FitError` in the end, with the numbers of those who could not be fitted."""
     out = Path(config.out)
-    analysis = analyse(Footage(Path(config.footage[0])), progress=progress)
+    analysis = analyse(Footage(Path(config.footage[0]), config.progressive), progress=progress)
     targets = {person: out.with_name(f"{out.stem}.{person}{out.suffix}") for person in everyone(analysis)}
     done = [person for person, target in targets.items() if config.resume and _is_made(target, config, prior)]
     for person, target in targets.items():

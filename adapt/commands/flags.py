@@ -12,6 +12,8 @@ from adapt.config import argument, option
 from adapt.dubbing.options import DubOptions
 from adapt.fitting.options import FitOptions
 
+PROGRESSIVE = "pictures flagged as interlaced are of one moment (progressive in interlaced carriage): read as frames"
+
 
 @dataclass(frozen=True)
 class CheckConfig:
@@ -21,6 +23,7 @@ class CheckConfig:
     audio: str | None = option(None, "audio file that is to drive the dub; checked beside the video")
     out: str | None = option(None, "folder for cast.jpg and check.json (default: print only)", "--out", "-o")
     backend: str = option("mediapipe", "what finds faces: mediapipe, or to look only, not to track, fan (extra `fan`)")
+    progressive: bool = option(False, PROGRESSIVE)
     overwrite: bool = option(False, "replace an existing output folder's files")
 
 
@@ -32,6 +35,7 @@ class TrackConfig:
     out: str = option(MISSING, "folder for PERSON.track.safetensors", "--out", "-o")
     person: int | None = option(None, "cast number of the one person to track (default: everyone)")
     overlay: bool = option(False, "also write PERSON.overlay.mp4: mesh, uv grid, crop, confidence")
+    progressive: bool = option(False, PROGRESSIVE)
     overwrite: bool = option(False, "replace tracks in an existing folder")
 
 
@@ -43,6 +47,7 @@ class PrepareConfig:
     out: str = option(MISSING, "cache folder", "--out", "-o")
     stage: str = option("full", "landmarks (to learn a face model from) or full")
     crops_per_person: int = option(85, "frames of each person to keep crops of, shared out over the person's clips")
+    progressive: bool = option(False, PROGRESSIVE)
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class FitConfig:
     device: str = option(FitOptions.device, "where the network learns: cpu or cuda")
     seed: int = option(FitOptions.seed, "seed of the choice of frames and of noise")
     resume: bool = option(False, "go on from an interrupted fit of the same bundle")
+    progressive: bool = option(False, PROGRESSIVE)
     anyway: bool = option(False, "fit even where the consent has expired")
     overwrite: bool = option(False, "replace an existing actor bundle")
 
@@ -76,6 +82,7 @@ class PreviewConfig:
     person: int | None = option(None, "cast number of the actor in the video; see `adapt check`")
     at: list[float] = option([], "seconds into the video, repeatable (default: frames from closed to open)")
     jaw: list[float] = option([0.0, 0.5, 1.0], "mouth openings to hold, 0 closed to 1 widest, repeatable")
+    progressive: bool = option(False, PROGRESSIVE)
     overwrite: bool = option(False, "replace an existing picture")
 
 
@@ -110,6 +117,7 @@ class DubConfig:
     fit_steps: int = option(DubOptions.fit_steps, "optimiser steps for a cast member without a bundle")
     fit_minutes: float | None = option(DubOptions.fit_minutes, "stop such a fit after this many minutes")
     fit_cache: str | None = option(None, "folder where such fits are kept (default: adapt/fits in the user's cache)")
+    progressive: bool = option(DubOptions.progressive, PROGRESSIVE)
     anyway: bool = option(
         DubOptions.anyway,
         "dub even where the bundle does not look like the person in the video, or the consent expired",

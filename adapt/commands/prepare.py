@@ -19,7 +19,7 @@ def main(config: PrepareConfig, progress: Progress) -> None:
     done, failed = 0, []
     for clip in progress.over("clips", clips, len(clips)):
         try:
-            done += prepare_clip(clip, Path(config.out) / clip.path.stem, config.stage)
+            done += prepare_clip(clip, Path(config.out) / clip.path.stem, config.stage, config.progressive)
         except AdaptError as error:
             failed.append(clip.path.name)
             progress.note(f"passed over: {error}")

@@ -18,7 +18,15 @@ def main(config: PreviewConfig, progress: Progress) -> None:
     out = Path(config.out)
     refuse_existing(out, config.overwrite)
     actor = None if config.actor == PRIOR else Path(config.actor)
-    grid = preview(actor, config.video, config.person, config.at, config.jaw, progress)
+    grid = preview(
+        actor,
+        config.video,
+        config.person,
+        config.at,
+        config.jaw,
+        progressive=config.progressive,
+        progress=progress,
+    )
     write_bytes(out, encode_image(grid.sheet(), ".png"))
     progress.note(str(out))
     progress.result({"picture": str(out), "frames": grid.frames})

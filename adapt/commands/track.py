@@ -22,6 +22,7 @@ def main(config: TrackConfig, progress: Progress) -> None:
         config.person,
         out,
         overlay=config.overlay,
+        progressive=config.progressive,
         overwrite=config.overwrite,
         progress=progress,
     )

@@ -66,7 +66,7 @@ def dub(
     refuse_existing(out)
     if not requests:
         raise ConfigError("dub: nobody is to be dubbed; give at least one request")
-    footage = Footage(shot)
+    footage = Footage(shot, options.progressive)
     refuse_undeliverable(requests, options)
     session = Session(footage, options, advice=advice, progress=progress)
     session.refuse(requests)

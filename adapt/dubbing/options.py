@@ -37,6 +37,7 @@ class DubOptions:
         fit_minutes: stop such a fit after so many minutes; None for never.
         fit_cache: folder where such fits are kept; None for the user's cache folder.
         motion_model: audio-to-motion weights; None for the shipped ones.
+        progressive: see `Footage`.
         anyway: dub even where a bundle does not look like the person in the shot, or its consent has expired.
         device: where the network runs, such as cpu or cuda.
         seed: of grain and of fits.
@@ -60,6 +61,7 @@ class DubOptions:
     fit_minutes: float | None = None
     fit_cache: Path | None = None
     motion_model: Path | None = None
+    progressive: bool = False
     anyway: bool = False
     device: str = FitOptions.device
     seed: int = 0

@@ -64,6 +64,8 @@ def preview(
     person: int | None = None,
     at: Sequence[float] = (),
     jaws: Sequence[float] = JAWS,
+    *,
+    progressive: bool = False,
     progress: Progress = SILENT,
 ) -> Preview:
     """Re-render a few frames of a video and a grid over mouth opening.
@@ -74,6 +76,7 @@ def preview(
         person: cast number of the actor in the video; needed where several people are seen.
         at: seconds into the video; none for frames from closed to open.
         jaws: mouth openings to hold, 0 closed to 1 widest.
+        progressive: see `Footage`.
         progress: where bars go.
 
     Raises:
@@ -81,7 +84,7 @@ def preview(
     """
     prior = load_renderer_prior()
     bundle = None if actor is None else ActorBundle.load(Path(actor), prior.sha256)
-    footage = Footage(video)
+    footage = Footage(video, progressive)
     track = track_footage(footage, person, "the same command with --person 1", progress).with_crop_size(CROP_SIZE)
     frames = choose_frames(track, at)
     texture = encoded(prior, footage, track, progress) if bundle is None else bundle.texture[None].float()

@@ -151,6 +151,7 @@ class Session:
             minutes=options.fit_minutes,
             seed=options.seed,
             device=options.device,
+            progressive=options.progressive,
         )
         key = {
             "footage": self.footage.sha256,

@@ -86,7 +86,7 @@ def fit(
         FootageError, TrackingError, FitError: the footage cannot be used; says what is missing.
     """
     prior = prior or load_renderer_prior()
-    files = [Footage(file) for file in footage]
+    files = [Footage(file, options.progressive) for file in footage]
     advice = "the same command with --person 1"
     tracks = tracks or [track_footage(file, options.person, advice, progress) for file in files]
     tracks = [limit(track.with_crop_size(CROP_SIZE), options.part) for track in tracks]

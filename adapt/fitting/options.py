@@ -18,6 +18,7 @@ class FitOptions:
         minutes: stop optimising after so many minutes; None for never.
         consent: record to keep in the bundle.
         seed: of the choice of frames and of noise.
+        progressive: the files' pictures are of one moment, whatever they are flagged as; see `Footage`.
         device: where the network learns, such as cpu or cuda; a GPU does not give the same bytes.
 
     Raises:
@@ -31,6 +32,7 @@ class FitOptions:
     minutes: float | None = None
     consent: Consent | None = None
     seed: int = 0
+    progressive: bool = False
     device: str = "cpu"
 
     def __post_init__(self) -> None:

@@ -143,12 +143,18 @@ class Sound(DrivingFile):
 
 @dataclass(frozen=True)
 class Video(DrivingFile):
-    """A video with one person who can be meant; its motion is carried over to the actor."""
+    """A video with one person who can be meant; its motion is carried over to the actor.
+
+    Attributes:
+        progressive: as of `Footage`.
+    """
+
+    progressive: bool = False
 
     @cached_property
     def footage(self) -> Footage:
         """The video, opened; raises `FootageError`."""
-        return Footage(self.path)
+        return Footage(self.path, self.progressive)
 
     def read(self) -> None:
         """Open the video."""
@@ -245,12 +251,15 @@ def driver_of_sound(word: str) -> Driver:
     return Silence() if word == SILENCE else Sound(Path(word))
 
 
-def driver_of_motion(word: str) -> Driver:
-    """What a word in the place of a motion means: the shot's own, silence, a track file, or a video."""
+def driver_of_motion(word: str, progressive: bool = False) -> Driver:
+    """What a word in the place of a motion means: the shot's own, silence, a track file, or a video.
+
+    A video's `progressive` is as of `Footage`.
+    """
     if word in (OWN, SILENCE):
         return OwnMotion() if word == OWN else Silence()
     path = Path(word)
-    return TrackFile(path) if path.suffix == TRACK_SUFFIX else Video(path)
+    return TrackFile(path) if path.suffix == TRACK_SUFFIX else Video(path, progressive)
 
 
 def style_of(track: Track, model: FaceModel) -> MouthStyle:

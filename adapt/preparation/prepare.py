@@ -55,9 +55,9 @@ LONGEST_LAG_SECONDS = 0.4
 
 
 @one_thread()
-def prepare_clip(clip: ListedClip, folder: Path, stage: str) -> bool:
-    """Prepare one clip unless that is done already; says whether it was done now."""
-    footage = Footage(clip.path)
+def prepare_clip(clip: ListedClip, folder: Path, stage: str, progressive: bool = False) -> bool:
+    """Prepare one clip unless that is done already; says whether it was done now; `progressive` as of `Footage`."""
+    footage = Footage(clip.path, progressive)
     facts: dict[str, Any] = {
         "person": clip.person,
         "file": clip.path.name,

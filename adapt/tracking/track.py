@@ -67,6 +67,7 @@ def track(
     out: Path | None = None,
     *,
     overlay: bool = False,
+    progressive: bool = False,
     overwrite: bool = False,
     progress: Progress = SILENT,
 ) -> Tracked:
@@ -79,6 +80,7 @@ def track(
         overlay: also write PERSON.overlay.mp4 there: mesh, uv grid, crop, confidence.
         overwrite: replace tracks and overlays of the folder, each as soon as there is a new one; in the end those of
             numbers that the cast has not are removed, unless one person alone was tracked.
+        progressive: see `Footage`, where that is a path.
         progress: where the bar goes.
 
     Raises:
@@ -91,7 +93,7 @@ def track(
     if out is not None:
         refuse_files(out, [path.name for path in _made(out)], overwrite)
         refuse_unwritable(out / "1.track.safetensors")
-    footage = footage if isinstance(footage, Footage) else Footage(footage)
+    footage = footage if isinstance(footage, Footage) else Footage(footage, progressive)
     analysis = analyse(footage, progress=progress)
     numbers = everyone(analysis)
     if person is not None:

@@ -2,8 +2,17 @@
 
 from pathlib import Path
 
+import cv2
+import numpy as np
+
+from render.video.reader import Footage
 from tests.cases.case import Bench, case
 from tests.media import Sound, make_clip, make_sound, put_together, without_decoder
+
+#: What x264 needs to flag pictures as two fields.
+FIELDS = {"preset": "ultrafast", "x264-params": "tff=1"}
+#: Bytes before a Flash file's first tag.
+FLASH_HEADER = 13
 
 
 def told(bench: Bench, path: Path, *words: str) -> str:
@@ -50,3 +59,40 @@ def a_thumbnail_comes_first(bench: Bench) -> str:
     assert "320x320 h264" in text and "person 1" in text, text
     assert "there are 2 videos in it; stream 1 is used, the only moving one" in text, text
     return "the film is looked at, and it is said"
+
+
+def reel_of(bench: Bench, second: dict[str, str], size: int = 320) -> Path:
+    """The actor for 0.8 s, and then again in other pictures, in one Flash file as recorders of streams write it."""
+    pictures = [frame.rgb for frame in Footage(bench.shared / "talking.mp4").frames(0, 20)]
+    smaller = [np.ascontiguousarray(cv2.resize(rgb, (size, size))) for rgb in pictures]
+    first = make_clip(bench.folder / "first.flv", pictures=pictures)
+    then = make_clip(bench.folder / "then.flv", pictures=smaller, times=range(20, 40), options=second)
+    path = bench.folder / "reel.flv"
+    path.write_bytes(first.read_bytes() + then.read_bytes()[FLASH_HEADER:])
+    return path
+
+
+@case("size change", "a call in a smaller size after 0.8 s")
+def a_call_in_a_smaller_size(bench: Bench) -> str:
+    line = refused(bench, reel_of(bench, {}, 240))
+    assert line.startswith("the picture size changes at 0:00:00.800 from 320x320 to 240x240; cut it there"), line
+    return line
+
+
+@case("interlaced", "fields after 0.8 s")
+def fields_after_a_title(bench: Bench) -> str:
+    line = refused(bench, reel_of(bench, FIELDS))
+    assert line.startswith("interlaced video (h264, fields) from 0:00:00.800 on") and "--progressive" in line, line
+    return line
+
+
+@case("interlaced", "progressive pictures in interlaced carriage")
+def progressive_in_interlaced_carriage(bench: Bench) -> str:
+    reel, tracks = reel_of(bench, FIELDS), bench.folder / "tracks"
+    assert "person 1" in told(bench, reel, "--progressive")
+    tracked = bench.adapt("track", reel, "-o", tracks, "--progressive")
+    assert tracked.code == 0 and (tracks / "1.track.safetensors").is_file(), tracked
+    dubbed = bench.dub(reel, "silence", "--progressive", "--codec", "ffv1")
+    assert dubbed.code == 0, dubbed
+    assert Footage(bench.folder / "out" / "reel.dubbed.mp4", progressive=True).frame_count == 40
+    return "read as frames by check, track and dub"
