@@ -110,7 +110,9 @@ class DubConfig:
     on_mismatch: str = option(DubOptions.on_mismatch, "where lengths differ: error, trim, pad or hold")
     region: str = option(DubOptions.region, "what of the new mouth is put back: lips, mouth or lower-face")
     occluders: str = option("keep", "what lies in front of the mouth: keep (looked for, left on top) or ignore")
-    codec: str | None = option(DubOptions.codec, "h264, h265, ffv1 or prores (default: the source's own)")
+    codec: str | None = option(
+        DubOptions.codec, "h264, h265, ffv1 or prores (default: as the source, its ProRes profile too)"
+    )
     quality: str = option(DubOptions.quality, "draft, standard or final")
     grain: bool = option(DubOptions.grain, "give the new mouth the source's grain")
     draft: bool = option(False, "quick look: every frame, but at most 80 fit steps, draft quality, no grain")

@@ -17,8 +17,8 @@ from adapt.progress import SILENT, Progress
 from prior.motion.model import WEIGHTS as MOTION_MODEL
 from render.errors import ConfigError, OutputError
 from render.store import file_sha256, write_json
+from render.video.encoder import codec_like, suffix_like
 from render.video.reader import Footage
-from render.video.writer import FORMATS, codec_like
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,5 @@ def dub(
 
 def _name(footage: Footage, options: DubOptions) -> str:
     """The dubbed video's file name: the source's, in a container that holds the codec."""
-    suffix = footage.path.suffix.lower() if footage.path.suffix.lower() in FORMATS else ".mp4"
-    if suffix == ".mp4" and (options.codec or codec_like(footage)) == "prores":
-        suffix = ".mov"  # an MP4 cannot hold it
+    suffix = suffix_like(footage.path.suffix, options.codec or codec_like(footage))
     return f"{footage.path.stem}.dubbed{suffix}"

@@ -30,7 +30,7 @@ class DubOptions:
             what drives.
         region: which part of the new face is put back: lips, mouth or lower-face.
         occluders: look for what lies in front of the mouth, and keep it there.
-        codec: h264, h265, ffv1 or prores; None for the source's family.
+        codec: h264, h265, ffv1 or prores; None for the source's family, else the nearest.
         quality: draft, standard or final.
         grain: put the source's own grain onto drawn pixels.
         fit_steps: optimiser steps for a cast member without a bundle.

@@ -13,7 +13,7 @@ class Encoding:
     """How pictures are encoded.
 
     Attributes:
-        codec: of `CODECS`; None for the source's own family.
+        codec: of `CODECS`; None for the source's own family, else the nearest to it.
         quality: of `QUALITIES`.
     """
 

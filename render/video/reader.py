@@ -104,7 +104,7 @@ class Footage:
         siting: where chroma samples lie, as tagged, else at the left; `Frame.rgb` is read so.
         mastering: HDR10 mastering display and light levels in x265's words, empty if there are none.
         sample_aspect: width / height of a coded pixel.
-        codec, container: FFmpeg names.
+        codec, profile, container: FFmpeg names; the profile is None where the codec has none.
         time_base: seconds per pts unit. `pts`: int64 [T], ascending. `durations`: int64 [T] in the same unit.
         audio: the audio streams. `streams`: one line per stream.
         has_other_videos: whether it holds more video streams than the one that is read.
@@ -139,6 +139,7 @@ class Footage:
     def _read_container(self, container: Any, stream: Any) -> None:
         self.container = container.format.name
         self.codec = stream.codec_context.codec.canonical_name
+        self.profile: str | None = stream.codec_context.profile
         self.stream_index: int = stream.index
         self.time_base: Fraction = stream.time_base
         self.sample_aspect = stream.sample_aspect_ratio or Fraction(1)

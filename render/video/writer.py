@@ -12,99 +12,24 @@ import errno
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import av
 import numpy as np
-import torch
 from av.stream import Disposition
 from av.video.reformatter import ColorRange
 
 from render.errors import OutputError
 from render.video.delivery import StreamFeed, open_feeds
+from render.video.encoder import ENCODERS, FORMATS, MISFITS, codec_like, encoded_format, encoder_options, losses
 from render.video.encoding import QUALITIES, DeliveredSound, Encoding
 from render.video.planes import RGB_MATRIX, planar, plane_views
 from render.video.reader import Footage, Frame
 
-FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 # Written by the muxer itself.
 OWN_METADATA = {"major_brand", "minor_version", "compatible_brands", "encoder", "handler_name", "vendor_id", "duration"}
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """One way to encode: FFmpeg's encoder, and its options per quality."""
-
-    name: str
-    options: dict[str, dict[str, str]]
-
-
-def _presets(*steps: tuple[str, str]) -> dict[str, dict[str, str]]:
-    return {q: {"preset": preset, "crf": crf} for q, (preset, crf) in zip(QUALITIES, steps, strict=True)}
-
-
-FFV1 = {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
-ENCODERS = {
-    "h264": Encoder("libx264", _presets(("veryfast", "23"), ("fast", "15"), ("slow", "10"))),
-    "h265": Encoder("libx265", _presets(("ultrafast", "25"), ("superfast", "14"), ("fast", "10"))),
-    "ffv1": Encoder("ffv1", {quality: FFV1 for quality in QUALITIES}),
-    "prores": Encoder(
-        "prores_ks",
-        {"draft": {"profile": "proxy"}, "standard": {"profile": "hq"}, "final": {"profile": "hq"}},
-    ),
-}
-CODEC_OF_SOURCE = {"h264": "h264", "hevc": "h265", "ffv1": "ffv1", "prores": "prores"}
-
-
-def codec_like(footage: Footage) -> str:
-    """The codec of the source's own family, `h264` where it has none here."""
-    return CODEC_OF_SOURCE.get(footage.codec, "h264")
-
-
-def encoded_format(pix_fmt: str, width: int, height: int, codec: str) -> str:
-    """The encoder's pixel format nearest to `pix_fmt`: never less sampling, depth only where it has no more.
-
-    Encoders other than FFV1 hold odd sizes in 4:4:4 alone.
-    """
-    offered = [f.name for f in av.Codec(ENCODERS[codec].name, "w").video_formats or ()]
-    if codec == "ffv1" and pix_fmt in ("gbrp", "gbrap"):
-        return {"gbrp": "bgr0", "gbrap": "bgra"}[pix_fmt]
-    source = _Shape.of(pix_fmt, width, height)
-    shapes = [_Shape.of(name, width, height) for name in offered if "yuvj" not in name and not name.startswith("nv")]
-    fitting = [s for s in shapes if codec == "ffv1" or not s.cuts_size]
-    return min(fitting, key=source.loss_in).name
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """What a pixel format can hold, for comparing two of them."""
-
-    name: str
-    bits: int
-    is_rgb: bool
-    components: int
-    chroma: tuple[int, int]
-    cuts_size: bool
-
-    @staticmethod
-    def of(name: str, width: int, height: int) -> _Shape:
-        form = av.VideoFormat(name, 64, 64)
-        parts = form.components
-        colour = 1 if len(parts) > 2 else 0
-        chroma = (parts[colour].width, parts[colour].height)
-        cuts = bool(chroma[0] < 64 and width % (64 // chroma[0]) or chroma[1] < 64 and height % (64 // chroma[1]))
-        return _Shape(name, parts[0].bits, form.is_rgb, len(parts), chroma, cuts)
-
-    def loss_in(self, other: _Shape) -> tuple[bool, ...] | tuple[int, ...]:
-        """Sorts formats: first by what would be lost, worst first, then by what would be wasted."""
-        fewer_samples = other.chroma[0] < self.chroma[0] or other.chroma[1] < self.chroma[1]
-        no_colour = other.components < 3 <= self.components
-        no_alpha = self.components in (2, 4) and other.components not in (2, 4)
-        waste = abs(other.bits - self.bits) + other.chroma[0] + other.chroma[1] + 8 * other.components
-        return (no_colour, self.is_rgb != other.is_rgb, fewer_samples, max(0, self.bits - other.bits), no_alpha, waste)
 
 
 class VideoWriter:
@@ -152,7 +77,7 @@ class VideoWriter:
         self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         self._refuse_bad_path()
         try:
-            self._open(encoding.quality, metadata or {})
+            self._open(encoding, metadata or {})
             self._feeds = open_feeds(footage, self._output, sound, self.notes)
         except BaseException as error:
             self.abandon()
@@ -164,6 +89,9 @@ class VideoWriter:
             raise OutputError(
                 f"{self.path}: cannot write {self.path.suffix or 'a file without suffix'}; use .mp4, .mov or .mkv"
             )
+        container_name = FORMATS[self.path.suffix.lower()]
+        if fitting := MISFITS.get((container_name, self.codec)):
+            raise OutputError(f"{self.path}: {container_name} cannot hold {self.codec}; use {fitting}")
         if self.path.exists() and not self.overwrite:
             raise OutputError(f"{self.path}: exists already; choose another name or pass --overwrite")
         if not self.path.parent.is_dir():
@@ -171,7 +99,7 @@ class VideoWriter:
         if self.path.resolve() == self.footage.path.resolve():
             raise OutputError(f"{self.path}: is the source itself; choose another name")
 
-    def _open(self, quality: str, added: dict[str, str]) -> None:
+    def _open(self, encoding: Encoding, added: dict[str, str]) -> None:
         footage, encoder = self.footage, ENCODERS[self.codec]
         container_name = FORMATS[self.path.suffix.lower()]
         with self._partial.open("wb"):
@@ -186,13 +114,8 @@ class VideoWriter:
         self._output.metadata.update(metadata)
         if footage.chapters:
             self._output.set_chapters(footage.chapters)
-        try:
-            stream = self._output.add_stream(encoder.name, rate=footage.nominal_rate)
-        except ValueError as error:
-            fitting = ".mov or .mkv" if self.codec == "prores" else ".mp4 or .mkv"
-            raise OutputError(f"{self.path}: {container_name} cannot hold {self.codec}; use {fitting}") from error
-        self._stream = stream
-        self._configure(stream, quality)
+        self._stream = stream = self._output.add_stream(encoder.name, rate=footage.nominal_rate)
+        self._configure(stream, encoding)
 
     def _mux_options(self, container_name: str, metadata: dict[str, str]) -> dict[str, str]:
         if container_name == "matroska":
@@ -210,11 +133,10 @@ class VideoWriter:
             options |= {"video_track_timescale": scale, "movie_timescale": scale}
         return options
 
-    def _configure(self, stream: Any, quality: str) -> None:
+    def _configure(self, stream: Any, encoding: Encoding) -> None:
         footage, context = self.footage, stream.codec_context
         self.pix_fmt = encoded_format(footage.pix_fmt, footage.coded_width, footage.coded_height, self.codec)
-        if self.pix_fmt not in (footage.pix_fmt, "bgr0", "bgra"):
-            self.notes.append(f"{self.codec} cannot hold {footage.pix_fmt} at this size: encoded as {self.pix_fmt}")
+        self.notes += losses(footage, encoding, self.codec, self.pix_fmt)
         stream.time_base = context.time_base = footage.time_base
         context.width, context.height = footage.coded_width, footage.coded_height
         context.pix_fmt = self.pix_fmt
@@ -225,18 +147,11 @@ class VideoWriter:
         context.colorspace = 1 if becomes_yuv else RGB_MATRIX if colour.is_rgb else colour.tag_matrix
         context.color_range = int(ColorRange.MPEG) if becomes_yuv else colour.tag_range
         context.color_primaries, context.color_trc = colour.tag_primaries, colour.tag_transfer
-        options = dict(ENCODERS[self.codec].options[quality])
-        if self.codec == "prores" and "444" in self.pix_fmt:
-            options["profile"] = "4444"
         if self.codec == "prores" and not becomes_yuv:
             context.colorspace = colour.matrix  # it has no "unspecified"
-        if self.codec == "h264" and torch.backends.cpu.get_cpu_capability() == "AVX512":
-            options["x264-params"] = "asm=AVX2"  # its AVX-512 code does not give the same bytes every time
-        if self.codec == "h265":
-            options["x265-params"] = ":".join(filter(None, ["log-level=error", footage.mastering]))
-            if self.path.suffix.lower() != ".mkv":
-                context.codec_tag = "hvc1"  # the only tag that Apple's players take
-        context.options = options
+        if self.codec == "h265" and self.path.suffix.lower() != ".mkv":
+            context.codec_tag = "hvc1"  # the only tag that Apple's players take
+        context.options = encoder_options(footage, self.codec, encoding.quality, self.pix_fmt)
         stream.metadata.update({k: v for k, v in footage.video_metadata.items() if k not in OWN_METADATA})
         if footage.has_other_videos:
             stream.disposition = Disposition.default  # players and this reader take that one

@@ -14,9 +14,10 @@ from adapt.dubbing.redraw import redraw
 from render.compositing.region import REGIONS
 from render.errors import OutputError
 from render.head.camera import rotation_matrix
+from render.video.encoder import FORMATS
 from render.video.encoding import DeliveredSound
 from render.video.reader import Footage
-from render.video.writer import FORMATS, VideoWriter
+from render.video.writer import VideoWriter
 from tests.media import Sound, make_clip, make_sound, packets
 
 FRAMES = 6
