@@ -16,6 +16,7 @@ from adapt.cast.faces import (
     eye_distance,
     follow_faces,
     mouth_opening,
+    roll,
     sharpness,
     yaw,
 )
@@ -160,6 +161,7 @@ def _sight(run: Run, frame: Frame, face: Face, layout: LandmarkLayout, landmark_
     run.boxes.extend(face.box.tolist())
     run.eye_distance.append(eye_distance(face.landmarks, layout))
     run.yaw.append(yaw(face.landmarks, layout))
+    run.roll.append(roll(face.landmarks, layout))
     run.opening.append(mouth_opening(face.landmarks, layout))
     run.sharpness.append(sharpness(frame.preview, face))
     run.appearance.add(frame.preview, face, layout)

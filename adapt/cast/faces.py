@@ -24,6 +24,8 @@ LOST_AFTER = 12
 # smaller: it is then a part of the larger face, or of the hair, taken for a face.
 SAME_FACE = 0.4
 PART_OF_FACE = 0.1
+# Roll, radians, beyond which a face stands on its head rather than lies, and beyond which it lies rather than stands.
+UPSIDE_DOWN, LYING = np.radians(135.0), np.radians(45.0)
 # Height to which a face is brought before its sharpness is measured.
 SHARPNESS_PX = 160
 
@@ -94,6 +96,17 @@ def yaw(landmarks: np.ndarray, layout: LandmarkLayout) -> float:
     """Turn of the head about the vertical, radians, 0 frontal, positive where the nose points to the image's right."""
     across = landmarks[layout.side_left] - landmarks[layout.side_right]
     return float(np.arctan2(across[2], np.hypot(across[0], across[1])))
+
+
+def roll(landmarks: np.ndarray, layout: LandmarkLayout) -> float:
+    """Turn of the face in the picture, radians in (−π, π], 0 upright, positive clockwise."""
+    right, left = eye_centres(landmarks, layout)
+    return float(np.arctan2(left[1] - right[1], left[0] - right[0]))
+
+
+def is_upside_down(roll: np.ndarray) -> np.ndarray:
+    """Where a roll, radians, is nearer to upside down than to lying on a side."""
+    return np.abs(roll) > UPSIDE_DOWN
 
 
 def mouth_opening(landmarks: np.ndarray, layout: LandmarkLayout) -> float:

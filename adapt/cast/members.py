@@ -38,7 +38,8 @@ class Run:
         shot: index of the shot.
         frames: index of the frame. `rows`: where its landmarks are kept.
         confidence: in [0, 1]. `boxes`: px, four numbers a sighting.
-        eye_distance: px. `yaw`: radians. `opening`: of the mouth, in eye distances. `sharpness`: see `faces.sharpness`.
+        eye_distance: px. `yaw`, `roll`: radians. `opening`: of the mouth, in eye distances.
+        sharpness: see `faces.sharpness`.
         appearance: what the face looks like, over the run.
     """
 
@@ -49,6 +50,7 @@ class Run:
     boxes: array = field(default_factory=lambda: array("f"))
     eye_distance: array = field(default_factory=lambda: array("f"))
     yaw: array = field(default_factory=lambda: array("f"))
+    roll: array = field(default_factory=lambda: array("f"))
     opening: array = field(default_factory=lambda: array("f"))
     sharpness: array = field(default_factory=lambda: array("f"))
     appearance: Appearance = field(default_factory=Appearance)

@@ -4,6 +4,7 @@ In: a video, and optionally the sound that is to drive a dub. Out: `Findings`: p
 Frames count from 0; ranges are [start, stop); timecodes are of the file's own clock.
 """
 
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from adapt.cast.analyse import Analysis, analyse
-from adapt.cast.faces import LandmarkBackend
+from adapt.cast.faces import LYING, LandmarkBackend, is_upside_down
 from adapt.cast.fan_backend import FanBackend
 from adapt.cast.mediapipe_backend import MediaPipeBackend
 from adapt.cast.members import CastMember
@@ -33,6 +34,8 @@ CLOSED_OPENING, HALF_OPENING, WIDE_OPENING = 0.03, (0.06, 0.2), 0.22
 GOOD_EYE_DISTANCE_PX, GOOD_SHARPNESS = 24.0, 0.1
 GOOD_SECONDS, FRONTAL_SECONDS, FRONTAL_DEGREES = 4.0, 1.0, 15.0
 REST_SECONDS = 0.3
+#: FFmpeg's filter that turns a picture clockwise by so many degrees.
+TURNING_FILTERS = {180: "hflip,vflip", 90: "transpose=1", -90: "transpose=2"}
 # Sound: the loudness range within which nothing needs doing, and what counts as music or noise under the speech.
 LOUDNESS_LUFS = (-35.0, -10.0)
 MUSIC_OR_NOISE = 0.5
@@ -63,6 +66,7 @@ class MemberReport:
         shots: indices of the shots the person is in.
         face_height_px: smallest, median, largest. `eye_distance_px`: median.
         yaw_degrees: 5th and 95th percentile of the head's turn, positive to the image's right.
+        posture: what to do where the face is upside down or lies on its side, a sentence; else empty.
         sharpness: median, ~0.1 blurred to ~0.5 crisp.
         faceless: frames of this person's shots in which the face is not found.
         missing: what a good fit would want and this footage lacks, one phrase each.
@@ -77,6 +81,7 @@ class MemberReport:
     face_height_px: list[float]
     eye_distance_px: float
     yaw_degrees: list[float]
+    posture: str
     sharpness: float
     faceless: list[Range]
     missing: list[str]
@@ -129,6 +134,7 @@ def _member_lines(member: MemberReport) -> list[str]:
         f"shots {', '.join(map(str, member.shots))}",
         f"  face {middle:.0f} px high ({low:.0f} to {high:.0f}), turned {left:+.0f} to {right:+.0f} degrees, "
         f"sharpness {member.sharpness:.2f}",
+        *([f"  {member.posture}"] if member.posture else []),
         *(f"  not seen: {gap}" for gap in member.faceless),
         *([f"  missing: {'; '.join(member.missing)}"] if member.missing else []),
     ]
@@ -248,6 +254,7 @@ def _member(analysis: Analysis, member: CastMember) -> MemberReport:
         face_height_px=[round(float(value), 1) for value in np.quantile(heights, (0, 0.5, 1))],
         eye_distance_px=round(float(np.median(member.values("eye_distance"))), 1),
         yaw_degrees=[round(float(value), 1) for value in np.quantile(yaw, (0.05, 0.95))],
+        posture=_posture(footage.path, member.values("roll")),
         sharpness=round(float(np.median(member.values("sharpness"))), 3),
         faceless=_ranges(footage, absent),
         missing=missing,
@@ -261,7 +268,24 @@ def _is_usable(member: CastMember) -> np.ndarray:
         (member.values("eye_distance") >= SMALLEST_EYE_DISTANCE_PX)
         & (np.abs(np.degrees(member.values("yaw"))) <= LARGEST_YAW_DEGREES)
         & (member.values("confidence") >= SEEN_CONFIDENCE)
+        & ~is_upside_down(member.values("roll"))
     )
+
+
+def _posture(path: Path, roll: np.ndarray) -> str:
+    """What to do about faces that stand on their heads or lie, by the roll of each sighting, radians."""
+    if is_upside_down(roll).mean() > 0.5:
+        return f"the face is upside down and cannot be dubbed; {how_to_turn(path, 180)}"
+    lying = roll[(np.abs(roll) > LYING) & ~is_upside_down(roll)]
+    if len(lying) <= 0.5 * len(roll):
+        return ""
+    return f"the face lies on its side; unless it should, {how_to_turn(path, -90 if np.median(lying) > 0 else 90)}"
+
+
+def how_to_turn(path: Path, degrees: int) -> str:
+    """Advice: a command that turns a video clockwise by 180, 90 or -90 degrees."""
+    words = ["ffmpeg", "-i", str(path), "-vf", TURNING_FILTERS[degrees], "-c:a", "copy", f"turned{path.suffix}"]
+    return f"turn the picture by {degrees} degrees first: {shlex.join(words)}"
 
 
 def _missing(member: CastMember, usable: np.ndarray, durations: np.ndarray) -> list[str]:

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 
 from adapt.cast.analyse import Analysis, analyse, choose_person, everyone
+from adapt.cast.faces import is_upside_down
+from adapt.cast.suitability import how_to_turn
 from adapt.device import one_thread
 from adapt.output import refuse_files, refuse_unwritable
 from adapt.progress import SILENT, Progress
@@ -280,11 +282,18 @@ def confidence_of(confidence: torch.Tensor, residual: torch.Tensor, pose: torch.
 
 
 def track_person(analysis: Analysis, person: int) -> Track:
-    """Track one cast member through the analysed footage."""
+    """Track one cast member through the analysed footage; where the face is upside down it counts as not found.
+
+    Raises:
+        TrackingError: no such person, in fewer than two frames, or upside down throughout.
+    """
     footage = analysis.footage
     confidence = np.zeros(footage.frame_count, np.float32)
     member = analysis.member(person)
-    confidence[member.values("frames")] = member.values("confidence")
+    stands = ~is_upside_down(member.values("roll"))
+    if not stands.any():
+        raise TrackingError(f"{footage.path}: person {person} is upside down; {how_to_turn(footage.path, 180)}")
+    confidence[member.values("frames")] = np.where(stands, member.values("confidence"), 0)
     sightings = Sightings(
         confidence=torch.from_numpy(confidence),
         timestamps=torch.from_numpy(footage.timestamps),
