@@ -25,10 +25,12 @@ from prior.motion.sync import load_sync_model
 from prior.renderer.prior import load_renderer_prior
 from prior.speech.loudness import describe_audio
 from prior.speech.phonetics import load_phonetics
-from prior.speech.sound import audio_blocks, read_waveform
+from prior.speech.sound import read_waveform
 from render.head.motion import Motion
 from render.head.track import Track
 from render.video.reader import Footage
+from render.video.sound_blocks import audio_blocks
+from render.video.sound_track import SoundTrack
 from tests.fuzz.boxes import damage_boxes
 from tests.fuzz.damage import Files, damage_bytes, damage_json, damage_tensors, damage_yaml
 from tests.fuzz.originals import IDENTITY
@@ -87,8 +89,8 @@ def hear(folder: Path) -> None:
 
 def hear_blocks(folder: Path) -> None:
     """The first samples, in blocks."""
-    for samples, rate in islice(audio_blocks(the_file(folder)), MOST_BLOCKS):
-        assert samples.ndim == 2 and rate > 0
+    for block in islice(audio_blocks(SoundTrack(the_file(folder))), MOST_BLOCKS):
+        assert block.samples.ndim == 2 and block.rate > 0
 
 
 def measure(folder: Path) -> None:
