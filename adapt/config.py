@@ -60,6 +60,8 @@ def resolve(
         layers: list[Any] = []
         if file is not None:
             layers.append(_read_file(file))
+            if not isinstance(layers[0], DictConfig):
+                raise ConfigError(f"--config {file}: is a list; write one setting a line, such as `seed: 3`")
         layers.append(OmegaConf.from_dotlist([_literal(word) for word in overrides]))
         layers.append(OmegaConf.create({key: value for key, value in values.items() if key not in texts}))
         merged = OmegaConf.merge(merged, *layers)

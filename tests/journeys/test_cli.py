@@ -75,6 +75,9 @@ def test_settings_come_from_flags_then_overrides_then_file(
     assert "mediapipe, fan" in capsys.readouterr().err
     assert run("check", clip, "--config", tmp_path / "none.yaml") == 2
     assert "none.yaml" in capsys.readouterr().err
+    settings.write_text("- out\n- video\n")
+    assert run("check", clip, "--config", settings) == 2
+    assert "settings.yaml: is a list" in capsys.readouterr().err
 
 
 def bad_files(folder: Path) -> dict[str, Path]:
