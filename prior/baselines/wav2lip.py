@@ -11,6 +11,7 @@ is erased already.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from prior.network import stored_network
 from prior.speech.sound import SAMPLE_RATE
 from render.drawing.unet import prefers_bfloat16
 from render.errors import StoreError
@@ -162,19 +164,17 @@ def load_wav2lip(path: Path | None = None) -> Wav2Lip:
     path = Path(os.environ.get(ENVIRONMENT) or WEIGHTS) if path is None else Path(path)
     if path.suffix == ".safetensors":
         stored, facts = load_tensors(path, KIND, KIND_VERSION)
-        model, tensors = Wav2Lip(facts["width"]), unpacked(stored)
+        width, tensors = facts.get("width"), unpacked(stored)
     else:
-        model, tensors = Wav2Lip(), _official(path)
-    try:
-        model.load_state_dict({**_counters(model), **tensors})
-    except RuntimeError as error:
-        raise StoreError(f"{path}: not a Wav2Lip generator ({str(error).splitlines()[-1].strip()})") from error
+        width, tensors = 1.0, _official(path)
+    model = stored_network(Wav2Lip, {"width": width}, {**_counters(tensors), **tensors}, path)
     return model.eval().requires_grad_(False)
 
 
-def _counters(model: Wav2Lip) -> dict[str, torch.Tensor]:
-    """Batch norm's counts of batches, which nothing reads."""
-    return {name: value for name, value in model.state_dict().items() if "num_batches" in name}
+def _counters(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Batch norm's counts of batches, which nothing reads, for every norm among the tensors."""
+    norms = (name.removesuffix("running_mean") for name in tensors if name.endswith("running_mean"))
+    return {f"{norm}num_batches_tracked": torch.tensor(0) for norm in norms}
 
 
 def _official(path: Path) -> dict[str, torch.Tensor]:
@@ -184,7 +184,9 @@ def _official(path: Path) -> dict[str, torch.Tensor]:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError) as error:
         raise StoreError(f"{path}: cannot be read as a checkpoint ({str(error).splitlines()[0]})") from error
-    tensors = held.get("state_dict", held)
+    tensors = held.get("state_dict", held) if isinstance(held, dict) else None
+    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+        raise StoreError(f"{path}: not a checkpoint of tensors; give the authors' wav2lip.pth, or unset {ENVIRONMENT}")
     return {name.removeprefix("module."): value for name, value in tensors.items()}
 
 

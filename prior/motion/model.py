@@ -20,6 +20,7 @@ from torch import nn
 from prior.motion.closures import LABIODENTAL_OPENING, lips_near, speech_gate
 from prior.motion.sampling import MotionDenoiser, in_pieces, sample
 from prior.motion.style import STYLE_PRIOR_FRAMES, MouthStyle
+from prior.network import refuse_others, stored_network
 from prior.speech.features import FRAME_RATE, PROSODY, Features, features
 from prior.speech.phonemes import CLASSES, CLOSED, LABEL_RATE, LABIODENTAL, SILENCE
 from prior.speech.phonetics import ConvolutionBlock, PhoneticEncoder, posteriors, shipped_phonetics
@@ -30,6 +31,8 @@ from render.store import load_tensors, save_tensors
 
 KIND = "adapt-motion-model"
 KIND_VERSION = 2
+
+FRONT_END = "front_end."  # what names of its tensors begin with
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "motion.safetensors"
 
@@ -241,13 +244,18 @@ def load_motion_model(path: Path | None = None) -> MotionModel:
     Raises:
         StoreError, StoreVersionError: the file or its front end is missing or foreign, or of another version.
     """
-    tensors, facts = load_tensors(path or WEIGHTS, KIND, KIND_VERSION)
-    stored = facts["config"]
-    lists = {name: tuple(stored.get(name, ())) for name in ("dilations", "denoiser_dilations")}
-    model = MotionModel(MotionConfig(**{**stored, **lists}))
+    path = WEIGHTS if path is None else path
+    tensors, facts = load_tensors(path, KIND, KIND_VERSION)
+    weights = {name: value.float() for name, value in tensors.items()}
+    own = {name: value for name, value in weights.items() if not name.startswith(FRONT_END)}
+    sizes = facts.get("config")
+    if isinstance(sizes, dict) and sizes.get("front_end") == 0:
+        sizes = {name: size for name, size in sizes.items() if name != "front_end"}
+    model = stored_network(lambda **sizes: MotionModel(MotionConfig(**sizes)), sizes, own, path)
     if "front_end" in facts:
-        model.front_end = recalled_front_end(facts["front_end"])
-    model.load_state_dict({name: value.float() for name, value in tensors.items()})
+        model.front_end = recalled_front_end(facts["front_end"], path)
+    refuse_others(model, weights, path)
+    model.load_state_dict(weights)
     return model.eval()
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from prior.motion.model import INPUTS, LINEAR_REACH_ROWS, LINEAR_STEP_ROWS, LINEAR_TAPS, input_rows
+from prior.network import stored_network
 from prior.speech.features import features
 from prior.speech.phonemes import LABEL_RATE
 from prior.speech.phonetics import ConvolutionBlock, shipped_phonetics
@@ -226,10 +227,10 @@ def load_sync_model(path: Path | None = None) -> SyncModel:
     Raises:
         StoreError, StoreVersionError: the file is missing, foreign or of another version.
     """
-    tensors, facts = load_tensors(path or WEIGHTS, KIND, KIND_VERSION)
-    stored = facts["config"]
-    model = SyncModel(SyncConfig(**{**stored, "dilations": tuple(stored["dilations"])}))
-    model.load_state_dict({name: value.float() for name, value in tensors.items()})
+    path = WEIGHTS if path is None else path
+    tensors, facts = load_tensors(path, KIND, KIND_VERSION)
+    weights = {name: value.float() for name, value in tensors.items()}
+    model = stored_network(lambda **sizes: SyncModel(SyncConfig(**sizes)), facts.get("config"), weights, path)
     return model.eval()
 
 

@@ -14,11 +14,11 @@ from torch import nn
 
 from prior.face.model import load_face_model
 from prior.face.points import lip_gap
+from prior.network import stored_network
 from prior.renderer.unwrapping import FRAMES_PER_BIN, SECOND_WEIGHT, WIDEST_FACTOR, TextureFrames, enrollment_of, unwrap
 from render.drawing.neural_texture import COLOUR_BINS, COLOUR_CHANNELS, TEXTURE_CHANNELS, TEXTURE_SIZE
 from render.drawing.renderer import Renderer
 from render.drawing.unet import UNet
-from render.errors import StoreError
 from render.head.face_model import FaceModel
 from render.head.track import Track
 from render.store import file_sha256, load_tensors, packed, save_tensors, unpacked
@@ -141,14 +141,16 @@ def load_renderer_prior(
     """
     path = WEIGHTS if path is None else path
     tensors, facts = load_tensors(path, KIND, KIND_VERSION)
-    prior = RendererPrior(load_face_model() if model is None else model, facts["renderer"], facts[COUNT])
-    try:
-        names = {stored: name for name, stored in STORED.items()}
-        prior.load_state_dict({names.get(name, name): value for name, value in unpacked(tensors).items()})
-    except RuntimeError as error:
-        raise StoreError(
-            f"{path}: does not fit the face model in use ({str(error).splitlines()[-1].strip()})"
-        ) from error
+    face_model = load_face_model() if model is None else model
+
+    def build(erasing_count: int, **renderer: Any) -> RendererPrior:
+        return RendererPrior(face_model, renderer, erasing_count)
+
+    names = {stored: name for name, stored in STORED.items()}
+    weights = {names.get(name, name): value for name, value in unpacked(tensors).items()}
+    renderer = facts.get("renderer")
+    sizes = {**renderer, "erasing_count": facts.get(COUNT)} if isinstance(renderer, dict) else None
+    prior = stored_network(build, sizes, weights, path)
     prior.facts = {**facts, "sha256": file_sha256(path)}
     prior.model = prior.model.to(device)
     return prior.eval().requires_grad_(False).to(device)

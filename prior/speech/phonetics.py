@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from prior.network import stored_network
 from prior.speech.features import FRAME_RATE, LOG_FLOOR, MEL_BANDS
 from prior.speech.phonemes import CLASSES, LABEL_RATE
 from render.store import load_tensors, save_tensors
@@ -100,10 +101,12 @@ def load_phonetics(path: Path | None = None) -> PhoneticEncoder:
     Raises:
         StoreError, StoreVersionError: the file is missing, foreign or of another version.
     """
-    tensors, facts = load_tensors(path or WEIGHTS, KIND, KIND_VERSION)
-    stored = facts["config"]
-    encoder = PhoneticEncoder(PhoneticConfig(stored["width"], tuple(stored["dilations"])))
-    encoder.load_state_dict({name: value.float() for name, value in tensors.items()})
+    path = WEIGHTS if path is None else path
+    tensors, facts = load_tensors(path, KIND, KIND_VERSION)
+    weights = {name: value.float() for name, value in tensors.items()}
+    encoder = stored_network(
+        lambda **sizes: PhoneticEncoder(PhoneticConfig(**sizes)), facts.get("config"), weights, path
+    )
     return encoder.eval()
 
 

@@ -105,12 +105,19 @@ class FrontEnd(nn.Module):
         return {"folder": str(self.folder), "sha256": self.sha256}
 
 
-def recalled_front_end(facts: dict[str, str]) -> FrontEnd:
+def recalled_front_end(facts: Any, path: Path) -> FrontEnd:
     """The front end that a motion model was trained with, from where it was or from where `ENVIRONMENT` says.
 
+    Args:
+        facts: what the model says of it: `folder` and `sha256`.
+        path: of the model, for the message.
+
     Raises:
-        StoreError: see `FrontEnd`.
+        StoreError: see `FrontEnd`; or the model does not say which.
     """
+    known = facts if isinstance(facts, dict) else {}
+    if not all(isinstance(known.get(name), str) for name in ("folder", "sha256")):
+        raise StoreError(f"{path}: does not say which front end it was trained with; copy the file again")
     return FrontEnd(Path(os.environ.get(ENVIRONMENT, facts["folder"])), facts["sha256"])
 
 

@@ -115,8 +115,12 @@ def test_storing_and_the_official_form(small: Wav2Lip, tmp_path: Path, monkeypat
     official = load_wav2lip()
     assert official.width == 1 and torch.equal(official.output_block[1].weight, published.output_block[1].weight)
     torch.save({"state_dict": {"module.x": torch.zeros(1)}}, tmp_path / "other.pth")
-    with pytest.raises(StoreError, match="not a Wav2Lip generator"):
+    with pytest.raises(StoreError, match="not the weights of such a network"):
         load_wav2lip(tmp_path / "other.pth")
+    for foreign in ([1], {"state_dict": {"module.x": 1}}, {"state_dict": 1}):
+        torch.save(foreign, tmp_path / "foreign.pth")
+        with pytest.raises(StoreError, match="foreign.pth: not a checkpoint of tensors"):
+            load_wav2lip(tmp_path / "foreign.pth")
     with pytest.raises(StoreError, match="no such Wav2Lip weights"):
         load_wav2lip(tmp_path / "none.pth")
 

@@ -1,0 +1,74 @@
+"""A network out of a file: what the file says of its size and weights is looked at before anything is built of it.
+
+In: sizes and tensors as `render.store` read them. Out: the network, filled. A file that says something else is refused
+by name; nothing of a size that its tensors do not have is allocated.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from render.errors import StoreError
+
+Network = TypeVar("Network", bound=nn.Module)
+
+#: The largest number in a size; of networks side by side, and of entries in a list.
+LARGEST, MOST = 4096, 64
+
+
+def stored_network(
+    build: Callable[..., Network], sizes: Any, tensors: Mapping[str, torch.Tensor], path: Path
+) -> Network:
+    """A network of stored sizes, filled with stored tensors, on the CPU.
+
+    Args:
+        build: called with the sizes, lists as tuples.
+        sizes: name → number or list of numbers, as the file says.
+        tensors: all that the network holds.
+        path: of the file, for the message.
+
+    Raises:
+        StoreError: the sizes are no sizes, or the tensors are not those of such a network.
+    """
+    checked = _checked(sizes, path)
+    try:
+        with torch.device("meta"):
+            wanted = build(**checked)
+    except (TypeError, ValueError, RuntimeError, IndexError, ZeroDivisionError) as error:
+        raise _refusal(path, f"no network has the sizes {checked} ({str(error).splitlines()[0]})") from error
+    refuse_others(wanted, tensors, path)
+    network = build(**checked)
+    network.load_state_dict(dict(tensors))
+    return network
+
+
+def refuse_others(network: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Raise `StoreError` where tensors are not those that a network holds: other names, shapes, or not finite."""
+    wanted = network.state_dict()
+    wrong = sorted(set(wanted) ^ set(tensors))
+    if wrong:
+        what = "is missing" if wrong[0] in wanted else "is none of its tensors"
+        raise _refusal(path, f"{wrong[0]} {what}, {len(wrong)} such names in all")
+    for name, tensor in tensors.items():
+        if tensor.shape != wanted[name].shape:
+            raise _refusal(path, f"{name} is {list(tensor.shape)}, not {list(wanted[name].shape)}")
+        if not bool(torch.isfinite(tensor).all()):
+            raise _refusal(path, f"{name} holds values that are not finite")
+
+
+def _checked(sizes: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(sizes, Mapping):
+        raise _refusal(path, "it says no sizes of its network")
+    for name, size in sizes.items():
+        numbers = size if isinstance(size, (list, tuple)) else [size]
+        largest = MOST if name == "members" else LARGEST
+        if len(numbers) > MOST or not all(type(n) in (int, float) and 0 < n <= largest for n in numbers):
+            raise _refusal(path, f"{name} is {str(size)[:60]}, which is no size of a network")
+    return {name: tuple(size) if isinstance(size, list) else size for name, size in sizes.items()}
+
+
+def _refusal(path: Path, what: str) -> StoreError:
+    return StoreError(f"{path}: not the weights of such a network: {what}; copy the file again, or train it again")
