@@ -12,6 +12,8 @@ from render.store import load_tensors, save_tensors
 
 CHECKPOINT = "adapt-fit-checkpoint"
 CHECKPOINT_VERSION = 3
+#: What of a state is stored as a number.
+NUMBERS = ("step", "best_loss", "unadapted_loss")
 
 
 @dataclass(frozen=True)
@@ -73,22 +75,28 @@ class FitState:
         """Write a checkpoint."""
         groups = {"now": self.parameters, "best": self.best, "moment": self.moments}
         tensors = {f"{group}/{name}": value for group, named in groups.items() for name, value in named.items()}
-        numbers = {"step": self.step, "best_loss": self.best_loss, "unadapted_loss": self.unadapted_loss}
+        numbers = {name: getattr(self, name) for name in NUMBERS}
         facts = {**numbers, "history": self.history, "fit": checkpoint.identity}
         save_tensors(checkpoint.path, CHECKPOINT, CHECKPOINT_VERSION, tensors, facts)
 
     @staticmethod
     def load(checkpoint: Checkpoint) -> "FitState":
-        """Read a checkpoint; raises `StoreError` where it belongs to another fit."""
+        """Read a checkpoint; raises `StoreError` where it belongs to another fit, or is damaged."""
         tensors, stored = load_tensors(checkpoint.path, CHECKPOINT, CHECKPOINT_VERSION)
-        if stored.pop("fit") != checkpoint.identity:
+        if stored.pop("fit", None) != checkpoint.identity:
             raise StoreError(
                 f"{checkpoint.path}: the checkpoint is of another fit (footage, settings or prior differ); "
                 "fit without --resume"
             )
         groups: dict[str, dict[str, torch.Tensor]] = {"now": {}, "best": {}, "moment": {}}
         for name, value in tensors.items():
-            group, rest = name.split("/", 1)
-            groups[group][rest] = value
-        texture = groups["now"].pop("texture")
-        return FitState(texture, groups["now"], groups["moment"], best=groups["best"], **stored)
+            group, _, rest = name.partition("/")
+            groups.setdefault(group, {})[rest] = value
+        now, best = ({name: value.shape for name, value in groups[group].items()} for group in ("now", "best"))
+        whole = len(groups) == 3 and "texture" in now and best in ({}, now)
+        numbers = [stored.pop(name, None) for name in NUMBERS]
+        history = stored.pop("history", None)
+        if stored or not whole or not isinstance(history, list) or not all(type(n) in (int, float) for n in numbers):
+            raise StoreError(f"{checkpoint.path}: the checkpoint is damaged; fit without --resume")
+        state = FitState(groups["now"].pop("texture"), groups["now"], groups["moment"], best=groups["best"])
+        return replace(state, history=history, **dict(zip(NUMBERS, numbers, strict=True)))
