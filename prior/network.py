@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from render.errors import StoreError
+from render.store import SCALE, unpacked
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -43,6 +44,15 @@ def stored_network(
     network = build(**checked)
     network.load_state_dict(dict(tensors))
     return network
+
+
+def unpacked_weights(stored: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
+    """Float32 weights from those of a file that were packed; raises `StoreError` where a scale is another tensor's."""
+    for name, value in stored.items():
+        scale = stored.get(name + SCALE)
+        if scale is not None and (value.ndim < 2 or scale.shape != value.shape[:1]):
+            raise _refusal(path, f"{name + SCALE} is {list(scale.shape)}, {name} is {list(value.shape)}")
+    return unpacked(stored)
 
 
 def refuse_others(network: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path) -> None:

@@ -21,11 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from prior.network import stored_network
+from prior.network import stored_network, unpacked_weights
 from prior.speech.sound import SAMPLE_RATE
 from render.drawing.unet import prefers_bfloat16
 from render.errors import StoreError
-from render.store import load_tensors, packed, save_tensors, unpacked
+from render.store import load_tensors, packed, save_tensors
 
 KIND = "adapt-wav2lip"
 KIND_VERSION = 1
@@ -164,7 +164,7 @@ def load_wav2lip(path: Path | None = None) -> Wav2Lip:
     path = Path(os.environ.get(ENVIRONMENT) or WEIGHTS) if path is None else Path(path)
     if path.suffix == ".safetensors":
         stored, facts = load_tensors(path, KIND, KIND_VERSION)
-        width, tensors = facts.get("width"), unpacked(stored)
+        width, tensors = facts.get("width"), unpacked_weights(stored, path)
     else:
         width, tensors = 1.0, _official(path)
     model = stored_network(Wav2Lip, {"width": width}, {**_counters(tensors), **tensors}, path)

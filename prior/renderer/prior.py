@@ -14,14 +14,14 @@ from torch import nn
 
 from prior.face.model import load_face_model
 from prior.face.points import lip_gap
-from prior.network import stored_network
+from prior.network import stored_network, unpacked_weights
 from prior.renderer.unwrapping import FRAMES_PER_BIN, SECOND_WEIGHT, WIDEST_FACTOR, TextureFrames, enrollment_of, unwrap
 from render.drawing.neural_texture import COLOUR_BINS, COLOUR_CHANNELS, TEXTURE_CHANNELS, TEXTURE_SIZE
 from render.drawing.renderer import Renderer
 from render.drawing.unet import UNet
 from render.head.face_model import FaceModel
 from render.head.track import Track
-from render.store import file_sha256, load_tensors, packed, save_tensors, unpacked
+from render.store import file_sha256, load_tensors, packed, save_tensors
 
 KIND = "adapt-renderer-prior"
 #: What files of this version call the fixed expressions, and how many there are.
@@ -147,7 +147,7 @@ def load_renderer_prior(
         return RendererPrior(face_model, renderer, erasing_count)
 
     names = {stored: name for name, stored in STORED.items()}
-    weights = {names.get(name, name): value for name, value in unpacked(tensors).items()}
+    weights = {names.get(name, name): value for name, value in unpacked_weights(tensors, path).items()}
     renderer = facts.get("renderer")
     sizes = {**renderer, "erasing_count": facts.get(COUNT)} if isinstance(renderer, dict) else None
     prior = stored_network(build, sizes, weights, path)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from prior.motion.model import KIND, KIND_VERSION, MotionConfig, MotionModel, load_motion_model
-from prior.network import stored_network
+from prior.network import stored_network, unpacked_weights
 from render.errors import StoreError
 from render.store import load_tensors, save_tensors
 
@@ -52,6 +52,12 @@ def test_what_is_no_such_network_is_refused(tmp_path, sizes, changed, told):
     tensors = {name: value for name, value in {**WEIGHTS, **changed}.items() if value is not None}
     with pytest.raises(StoreError, match=told):
         stored_network(layer, sizes, tensors, tmp_path)
+
+
+@pytest.mark.parametrize("scale", [torch.ones(2), torch.ones(3, 1), torch.ones(())])
+def test_a_scale_of_another_tensor_is_refused(tmp_path, scale):
+    with pytest.raises(StoreError, match="a/scale is"):
+        unpacked_weights({"a": torch.ones(3, 2, dtype=torch.int8), "a/scale": scale}, tmp_path)
 
 
 @pytest.mark.parametrize("front_end", [None, [], {"folder": 1, "sha256": "0"}])
