@@ -15,6 +15,7 @@ from adapt.cast.faces import (
     LandmarkLayout,
     eye_distance,
     follow_faces,
+    mouth_is_seen,
     mouth_opening,
     roll,
     sharpness,
@@ -164,6 +165,7 @@ def _sight(run: Run, frame: Frame, face: Face, layout: LandmarkLayout, landmark_
     run.roll.append(roll(face.landmarks, layout))
     run.opening.append(mouth_opening(face.landmarks, layout))
     run.sharpness.append(sharpness(frame.preview, face))
+    run.is_whole.append(mouth_is_seen(face.landmarks, layout, frame.footage.width, frame.footage.height))
     run.appearance.add(frame.preview, face, layout)
 
 

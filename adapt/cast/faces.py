@@ -26,6 +26,8 @@ SAME_FACE = 0.4
 PART_OF_FACE = 0.1
 # Roll, radians, beyond which a face stands on its head rather than lies, and beyond which it lies rather than stands.
 UPSIDE_DOWN, LYING = np.radians(135.0), np.radians(45.0)
+#: So far beyond the border, in eye distances, a point still counts as in the picture: it is not found more truly.
+BEYOND_BORDER = 0.05
 # Height to which a face is brought before its sharpness is measured.
 SHARPNESS_PX = 160
 
@@ -117,6 +119,13 @@ def mouth_opening(landmarks: np.ndarray, layout: LandmarkLayout) -> float:
     """
     gap = landmarks[layout.inner_lip_bottom] - landmarks[layout.inner_lip_top]
     return float(np.linalg.norm(gap)) / max(eye_distance(landmarks, layout), 1e-6)
+
+
+def mouth_is_seen(landmarks: np.ndarray, layout: LandmarkLayout, width: int, height: int) -> bool:
+    """Whether mouth corners, lips and chin lie inside the picture, whose size is in px."""
+    names = (layout.mouth_right, layout.mouth_left, layout.inner_lip_top, layout.inner_lip_bottom, layout.chin)
+    points, slack = landmarks[list(names), :2], BEYOND_BORDER * eye_distance(landmarks, layout)
+    return bool(((points >= -slack) & (points <= np.array([width, height]) + slack)).all())
 
 
 def sharpness(rgb: np.ndarray, face: Face) -> float:

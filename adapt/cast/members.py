@@ -39,7 +39,7 @@ class Run:
         frames: index of the frame. `rows`: where its landmarks are kept.
         confidence: in [0, 1]. `boxes`: px, four numbers a sighting.
         eye_distance: px. `yaw`, `roll`: radians. `opening`: of the mouth, in eye distances.
-        sharpness: see `faces.sharpness`.
+        sharpness: see `faces.sharpness`. `is_whole`: whether mouth and chin are inside the picture, 0 or 1.
         appearance: what the face looks like, over the run.
     """
 
@@ -53,6 +53,7 @@ class Run:
     roll: array = field(default_factory=lambda: array("f"))
     opening: array = field(default_factory=lambda: array("f"))
     sharpness: array = field(default_factory=lambda: array("f"))
+    is_whole: array = field(default_factory=lambda: array("b"))
     appearance: Appearance = field(default_factory=Appearance)
 
     def box(self, sighting: int) -> np.ndarray:

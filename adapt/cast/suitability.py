@@ -68,6 +68,7 @@ class MemberReport:
         yaw_degrees: 5th and 95th percentile of the head's turn, positive to the image's right.
         posture: what to do where the face is upside down or lies on its side, a sentence; else empty.
         sharpness: median, ~0.1 blurred to ~0.5 crisp.
+        half_out: frames in which mouth or chin lie outside the picture: they can be neither learnt from nor dubbed.
         faceless: frames of this person's shots in which the face is not found.
         missing: what a good fit would want and this footage lacks, one phrase each.
         verdict: "good"; "usable": `adapt fit` takes it, but something is missing; "poor": it would be refused.
@@ -83,6 +84,7 @@ class MemberReport:
     yaw_degrees: list[float]
     posture: str
     sharpness: float
+    half_out: list[Range]
     faceless: list[Range]
     missing: list[str]
     verdict: str
@@ -135,6 +137,7 @@ def _member_lines(member: MemberReport) -> list[str]:
         f"  face {middle:.0f} px high ({low:.0f} to {high:.0f}), turned {left:+.0f} to {right:+.0f} degrees, "
         f"sharpness {member.sharpness:.2f}",
         *([f"  {member.posture}"] if member.posture else []),
+        *(f"  mouth or chin out of the picture: {gap}" for gap in member.half_out),
         *(f"  not seen: {gap}" for gap in member.faceless),
         *([f"  missing: {'; '.join(member.missing)}"] if member.missing else []),
     ]
@@ -243,6 +246,8 @@ def _member(analysis: Analysis, member: CastMember) -> MemberReport:
         absent[analysis.shots[index].start : analysis.shots[index].stop] = True
     absent[frames] = False
     absent[footage.missing] = False
+    half_out = np.zeros_like(absent)
+    half_out[frames[member.values("is_whole") == 0]] = True
     missing = _missing(member, usable, durations)
     seconds = float(durations[frames[usable]].sum())
     return MemberReport(
@@ -256,6 +261,7 @@ def _member(analysis: Analysis, member: CastMember) -> MemberReport:
         yaw_degrees=[round(float(value), 1) for value in np.quantile(yaw, (0.05, 0.95))],
         posture=_posture(footage.path, member.values("roll")),
         sharpness=round(float(np.median(member.values("sharpness"))), 3),
+        half_out=_ranges(footage, half_out),
         faceless=_ranges(footage, absent),
         missing=missing,
         verdict="poor" if seconds < SHORTEST_SECONDS else "usable" if missing else "good",
@@ -269,6 +275,7 @@ def _is_usable(member: CastMember) -> np.ndarray:
         & (np.abs(np.degrees(member.values("yaw"))) <= LARGEST_YAW_DEGREES)
         & (member.values("confidence") >= SEEN_CONFIDENCE)
         & ~is_upside_down(member.values("roll"))
+        & (member.values("is_whole") > 0)
     )
 
 

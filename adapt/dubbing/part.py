@@ -1,10 +1,12 @@
 """Part: one actor's part in a dub, ready to be drawn."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 
 from adapt.actor.bundle import ActorBundle
+from adapt.tracking.in_picture import mouth_in_picture
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from render.head.track import Track
 
@@ -26,3 +28,8 @@ class Part:
     expression: torch.Tensor
     driven: torch.Tensor
     prior: RendererPrior = field(default_factory=load_renderer_prior)
+
+    @cached_property
+    def in_picture(self) -> torch.Tensor:
+        """Frames with a face whose mouth and chin lie inside the picture, bool [T]: only those can be drawn into."""
+        return mouth_in_picture(self.prior.model, self.track)

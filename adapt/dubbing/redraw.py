@@ -94,7 +94,7 @@ def redraw(
     pairs = list(zip(parts, occlusions, strict=True))
     weights = torch.stack([part_weights(part, one.hidden if one else None) for part, one in pairs])
     if not bool((weights > 0).any()):
-        raise DubError(_why_nothing(footage, occlusions))
+        raise DubError(_why_nothing(footage, parts, occlusions))
     in_front = {frame for one in occlusions if one for frame in one.masks if float(weights[:, frame].max())}
     painters = [
         Painter.of(part, weight, one, options.region, options.device)
@@ -118,8 +118,13 @@ def redraw(
     return Redrawn(weights, frame_status(parts, weights, occlusions), sorted(in_front), writer.notes, changed)
 
 
-def _why_nothing(footage: Footage, occlusions: Sequence[Occlusion | None]) -> str:
+def _why_nothing(footage: Footage, parts: Sequence[Part], occlusions: Sequence[Occlusion | None]) -> str:
     name = footage.path.name
+    if all(bool((part.track.confidence > 0).any()) and not bool(part.in_picture.any()) for part in parts):
+        return (
+            f"{name}: in no frame can the chosen person be dubbed: mouth or chin lie outside the picture; choose a "
+            "wider shot; `adapt track --overlay` shows the face"
+        )
     if any(one is not None and bool(one.hidden.any()) for one in occlusions):
         return (
             f"{name}: in no frame can the chosen person be dubbed: something lies over the mouth, or the bundle is of "

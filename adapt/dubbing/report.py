@@ -9,7 +9,7 @@ import numpy as np
 
 from adapt.dubbing.part import Part
 from adapt.dubbing.redraw import Redrawn
-from adapt.dubbing.weights import DUBBED, LOW, OCCLUDED, PASSED
+from adapt.dubbing.weights import DUBBED, LOW, OCCLUDED, OUTSIDE, PASSED
 from adapt.reports.clip import ClipEncoder
 from adapt.reports.contact_sheet import contact_sheet, encode_image
 from adapt.reports.page import Report
@@ -19,7 +19,7 @@ from render.video.container import timecode
 from render.video.reader import Footage, Frame
 
 #: What a frame is → its colour in the strip under the player.
-STATUS_COLOURS = {DUBBED: "#3a8a4d", PASSED: "#9aa0a6", LOW: "#d9a300", OCCLUDED: "#c2571a"}
+STATUS_COLOURS = {DUBBED: "#3a8a4d", PASSED: "#9aa0a6", LOW: "#d9a300", OCCLUDED: "#c2571a", OUTSIDE: "#5b6f9e"}
 #: Side of the report's player, px, and how many frames it shows at most.
 PLAYER_PX = 384
 MOST_SHOWN = 1500

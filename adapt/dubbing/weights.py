@@ -18,7 +18,8 @@ RAMP_SECONDS = 0.16
 #: How far beyond the fitted pose a face may turn before it fades to the source, and over which angle; degrees.
 POSE_MARGIN_DEGREES, POSE_FADE_DEGREES = 12.0, 8.0
 #: What a frame may be.
-DUBBED, PASSED, LOW, OCCLUDED = STATUS = "dubbed", "passed through", "low confidence", "occluded"
+STATUS = "dubbed", "passed through", "low confidence", "occluded", "out of the picture"
+DUBBED, PASSED, LOW, OCCLUDED, OUTSIDE = STATUS
 
 
 def blend_weights(
@@ -67,9 +68,9 @@ def pose_weights(rotation: torch.Tensor, low: torch.Tensor, high: torch.Tensor, 
 
 
 def part_weights(part: Part, hidden: torch.Tensor | None = None) -> torch.Tensor:
-    """How much of a part's mouth each frame takes, [T] in [0, 1]; none where it is `hidden` [T] (bool)."""
+    """How much of a part's mouth each frame takes, [T] in [0, 1]; none where it is `hidden` [T] (bool) or half out."""
     track = part.track
-    usable = (track.confidence >= LEAST_TO_DUB) & part.driven
+    usable = (track.confidence >= LEAST_TO_DUB) & part.driven & part.in_picture
     if hidden is not None:
         usable &= ~hidden
     ramp = blend_weights(usable, track.shot, track.timestamps, RAMP_SECONDS)
@@ -94,6 +95,8 @@ def frame_status(
             words.append(DUBBED)
         elif any(bool(mask[index]) for mask in hidden):
             words.append(OCCLUDED)
+        elif any(value > 0 and not part.in_picture[index] for value, part in zip(confidences, parts, strict=True)):
+            words.append(OUTSIDE)
         elif any(0 < value < LEAST_TO_DUB for value in confidences):
             words.append(LOW)
         else:

@@ -18,6 +18,7 @@ from adapt.cast.suitability import (
     SMALLEST_EYE_DISTANCE_PX,
     WIDE_OPENING,
 )
+from adapt.tracking.in_picture import WINDOW, mouth_in_picture
 from prior.face.points import EYE_DISTANCE_CM, LIPS_OUTER, eye_distance, opening
 from render.errors import FitError
 from render.head.face_model import FaceModel
@@ -51,11 +52,14 @@ class ChosenFrames:
     pose_range: dict[str, list[float]]
 
 
-def mouth_shape(model: FaceModel, track: Track) -> torch.Tensor:
-    """Opening and width of the mouth, [T, 2], in eye distances of the actor."""
-    vertices = model.vertices(track.shape, track.lower_expression)
-    width = (vertices[:, LIPS_OUTER[10]] - vertices[:, LIPS_OUTER[0]]).norm(dim=-1)
-    return torch.stack([opening(vertices), width / eye_distance(vertices)], -1)
+def mouth_shape(model: FaceModel, track: Track, rows: torch.Tensor) -> torch.Tensor:
+    """Opening and width of the mouth in frames `rows` [N], [N, 2], in eye distances of the actor."""
+    shapes = [torch.zeros(0, 2)]
+    for some in rows.split(WINDOW):
+        vertices = model.vertices(track.shape, track.lower_expression[some])
+        width = (vertices[:, LIPS_OUTER[10]] - vertices[:, LIPS_OUTER[0]]).norm(dim=-1)
+        shapes.append(torch.stack([opening(vertices), width / eye_distance(vertices)], -1))
+    return torch.cat(shapes)
 
 
 def choose_enrollment(
@@ -73,14 +77,15 @@ def choose_enrollment(
     Raises:
         FitError: the footage cannot be learnt from; says what is missing and how to choose other footage.
     """
-    usable = [_usable(track, name) for track, name in zip(tracks, names, strict=True)]
+    usable = [_usable(model, track, name) for track, name in zip(tracks, names, strict=True)]
     available = sum(len(rows) * track.frame_seconds for track, rows in zip(tracks, usable, strict=True))
     if available < SHORTEST_SECONDS:
         raise FitError(
             f"{', '.join(names)}: {available:.1f} s of usable footage, at least {SHORTEST_SECONDS} s are needed "
-            "(the person facing the camera, the mouth unobstructed); `adapt check` shows what is usable"
+            "(the person facing the camera, mouth and chin in the picture and unobstructed); `adapt check` shows "
+            "what is usable"
         )
-    shapes = [mouth_shape(model, track) for track in tracks]
+    shapes = [mouth_shape(model, track, rows) for track, rows in zip(tracks, usable, strict=True)]
     _refuse_stills(names, shapes, tracks, usable)
     learn, held_out = [], []
     for track, rows in zip(tracks, usable, strict=True):
@@ -88,7 +93,10 @@ def choose_enrollment(
         learn.append(first)
         held_out.append(last)
     features = torch.cat(
-        [_features(shape[rows], track, rows) for shape, track, rows in zip(shapes, tracks, learn, strict=True)]
+        [
+            _features(shape[torch.isin(all_rows, rows)], track, rows)
+            for shape, track, all_rows, rows in zip(shapes, tracks, usable, learn, strict=True)
+        ]
     )
     wanted = len(features) if seconds is None else round(len(features) * min(1.0, seconds / max(available, 1e-6)))
     keep = _cover(features, max(min(wanted, MOST_FRAMES), 2))
@@ -104,12 +112,14 @@ def describe_enrollment(
     model: FaceModel, tracks: Sequence[Track], learn: list[torch.Tensor], held_out: list[torch.Tensor]
 ) -> ChosenFrames:
     """What frames to learn from and held-out ones, by clip, make up; arguments as in `ChosenFrames`."""
-    shapes = [mouth_shape(model, track) for track in tracks]
+    shapes = [mouth_shape(model, track, rows) for track, rows in zip(tracks, learn, strict=True)]
     seconds = sum(len(rows) * track.frame_seconds for track, rows in zip(tracks, learn, strict=True))
-    return ChosenFrames(learn, held_out, seconds, _never_seen(shapes, tracks, learn), _pose_range(tracks, learn))
+    return ChosenFrames(
+        learn, held_out, seconds, _never_seen(torch.cat(shapes), tracks, learn), _pose_range(tracks, learn)
+    )
 
 
-def _usable(track: Track, name: str) -> torch.Tensor:
+def _usable(model: FaceModel, track: Track, name: str) -> torch.Tensor:
     has_face = track.confidence > 0
     if not bool(has_face.any()):
         raise FitError(f"{name}: no face in it; choose footage that shows the actor, or --person for another one")
@@ -126,14 +136,15 @@ def _usable(track: Track, name: str) -> torch.Tensor:
             f"{name}: the actor is seen from the side (yaw {float(yaw[has_face].median()):.0f}°); "
             f"choose footage within {LARGEST_YAW_DEGREES:.0f}° of frontal"
         )
-    return torch.nonzero(track.sure() & (yaw <= LARGEST_YAW_DEGREES)).flatten()
+    in_picture = mouth_in_picture(model, track)
+    return torch.nonzero(track.sure() & (yaw <= LARGEST_YAW_DEGREES) & in_picture).flatten()
 
 
 def _refuse_stills(
     names: Sequence[str], shapes: Sequence[torch.Tensor], tracks: Sequence[Track], usable: Sequence[torch.Tensor]
 ) -> None:
     moving = any(
-        float(shape[rows].std(0).max()) > 3e-3 or float(track.rotation[rows].std(0).max()) > 2e-3
+        float(shape.std(0).max()) > 3e-3 or float(track.rotation[rows].std(0).max()) > 2e-3
         for shape, track, rows in zip(shapes, tracks, usable, strict=True)
         if len(rows) > 1
     )
@@ -170,8 +181,7 @@ def _cover(features: torch.Tensor, count: int) -> torch.Tensor:
     return torch.tensor(sorted(set(chosen)))
 
 
-def _never_seen(shapes: Sequence[torch.Tensor], tracks: Sequence[Track], chosen: Sequence[torch.Tensor]) -> list[str]:
-    shape = torch.cat([shape[rows] for shape, rows in zip(shapes, chosen, strict=True)])
+def _never_seen(shape: torch.Tensor, tracks: Sequence[Track], chosen: Sequence[torch.Tensor]) -> list[str]:
     yaw = torch.cat([track.rotation[rows][:, 1] for track, rows in zip(tracks, chosen, strict=True)]).rad2deg()
     gap, width = shape.unbind(-1)
     usual, half = float(width.median()), HALF_OPENING

@@ -52,7 +52,7 @@ def test_a_second_chosen_from_four_covers_the_mouth_better_than_the_first_second
     chosen = choose_enrollment(MODEL, [track], ["a.mp4"], seconds=1.0)
     rows = chosen.learn[0]
     assert 20 <= len(rows) <= 26
-    opening = mouth_shape(MODEL, track)[:, 0]
+    opening = mouth_shape(MODEL, track, torch.arange(len(track)))[:, 0]
     everything = torch.arange(80)
     assert opening[rows].max() == opening[everything].max()
     assert opening[rows].min() < opening[everything].quantile(0.1)
