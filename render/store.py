@@ -6,10 +6,12 @@ refuses another format or version by name. A write goes to a temporary name besi
 
 import errno
 import json
+import math
 import os
 import stat
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -127,17 +129,95 @@ def load_tensors(path: Path, kind: str, kind_version: int) -> tuple[dict[str, to
         with safe_open(str(path), framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: not a readable {kind} file ({error})") from error
-    if header.get("format") != kind:
-        raise StoreError(f"{path}: is a {header.get('format', 'foreign')} file, expected {kind}")
+    found = header.get("format", "foreign") if isinstance(header, dict) else "foreign"
+    if found != kind:
+        raise StoreError(f"{path}: is a {found} file, expected {kind}")
     if header.get("format_version") != kind_version:
         raise StoreVersionError(
-            f"{path}: {kind} version {header['format_version']}, this program reads version {kind_version}; "
-            "make the file again with this version, or install the version that wrote it "
+            f"{path}: {kind} version {header.get('format_version', 'unknown')}, this program reads version "
+            f"{kind_version}; make the file again with this version, or install the version that wrote it "
             f"({header.get('code_version', 'unknown')})"
         )
-    return tensors, header["facts"]
+    with damage_named(path, kind):
+        return tensors, dict(header["facts"])
+
+
+@contextmanager
+def damage_named(path: Path, kind: str) -> Iterator[None]:
+    """For what is made of stored values: values that are absent, or of another kind, are a `StoreError` of the file."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise StoreError(
+            f"{path}: damaged, or no {kind} of ours ({type(error).__name__}: {told}); make it again"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a stored tensor has to be.
+
+    Attributes:
+        shape: a number for each dimension; or a letter, which stands for the same number in all tensors of a file.
+        dtype: of its values.
+        low, high: that its values lie between, ends included.
+    """
+
+    shape: tuple[int | str, ...]
+    dtype: torch.dtype = torch.float32
+    low: float = -math.inf
+    high: float = math.inf
+
+
+def refuse_other_forms(
+    path: Path,
+    tensors: Mapping[str, torch.Tensor],
+    forms: Mapping[str, Form],
+    sizes: Mapping[str, int] | None = None,
+) -> dict[str, int]:
+    """Refuse a file whose tensors are not what they have to be; returns what each letter of their shapes stands for.
+
+    Args:
+        path: of the file, for the message.
+        tensors: name → tensor.
+        forms: name → form, all of them and no other.
+        sizes: what letters stand for where that is known.
+
+    Raises:
+        StoreError: a name, a type, a shape, or a value that is not finite or out of bounds.
+    """
+    if set(tensors) != set(forms):
+        names = ", ".join(sorted(set(tensors) ^ set(forms)))
+        raise StoreError(f"{path}: damaged, or of another kind (tensors missing or unknown: {names}); make it again")
+    known = dict(sizes or {})
+    for name, form in forms.items():
+        tensor = tensors[name]
+        fits = tensor.dtype == form.dtype and tensor.ndim == len(form.shape)
+        for size, letter in zip(tensor.shape, form.shape, strict=False):
+            fits &= size == (known.setdefault(letter, size) if isinstance(letter, str) else letter)
+        if not fits:
+            expected = [known.get(letter, letter) if isinstance(letter, str) else letter for letter in form.shape]
+            raise StoreError(
+                f"{path}: {name} is {_described(tensor.dtype, tensor.shape)}, expected "
+                f"{_described(form.dtype, expected)}; make the file again"
+            )
+        refuse_values(path, name, tensor, form.low, form.high)
+    return known
+
+
+def refuse_values(path: Path, name: str, tensor: torch.Tensor, low: float = -math.inf, high: float = math.inf) -> None:
+    """Raise `StoreError` where a stored tensor holds a value that is not finite or not between `low` and `high`."""
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        raise StoreError(f"{path}: {name} holds values that are no numbers; make the file again")
+    if tensor.numel() and not (float(tensor.min()) >= low and float(tensor.max()) <= high):
+        raise StoreError(f"{path}: {name} holds values that are not between {low:g} and {high:g}; make the file again")
+
+
+def _described(dtype: torch.dtype, shape: Sequence[int | str]) -> str:
+    return f"{str(dtype).removeprefix('torch.')} [{', '.join(map(str, shape))}]"
 
 
 #: Matrices and convolutions of at least so many weights are stored in 8 bits; what their scales are called.

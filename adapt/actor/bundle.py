@@ -5,6 +5,7 @@ hashes of its other files); `actor.safetensors` the neural texture, the renderer
 """
 
 import json
+import math
 import shutil
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date
@@ -17,7 +18,7 @@ import torch
 from adapt.actor.consent import EXPIRED, NO_CONSENT, Consent
 from adapt.output import new_folder, refuse_existing
 from render.errors import StoreError, StoreVersionError
-from render.store import code_version, file_sha256, load_tensors, save_tensors, write_json
+from render.store import code_version, damage_named, file_sha256, load_tensors, refuse_values, save_tensors, write_json
 from render.text import json_text
 
 KIND = "adapt-actor"
@@ -98,12 +99,12 @@ class FitFacts:
         Raises:
             StoreError: an entry is unknown, or empty.
         """
-        values = dict(record)
         try:
+            values = dict(record)
             scores = FitScores.of(values.pop("scores")) if "scores" in values else None
             consent = values.pop("consent", None)
             return FitFacts(**values, consent=Consent.of(consent, where) if consent else None, scores=scores)
-        except (TypeError, AttributeError) as error:
+        except (TypeError, ValueError, AttributeError) as error:
             raise StoreError(f"{where}: damaged ({error}); copy the bundle again or fit the actor again") from error
 
 
@@ -199,6 +200,7 @@ class ActorBundle:
                 f"{prior_sha256[:12]}; fit the actor again, or install the version that shipped that prior"
             )
         tensors, _ = load_tensors(path / TENSORS, KIND, KIND_VERSION)
+        _refuse_tensors(path / TENSORS, tensors)
         return ActorBundle(
             texture=tensors["texture"].float(),
             delta=_named(tensors, DELTA),
@@ -210,6 +212,16 @@ class ActorBundle:
 
 def _named(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): value.float() for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _refuse_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Raise `StoreError` for tensors of no bundle, as far as that shows without a prior; see `adapt.actor.misfit`."""
+    for name, value in tensors.items():
+        if name != "texture" and not name.startswith((DELTA, STYLE, APPEARANCE)):
+            raise StoreError(f"{path}: {name} belongs to no actor bundle; fit the actor again")
+        refuse_values(path, name, value)
+    if "texture" not in tensors or tensors["texture"].ndim != 3:
+        raise StoreError(f"{path}: has no texture [channels, height, width]; fit the actor again")
 
 
 def refuse_taken(path: Path, overwrite: bool) -> None:
@@ -236,7 +248,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         expected = facts.pop("facts_sha256", None)
         damaged = expected not in (None, _facts_sha256(facts))
         kind, kind_version, written_by = (facts.pop(key) for key in ("format", "format_version", "code_version"))
-    except (ValueError, KeyError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise StoreError(f"{file}: damaged ({error}); copy the bundle again or fit the actor again") from error
     if kind != KIND:
         raise StoreError(f"{path}: is a {kind}, expected {KIND}")
@@ -251,4 +263,21 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise StoreError(f"{file}: damaged (entries {wrong}); copy the bundle again or fit the actor again")
     if damaged:
         raise StoreError(f"{file}: damaged (sha256 differs); copy the bundle again or fit the actor again")
+    with damage_named(file, "actor bundle"):
+        _refuse_facts(facts)
     return facts
+
+
+def _refuse_facts(facts: dict[str, Any]) -> None:
+    """Raise `ValueError` for an entry of `actor.json` that is of another kind than a fit writes."""
+    ranges = [bound for key in ("yaw", "pitch") for bound in facts["pose_range"].get(key, [])]
+    right = {
+        "name": isinstance(facts["name"], str),
+        "prior_sha256": isinstance(facts["prior_sha256"], str),
+        "sources": all(isinstance(source, dict) for source in facts["sources"]),
+        "pose_range": all(math.isfinite(bound) for bound in ranges) and len(ranges) in (0, 4),
+        "facts": isinstance(facts["facts"], dict),
+        "files": TENSORS in facts["files"] and all(Path(name).name == name for name in facts["files"]),
+    }
+    if wrong := [name for name, is_right in right.items() if not is_right]:
+        raise ValueError(f"entries {', '.join(wrong)}")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from adapt.actor.bundle import ActorBundle
+from adapt.actor.misfit import refuse_misfit
 from adapt.actor.renderer import adapted_renderer
 from adapt.progress import SILENT, Progress
 from adapt.reports.contact_sheet import contact_sheet
@@ -84,6 +85,8 @@ def preview(
     """
     prior = load_renderer_prior()
     bundle = None if actor is None else ActorBundle.load(Path(actor), prior.sha256)
+    if bundle is not None:
+        refuse_misfit(bundle, Path(str(actor)), prior)
     footage = Footage(video, progressive)
     track = track_footage(footage, person, "the same command with --person 1", progress).with_crop_size(CROP_SIZE)
     frames = choose_frames(track, at)

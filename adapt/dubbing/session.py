@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from adapt.actor.bundle import ActorBundle
+from adapt.actor.misfit import refuse_misfit
 from adapt.cast.analyse import Analysis, analyse, choose_person
 from adapt.cast.resemblance import DIFFERENT, DOUBTFUL, describe, log_odds
 from adapt.dubbing.options import DubOptions
@@ -24,7 +25,7 @@ from adapt.fitting.fit import fit
 from adapt.fitting.options import FitOptions
 from adapt.motion.controls import Control, MouthScale, controlled
 from adapt.motion.placement import Placement
-from adapt.motion.sources import Driven, Sound, style_of
+from adapt.motion.sources import Driven, Sound, TrackFile, style_of
 from adapt.progress import SILENT, Progress
 from adapt.tracking.crop import read_crops
 from adapt.tracking.track import track_person
@@ -102,11 +103,14 @@ class Session:
             driver.read()
             if isinstance(driver, Sound):
                 self.placement.refuse_length(len(driver.waveform) / SAMPLE_RATE, frames, str(driver.path))
+            if isinstance(driver, TrackFile):
+                driver.track_for(self.prior.model)
         return [None if one.actor is None else self._loaded(one.actor) for one in requests]
 
     def _loaded(self, path: Path) -> ActorBundle:
         """A bundle, whose consent must be valid still."""
         bundle = ActorBundle.load(path, self.prior.sha256)
+        refuse_misfit(bundle, path, self.prior)
         consent = bundle.facts.consent
         expired = consent.refuse_expired(path.name, self.options.anyway) if consent else None
         if expired and expired not in self.notes:  # bundles are looked at twice

@@ -22,7 +22,7 @@ from prior.motion.model import MotionModel
 from prior.motion.style import LEAST_STYLE_FRAMES, MouthStyle, mouth_style
 from prior.speech.phonemes import LABEL_RATE
 from prior.speech.sound import SAMPLE_RATE, read_waveform
-from render.errors import DubError
+from render.errors import DubError, StoreError
 from render.head.face_model import FaceModel
 from render.head.motion import Motion
 from render.head.track import Track
@@ -189,7 +189,19 @@ class TrackFile(DrivingFile):
 
     def motion(self, driven: Driven) -> Motion:
         """The track's motion, in the actor's range."""
-        return carried_over(self.track, driven)
+        return carried_over(self.track_for(driven.model), driven)
+
+    def track_for(self, model: FaceModel) -> Track:
+        """The track; raises `StoreError` where it is none, or one of another face model."""
+        track = self.track
+        sizes = [len(track.shape), track.lower_expression.shape[1], track.upper_expression.shape[1]]
+        expected = [len(basis) for basis in (model.shape_basis, model.lower_basis, model.upper_basis)]
+        if sizes != expected:
+            raise StoreError(
+                f"{self.path}: of another face model ({sizes} coefficients, expected {expected}); make it again with "
+                "`adapt track`"
+            )
+        return track
 
     def heard(self) -> Path | None:
         """Nothing."""

@@ -10,12 +10,23 @@ from pathlib import Path
 
 import torch
 
-from render.store import load_tensors, save_tensors
+from render.store import Form, damage_named, load_tensors, refuse_other_forms, refuse_values, save_tensors
 
 KIND = "adapt-face-model"
 KIND_VERSION = 1
 #: Values of `FaceModel.face_region`.
 REGIONS = ("skin_upper", "skin_lower", "lips", "mouth_upper", "mouth_lower", "eyes", "skirt")
+#: What a file holds: V vertices, F faces, S, L and U coefficients.
+FORMS = {
+    "mean": Form(("V", 3)),
+    "shape_basis": Form(("S", "V", 3)),
+    "lower_basis": Form(("L", "V", 3)),
+    "upper_basis": Form(("U", "V", 3)),
+    "faces": Form(("F", 3), torch.int32, low=0),
+    "uv": Form(("V", 2), low=0, high=1),
+    "face_region": Form(("F",), torch.uint8, high=len(REGIONS) - 1),
+    "rigid_weight": Form(("V",), low=0, high=1),
+}
 
 
 @dataclass(frozen=True)
@@ -75,4 +86,10 @@ class FaceModel:
     def load(path: Path) -> "FaceModel":
         """Read a face model file; raises `StoreError` or `StoreVersionError`."""
         tensors, facts = load_tensors(path, KIND, KIND_VERSION)
-        return FaceModel(**tensors, landmark_count=int(facts["landmark_count"]))
+        sizes = refuse_other_forms(path, tensors, FORMS)
+        refuse_values(path, "faces", tensors["faces"], high=sizes["V"] - 1)
+        with damage_named(path, KIND):
+            count = int(facts["landmark_count"])
+            if not 0 < count <= sizes["V"]:
+                raise ValueError(f"{count} landmarks of {sizes['V']} vertices")
+        return FaceModel(**tensors, landmark_count=count)

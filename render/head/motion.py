@@ -5,10 +5,17 @@ from pathlib import Path
 
 import torch
 
-from render.store import load_tensors, save_tensors
+from render.errors import StoreError
+from render.store import Form, load_tensors, refuse_other_forms, save_tensors
 
 KIND = "adapt-motion"
 KIND_VERSION = 1
+#: What a file holds.
+FORMS = {
+    "timestamps": Form(("T",), torch.float64),
+    "lower_expression": Form(("T", "L")),
+    "confidence": Form(("T",), low=0, high=1),
+}
 
 
 @dataclass(frozen=True)
@@ -33,4 +40,7 @@ class Motion:
     def load(path: Path) -> "Motion":
         """Read a motion file; raises `StoreError` or `StoreVersionError`."""
         tensors, _ = load_tensors(path, KIND, KIND_VERSION)
+        refuse_other_forms(path, tensors, FORMS)
+        if bool((tensors["timestamps"].diff() <= 0).any()):
+            raise StoreError(f"{path}: its times do not increase; make it again")
         return Motion(**tensors)

@@ -5,13 +5,27 @@ from pathlib import Path
 
 import torch
 
+from render.errors import StoreError
 from render.head.camera import Intrinsics, camera_from_head, clip_from_camera, project, transform_points
 from render.head.face_model import FaceModel
 from render.head.motion import Motion
-from render.store import load_tensors, save_tensors
+from render.store import Form, damage_named, load_tensors, refuse_other_forms, save_tensors
 
 KIND = "adapt-track"
 KIND_VERSION = 1
+#: What a file holds; S, L and U are the face model's.
+FORMS = {
+    "timestamps": Form(("T",), torch.float64),
+    "shot": Form(("T",), torch.int32, low=0),
+    "confidence": Form(("T",), low=0, high=1),
+    "shape": Form(("S",)),
+    "focal_px": Form(("T",), low=0),
+    "rotation": Form(("T", 3)),
+    "translation": Form(("T", 3)),
+    "lower_expression": Form(("T", "L")),
+    "upper_expression": Form(("T", "U")),
+    "crop_from_image": Form(("T", 2, 3), torch.float64),
+}
 
 #: Frames of at least this confidence are tracked surely: they are learnt from, shown and compared.
 SURE_CONFIDENCE = 0.5
@@ -135,4 +149,14 @@ class Track:
     def load(path: Path) -> "Track":
         """Read a track file; raises `StoreError` or `StoreVersionError`."""
         tensors, facts = load_tensors(path, KIND, KIND_VERSION)
-        return Track(**{**tensors, **facts})
+        sizes = refuse_other_forms(path, tensors, FORMS)
+        if not sizes["T"]:
+            raise StoreError(f"{path}: a track of no frame; make it again with `adapt track`")
+        if bool((tensors["timestamps"].diff() < 0).any()):
+            raise StoreError(f"{path}: its times go back; make it again with `adapt track`")
+        with damage_named(path, KIND):
+            track = Track(**{**tensors, **facts})
+            numbers = [track.width, track.height, track.crop_size]
+            if not all(type(number) is int and number > 0 for number in numbers) or not isinstance(track.source, dict):
+                raise ValueError("its size, or what it says of its video")
+        return track

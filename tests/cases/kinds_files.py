@@ -5,9 +5,12 @@ import os
 import shutil
 from dataclasses import replace
 
+import torch
+
 from adapt.actor.bundle import ActorBundle
 from adapt.actor.consent import Consent
 from adapt.output import work_folder
+from render.head.track import Track
 from tests.cases.case import Bench, case
 
 
@@ -65,3 +68,13 @@ def records_of_windows_editors(bench: Bench) -> str:
         outcome = bench.adapt("fit", bench.shared / "talking.mp4", "-o", "a.actor", "--consent", "consent.json")
         assert outcome.is_refusal and "consent of Zoë expired" in outcome.line, outcome
     return "read, and refused for what they say"
+
+
+@case("damage", "a foreign track that is to drive")
+def a_foreign_track_that_is_to_drive(bench: Bench) -> str:
+    track = Track.load(bench.shared / "talking.track.safetensors")
+    replace(track, rotation=torch.full_like(track.rotation, float("nan"))).save(bench.folder / "nan.safetensors")
+    outcome = bench.dub(bench.shared / "talking.mp4", "--drive", "nan.safetensors")
+    assert outcome.is_refusal and "rotation holds values that are no numbers" in outcome.line, outcome
+    assert not (bench.folder / "out").exists()
+    return outcome.line

@@ -1,5 +1,8 @@
+import json
+
 import pytest
 import torch
+from safetensors.torch import save
 
 from render.errors import StoreError, StoreVersionError
 from render.head.motion import Motion
@@ -29,6 +32,39 @@ def test_refusals_say_what_and_what_next(tmp_path):
         load_tensors(path, "other", 2)
     with pytest.raises(StoreVersionError, match="thing version 2, this program reads version 1"):
         load_tensors(path, "thing", 1)
+
+
+@pytest.mark.parametrize("header", ["[]", "7", "{}", "[" * 100_000, '{"format": "thing"}', "no json"])
+def test_foreign_headers_are_one_line(tmp_path, header):
+    path = tmp_path / "file.safetensors"
+    path.write_bytes(save({"a": torch.zeros(1)}, {"adapt": header}))
+    with pytest.raises(StoreError) as refused:
+        load_tensors(path, "thing", 1)
+    assert str(path) in str(refused.value)
+    for facts in ({}, {"facts": 7}):
+        path.write_bytes(
+            save({"a": torch.zeros(1)}, {"adapt": json.dumps({"format": "thing", "format_version": 1} | facts)})
+        )
+        with pytest.raises(StoreError, match="damaged"):
+            load_tensors(path, "thing", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("lower_expression", torch.zeros(3, 4), r"lower_expression is float32 \[3, 4\], expected float32 \[4, 4\]"),
+        ("confidence", torch.ones(4, dtype=torch.float64), "confidence is float64"),
+        ("confidence", torch.full((4,), 1.5), "not between 0 and 1"),
+        ("lower_expression", torch.full((4, 3), float("nan")), "no numbers"),
+        ("timestamps", torch.zeros(4, dtype=torch.float64), "do not increase"),
+        ("colour", torch.zeros(1), "missing or unknown: colour"),
+    ],
+)
+def test_a_motion_that_is_none_is_refused_by_name(tmp_path, name, value, message):
+    motion = Motion(torch.arange(4, dtype=torch.float64) / 25, torch.rand(4, 3), torch.ones(4))
+    save_tensors(tmp_path / "motion.safetensors", "adapt-motion", 1, {**vars(motion), name: value}, {})
+    with pytest.raises(StoreError, match=message):
+        Motion.load(tmp_path / "motion.safetensors")
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

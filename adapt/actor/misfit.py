@@ -1,0 +1,37 @@
+"""Misfit: whether a bundle's tensors are such as a fit of a renderer prior makes; names and shapes, looked at once."""
+
+from dataclasses import fields
+from pathlib import Path
+
+from adapt.actor.bundle import APPEARANCE, DELTA, STYLE, TENSORS, ActorBundle
+from adapt.actor.delta import new_delta
+from adapt.cast.appearance import Appearance
+from prior.motion.style import MouthStyle
+from prior.renderer.prior import RendererPrior
+from render.store import Form, refuse_other_forms
+
+
+def refuse_misfit(bundle: ActorBundle, path: Path, prior: RendererPrior) -> None:
+    """Refuse a bundle that cannot be drawn with a prior, before anything long is begun.
+
+    Args:
+        bundle: as it was read.
+        path: of the bundle, for the message.
+        prior: renderer prior at hand.
+
+    Raises:
+        StoreError: a tensor is missing, unknown, or of another shape.
+    """
+    coefficients, described = prior.model.lower_basis.shape[0], Appearance()
+    forms = {"texture": Form(tuple(prior.mean_texture.shape))}
+    if bundle.delta:
+        forms |= {DELTA + name: Form(tuple(value.shape)) for name, value in new_delta(prior.renderer, 0).items()}
+    if bundle.style:
+        forms |= {STYLE + item.name: Form((coefficients,)) for item in fields(MouthStyle)}
+        forms[f"{STYLE}frames"] = Form((), low=1)
+    if bundle.appearance:
+        forms |= {f"{APPEARANCE}{name}": Form(getattr(described, name).shape) for name in ("patterns", "skin")}
+    tensors = {"texture": bundle.texture}
+    for prefix, group in ((DELTA, bundle.delta), (STYLE, bundle.style), (APPEARANCE, bundle.appearance)):
+        tensors |= {prefix + name: value for name, value in group.items()}
+    refuse_other_forms(path / TENSORS, tensors, forms)
