@@ -21,6 +21,9 @@ from render.errors import ConfigError
 from render.text import read_text
 
 Config = TypeVar("Config")
+#: What a setting can name: a file or folder (or a word in its place); files with `=` between; a command line.
+FILE, FILES_OF, COMMAND = "file", "files with = between", "command"
+NAMES = "names"
 
 
 def _field(default: Any, metadata: dict[str, Any]) -> Any:
@@ -29,14 +32,17 @@ def _field(default: Any, metadata: dict[str, Any]) -> Any:
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def argument(help: str, default: Any = MISSING) -> Any:
+def argument(help: str, default: Any = MISSING, names: str = "") -> Any:
     """A positional argument of a command; required unless it has a default (a list takes any number)."""
-    return _field(default, {"help": help, "flags": (), "positional": True})
+    return _field(default, {"help": help, "flags": (), "positional": True, NAMES: names})
 
 
-def option(default: Any, help: str, *flags: str) -> Any:
-    """An option of a command. `flags` default to `--field-name`; the help says the unit."""
-    return _field(default, {"help": help, "flags": flags, "positional": False})
+def option(default: Any, help: str, *flags: str, names: str = "") -> Any:
+    """An option of a command. `flags` default to `--field-name`; the help says the unit.
+
+    `names` says what of the user's own is named by the value, where anything is: `FILE`, `FILES_OF` or `COMMAND`.
+    """
+    return _field(default, {"help": help, "flags": flags, "positional": False, NAMES: names})
 
 
 def resolve(
@@ -115,6 +121,31 @@ def _refuse_endless(config: Any) -> None:
             if isinstance(number, float) and not math.isfinite(number):
                 flag = (item.metadata["flags"] or (f"--{item.name.replace('_', '-')}",))[0]
                 raise ConfigError(f"{flag} {number:g}: give a finite number")
+
+
+def handed_on(config: Any) -> dict[str, Any]:
+    """Settings as they are kept beside what they made: JSON-able, files by their names alone.
+
+    Results are handed on, and nobody else is to read there in which folders somebody works.
+    """
+    kept = {}
+    for item in dataclasses.fields(config):
+        value, names = getattr(config, item.name), item.metadata.get(NAMES)
+        if isinstance(value, list):
+            kept[item.name] = [_without_folders(entry, names) for entry in value]
+        else:
+            kept[item.name] = _without_folders(value, names)
+    return kept
+
+
+def _without_folders(value: Any, names: str | None) -> Any:
+    if isinstance(value, Path):
+        return value.name
+    if not isinstance(value, str) or not names:
+        return value
+    if names == COMMAND:
+        return re.sub(r"(?<![^\s=:'\"])(?:~[^/\s]*|\.{1,2})?/(?:\S*/)?", "", value)
+    return "=".join(Path(part).name for part in (value.split("=") if names == FILES_OF else [value]))
 
 
 def refuse_below(flag: str, value: float | None, least: float) -> None:

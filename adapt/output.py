@@ -1,6 +1,5 @@
 """Output: what may be written where. One rule for what exists already, and folders that appear whole or not at all."""
 
-import dataclasses
 import errno
 import os
 import shutil
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adapt.config import handed_on
 from render.errors import OutputError
 from render.store import DISK_FULL, write_json
 
@@ -189,5 +189,5 @@ def _locked(folder: Path, out: Path) -> int | None:
 
 
 def write_settings(settings: Any, path: Path) -> None:
-    """Write resolved settings, a dataclass, as JSON beside what they made."""
-    write_json(path, dataclasses.asdict(settings))
+    """Write resolved settings, a dataclass, as JSON beside what they made; files by their names alone."""
+    write_json(path, handed_on(settings))

@@ -2,11 +2,12 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from adapt.cast.sheet import cast_sheet
 from adapt.cast.suitability import BACKENDS, check_footage
 from adapt.commands.flags import CheckConfig
-from adapt.output import refuse_files, write_settings
+from adapt.output import refuse_files, refuse_unwritable, write_settings
 from adapt.progress import Progress
 from adapt.reports.contact_sheet import encode_image
 from render.errors import ConfigError
@@ -23,13 +24,15 @@ def main(config: CheckConfig, progress: Progress) -> None:
         refuse_files(out, (FINDINGS, SHEET, SETTINGS), config.overwrite)
     if config.backend not in BACKENDS:
         raise ConfigError(f"--backend {config.backend}: is none of {', '.join(BACKENDS)}")
+    if out is not None:
+        refuse_unwritable(out / FINDINGS)
     footage = Footage(config.video, config.progressive)
     findings, analysis = check_footage(footage, config.audio, BACKENDS[config.backend](), progress)
     for line in findings.lines():
         progress.say(line)
     value = asdict(findings)
     if out is not None:
-        write_json(out / FINDINGS, value)
+        write_json(out / FINDINGS, _handed_on(value))
         write_settings(config, out / SETTINGS)
         if analysis.cast:
             write_bytes(out / SHEET, encode_image(cast_sheet(analysis)))
@@ -37,3 +40,10 @@ def main(config: CheckConfig, progress: Progress) -> None:
             (out / SHEET).unlink(missing_ok=True)  # of another video
         progress.note(f"written: {out}")
     progress.result(value)
+
+
+def _handed_on(findings: dict[str, Any]) -> dict[str, Any]:
+    """Findings with names of files in place of their paths."""
+    sound = findings["audio"]
+    named = sound and {**sound, "file": Path(sound["file"]).name}
+    return {**findings, "video": Path(findings["video"]).name, "audio": named}

@@ -1,12 +1,12 @@
 """`adapt compare`: settings → a comparison → tables and report."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 from adapt.commands.flags import CompareConfig
 from adapt.comparison.cells import CompareError
 from adapt.comparison.compare import REPORT, TABLE, compare
 from adapt.comparison.options import LANES, CompareOptions
+from adapt.config import handed_on
 from adapt.progress import Progress
 from render.errors import ConfigError
 
@@ -17,7 +17,7 @@ def main(config: CompareConfig, progress: Progress) -> None:
     """Compare, and say where the report is."""
     if not config.footage:
         raise ConfigError("missing: footage (adapt compare FOOTAGE… -o FOLDER)")
-    comparison = compare(config.footage, config.out, options_of(config), settings=asdict(config), progress=progress)
+    comparison = compare(config.footage, config.out, options_of(config), settings=handed_on(config), progress=progress)
     problems = comparison.problems
     progress.note(f"{config.out}: {len(comparison.splits)} clips; look at {Path(config.out) / REPORT}")
     progress.result({"clips": len(comparison.splits), "problems": [str(problem) for problem in problems]})

@@ -1,11 +1,10 @@
 """`adapt dub`: settings → requests and options → a folder with video, report, sidecar and sheet."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 from adapt.actor.bundle import FACTS
 from adapt.commands.flags import DubConfig
-from adapt.config import command_line, parse_range
+from adapt.config import command_line, handed_on, parse_range
 from adapt.device import usable_device
 from adapt.dubbing.dub import dub
 from adapt.dubbing.options import DubOptions
@@ -15,13 +14,17 @@ from adapt.progress import Progress
 from render.errors import ConfigError
 
 KEEP, IGNORE = "keep", "ignore"
+#: In place of a folder for fits: they are not kept.
+NO_CACHE = "none"
 
 
 def main(config: DubConfig, progress: Progress) -> None:
     """Dub, and write the output folder."""
     requests, options = requests_of(config), options_of(config)
     advice = "--face ACTOR@1=AUDIO" if config.face else f"{command_line('dub', config)} --person 1"
-    dubbed = dub(config.video, requests, config.out, options, advice=advice, settings=asdict(config), progress=progress)
+    dubbed = dub(
+        config.video, requests, config.out, options, advice=advice, settings=handed_on(config), progress=progress
+    )
     progress.result({"output": dubbed.video.name, **dubbed.quality})
     progress.note(f"{dubbed.folder}: done; look at {dubbed.folder / 'report.html'}")
 
@@ -79,7 +82,8 @@ def options_of(config: DubConfig) -> DubOptions:
         grain=config.grain,
         fit_steps=config.fit_steps,
         fit_minutes=config.fit_minutes,
-        fit_cache=None if config.fit_cache is None else Path(config.fit_cache),
+        keep_fits=config.fit_cache != NO_CACHE,
+        fit_cache=None if config.fit_cache in (None, NO_CACHE) else Path(str(config.fit_cache)),
         motion_model=None if config.motion_model is None else Path(config.motion_model),
         progressive=config.progressive,
         anyway=config.anyway,

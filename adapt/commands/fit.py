@@ -1,6 +1,6 @@
 """`adapt fit` on the command line: settings → fits → bundles with contact sheet and report."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from adapt.actor.bundle import FACTS, ActorBundle, read_facts, refuse_taken
@@ -8,7 +8,7 @@ from adapt.actor.consent import read_consent
 from adapt.cast.analyse import analyse, everyone
 from adapt.cast.suitability import SHORTEST_SECONDS
 from adapt.commands.flags import FitConfig
-from adapt.config import parse_range
+from adapt.config import handed_on, parse_range
 from adapt.device import usable_device
 from adapt.fitting.fit import fit
 from adapt.fitting.options import FitOptions
@@ -117,7 +117,7 @@ def _is_made(out: Path, config: FitConfig, prior: RendererPrior) -> bool:
     except StoreError:
         return False
     same = facts["sources"][0]["sha256"] == file_sha256(Path(config.footage[0]))
-    return same and facts["prior_sha256"] == prior.sha256 and settings == asdict(replace(config, resume=False))
+    return same and facts["prior_sha256"] == prior.sha256 and settings == handed_on(replace(config, resume=False))
 
 
 def _checkpoint(out: Path) -> Path:
@@ -158,7 +158,7 @@ def _fit_alone(
             progress=progress,
         )
         # A fit that was resumed is the same as one that was not.
-        settings = asdict(replace(config, resume=False))
+        settings = handed_on(replace(config, resume=False))
         bundle = save_fitted(fitted, out, config.overwrite, settings, progress)
     except KeyboardInterrupt:
         if checkpoint.is_file():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from omegaconf import MISSING
 
 from adapt.comparison.options import CompareOptions
-from adapt.config import argument, option
+from adapt.config import COMMAND, FILE, FILES_OF, argument, option
 from adapt.dubbing.options import DubOptions
 from adapt.fitting.options import FitOptions
 
@@ -19,9 +19,11 @@ PROGRESSIVE = "pictures flagged as interlaced are of one moment (progressive in 
 class CheckConfig:
     """Look at footage: streams, timing, shots, who is in it, and whether it is good enough to fit an actor."""
 
-    video: str = argument("video file")
-    audio: str | None = option(None, "audio file that is to drive the dub; checked beside the video")
-    out: str | None = option(None, "folder for cast.jpg and check.json (default: print only)", "--out", "-o")
+    video: str = argument("video file", names=FILE)
+    audio: str | None = option(None, "audio file that is to drive the dub; checked beside the video", names=FILE)
+    out: str | None = option(
+        None, "folder for cast.jpg and check.json (default: print only)", "--out", "-o", names=FILE
+    )
     backend: str = option("mediapipe", "what finds faces: mediapipe, or to look only, not to track, fan (extra `fan`)")
     progressive: bool = option(False, PROGRESSIVE)
     overwrite: bool = option(False, "replace an existing output folder's files")
@@ -31,8 +33,8 @@ class CheckConfig:
 class TrackConfig:
     """Recover the 3D head of each person in a video: shape, pose, expression, crop."""
 
-    video: str = argument("video file")
-    out: str = option(MISSING, "folder for PERSON.track.safetensors", "--out", "-o")
+    video: str = argument("video file", names=FILE)
+    out: str = option(MISSING, "folder for PERSON.track.safetensors", "--out", "-o", names=FILE)
     person: int | None = option(None, "cast number of the one person to track (default: everyone)")
     overlay: bool = option(False, "also write PERSON.overlay.mp4: mesh, uv grid, crop, confidence")
     progressive: bool = option(False, PROGRESSIVE)
@@ -54,8 +56,8 @@ class PrepareConfig:
 class FitConfig:
     """Make an actor bundle from a few seconds of the actor's footage."""
 
-    footage: list[str] = argument("video files that show the actor", [])
-    out: str = option(MISSING, "actor bundle to write, such as ada.actor", "--out", "-o")
+    footage: list[str] = argument("video files that show the actor", [], names=FILE)
+    out: str = option(MISSING, "actor bundle to write, such as ada.actor", "--out", "-o", names=FILE)
     name: str | None = option(None, "the actor's name (default: from the bundle's file name)")
     person: int | None = option(None, "cast number of the actor in the footage; see `adapt check`")
     all: bool = option(False, "fit every cast member: NAME.1.actor, NAME.2.actor, …")
@@ -63,7 +65,7 @@ class FitConfig:
     range: str | None = option(None, "part of each file to use, START-END in seconds")
     steps: int = option(FitOptions.steps, "optimiser steps")
     minutes: float | None = option(None, "stop optimising after this many minutes")
-    consent: str | None = option(None, "JSON file with who, scope, date, expiry, reference")
+    consent: str | None = option(None, "JSON file with who, scope, date, expiry, reference", names=FILE)
     device: str = option(FitOptions.device, "where the network learns: cpu or cuda")
     seed: int = option(FitOptions.seed, "seed of the choice of frames and of noise")
     resume: bool = option(False, "go on from an interrupted fit of the same bundle")
@@ -90,17 +92,27 @@ class PreviewConfig:
 class DubConfig:
     """Re-render one or several actors' mouths in a shot to new speech; everything else stays as it was."""
 
-    video: str = argument("video file")
-    audio: str | None = argument("sound that the one person in the video is to speak, or the word silence", None)
-    out: str = option(MISSING, "folder for the dubbed video, report and sidecar", "--out", "-o")
-    actor: str | None = option(None, "actor bundle for --drive or for AUDIO (default: fitted from the video itself)")
+    video: str = argument("video file", names=FILE)
+    audio: str | None = argument(
+        "sound that the one person in the video is to speak, or the word silence", None, names=FILE
+    )
+    out: str = option(MISSING, "folder for the dubbed video, report and sidecar", "--out", "-o", names=FILE)
+    actor: str | None = option(
+        None, "actor bundle for --drive or for AUDIO (default: fitted from the video itself)", names=FILE
+    )
     person: int | None = option(None, "cast number of that actor in the video; see `adapt check`")
-    drive: str | None = option(None, "what moves the mouth instead of sound: source, silence, another video, a track")
-    motion_model: str | None = option(None, "audio-to-motion weights of your own (default: the shipped ones)")
-    face: list[str] = option([], "ACTOR=AUDIO, ACTOR@PERSON=AUDIO or PERSON=AUDIO, repeatable; AUDIO may be silence")
+    drive: str | None = option(
+        None, "what moves the mouth instead of sound: source, silence, another video, a track", names=FILE
+    )
+    motion_model: str | None = option(
+        None, "audio-to-motion weights of your own (default: the shipped ones)", names=FILE
+    )
+    face: list[str] = option(
+        [], "ACTOR=AUDIO, ACTOR@PERSON=AUDIO or PERSON=AUDIO, repeatable; AUDIO may be silence", names=FILES_OF
+    )
     deliver: str | None = option(
         None, "sound of the result: source, mix (of all that drive), or a file that starts with the video "
-        "(default: the one that drives)",
+        "(default: the one that drives)", names=FILE,
     )  # fmt: skip
     range: str | None = option(None, "part of the video to dub, START-END in seconds; the driving sound starts with it")
     mouth: float = option(DubOptions.mouth, "make mouth movements smaller or larger, 0.6 to 1.4")
@@ -118,7 +130,9 @@ class DubConfig:
     draft: bool = option(False, "quick look: every frame, but at most 80 fit steps, draft quality, no grain")
     fit_steps: int = option(DubOptions.fit_steps, "optimiser steps for a cast member without a bundle")
     fit_minutes: float | None = option(DubOptions.fit_minutes, "stop such a fit after this many minutes")
-    fit_cache: str | None = option(None, "folder where such fits are kept (default: adapt/fits in the user's cache)")
+    fit_cache: str | None = option(
+        None, "folder where such fits are kept, or none (default: adapt/fits in the user's cache)", names=FILE
+    )
     progressive: bool = option(DubOptions.progressive, PROGRESSIVE)
     anyway: bool = option(
         DubOptions.anyway,
@@ -132,10 +146,16 @@ class DubConfig:
 class CompareConfig:
     """Score adapt beside baselines on footage: withheld frames, one canvas, intervals over people. Can be resumed."""
 
-    footage: list[str] = argument("video files, or folders of them (with index.csv: file, person, speech)", [])
-    out: str = option(MISSING, "folder for tables, report and cache; goes on where it was stopped", "--out", "-o")
+    footage: list[str] = argument(
+        "video files, or folders of them (with index.csv: file, person, speech)", [], names=FILE
+    )
+    out: str = option(
+        MISSING, "folder for tables, report and cache; goes on where it was stopped", "--out", "-o", names=FILE
+    )
     methods: str = option("all", "names with commas between; all: every method whose weights are there")
-    method: list[str] = option([], "NAME='COMMAND {enrollment} {query} {mask} {audio} {output}', repeatable")
+    method: list[str] = option(
+        [], "NAME='COMMAND {enrollment} {query} {mask} {audio} {output}', repeatable", names=COMMAND
+    )
     method_minutes: float = option(
         CompareOptions.method_minutes, "a command of --method that takes longer for a clip is stopped, minutes"
     )
@@ -143,12 +163,16 @@ class CompareConfig:
     enrollment: float = option(CompareOptions.enrollment, "footage to learn from, seconds")
     held_out: float = option(CompareOptions.held_out, "footage to draw, at most, seconds")
     split: str = option(CompareOptions.split, "time, take, or auto: by take where a person has several files")
-    sound: str | None = option(None, "sound file for lane 3 (default: each clip is given the next person's sound)")
+    sound: str | None = option(
+        None, "sound file for lane 3 (default: each clip is given the next person's sound)", names=FILE
+    )
     fit_steps: int = option(
         CompareOptions.fit_steps, "optimiser steps of the fit; the network from scratch gets as much processor time"
     )
-    tracks: str | None = option(None, "cache folder of `adapt prepare`; its tracks of the same files are used")
-    prior: str | None = option(None, "renderer prior to use instead of the shipped one, a safetensors file")
+    tracks: str | None = option(
+        None, "cache folder of `adapt prepare`; its tracks of the same files are used", names=FILE
+    )
+    prior: str | None = option(None, "renderer prior to use instead of the shipped one, a safetensors file", names=FILE)
     strict: bool = option(False, "exit with an error where anything was left out")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from adapt.commands.flags import PreviewConfig
 from adapt.dubbing.preview import preview
-from adapt.output import refuse_existing
+from adapt.output import refuse_existing, refuse_unwritable
 from adapt.progress import Progress
 from adapt.reports.contact_sheet import encode_image
 from render.store import write_bytes
@@ -17,6 +17,7 @@ def main(config: PreviewConfig, progress: Progress) -> None:
     """Write the picture."""
     out = Path(config.out)
     refuse_existing(out, config.overwrite)
+    refuse_unwritable(out)
     actor = None if config.actor == PRIOR else Path(config.actor)
     grid = preview(
         actor,

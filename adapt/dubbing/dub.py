@@ -1,10 +1,12 @@
 """`adapt dub`: a shot, and who is to say what in it, become a folder with the dubbed video and all that tells of it."""
 
+import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adapt.config import handed_on
 from adapt.dubbing.options import DubOptions
 from adapt.dubbing.provenance import RUN, run_facts
 from adapt.dubbing.redraw import Redrawn, redraw
@@ -19,6 +21,9 @@ from render.errors import ConfigError, OutputError
 from render.store import file_sha256, write_json
 from render.video.encoder import codec_like, suffix_like
 from render.video.reader import Footage
+
+#: Bytes of the source's name that the dubbed video's begins with: of the 255 that a name may have, less what is added.
+LONGEST_STEM = 200
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def dub(
         facts = {
             **run_facts(footage, parts, requests, video, sound),
             "motion_model_sha256": file_sha256(options.motion_model or MOTION_MODEL),
-            "settings": asdict(options) if settings is None else settings,
+            "settings": handed_on(options) if settings is None else settings,
         }
         write_json(folder / RUN, facts)  # what is known, before the long part; the hash of the video follows
         redrawn = redraw(footage, parts, video, options, sound, recorder, progress)
@@ -99,6 +104,9 @@ def dub(
 
 
 def _name(footage: Footage, options: DubOptions) -> str:
-    """The dubbed video's file name: the source's, in a container that holds the codec."""
+    """The dubbed video's file name: the source's, shortened if need be, in a container that holds the codec."""
     suffix = suffix_like(footage.path.suffix, options.codec or codec_like(footage))
-    return f"{footage.path.stem}.dubbed{suffix}"
+    stem = footage.path.stem
+    while len(os.fsencode(stem)) > LONGEST_STEM:
+        stem = stem[:-1]
+    return f"{stem}.dubbed{suffix}"

@@ -1,10 +1,10 @@
 """Options of a dub: the one home of its defaults. Light to import: the flags read them."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from adapt.config import refuse_below, refuse_seed
+from adapt.config import FILE, NAMES, refuse_below, refuse_seed
 from adapt.fitting.options import FitOptions
 from adapt.motion.words import MISMATCH, MOUTH_RANGE
 from render.compositing.region import DEFAULT_REGION, REGIONS
@@ -35,7 +35,8 @@ class DubOptions:
         grain: put the source's own grain onto drawn pixels.
         fit_steps: optimiser steps for a cast member without a bundle.
         fit_minutes: stop such a fit after so many minutes; None for never.
-        fit_cache: folder where such fits are kept; None for the user's cache folder.
+        keep_fits: keep such fits, and use those that were kept.
+        fit_cache: folder where they are kept; None for the user's cache folder.
         motion_model: audio-to-motion weights; None for the shipped ones.
         progressive: see `Footage`.
         anyway: dub even where a bundle does not look like the person in the shot, or its consent has expired.
@@ -51,7 +52,7 @@ class DubOptions:
     mouth: float = 1.0
     audio_offset: float = 0.0
     on_mismatch: str = "error"
-    deliver: str | None = None
+    deliver: str | None = field(default=None, metadata={NAMES: FILE})
     region: str = DEFAULT_REGION
     occluders: bool = True
     codec: str | None = None
@@ -59,6 +60,7 @@ class DubOptions:
     grain: bool = False
     fit_steps: int = FitOptions.steps
     fit_minutes: float | None = None
+    keep_fits: bool = True
     fit_cache: Path | None = None
     motion_model: Path | None = None
     progressive: bool = False

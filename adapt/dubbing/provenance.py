@@ -107,8 +107,14 @@ def run_facts(
         sound: what was delivered in place of the source's own sound.
     """
     actors = [
-        {"name": part.bundle.name, "person": part.track.source["person"], "consent": part.bundle.consent}
-        for part in parts
+        {
+            "name": part.bundle.name,
+            "person": part.track.source["person"],
+            "consent": part.bundle.consent,
+            # Of the bundle's facts, which hold the hashes of its other files; none where it was fitted from the shot.
+            "actor_sha256": file_sha256(request.actor / FACTS) if request.actor else None,
+        }
+        for part, request in zip(parts, requests, strict=True)
     ]
     files = sound.files if sound else ()
     return {

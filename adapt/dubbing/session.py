@@ -135,7 +135,7 @@ class Session:
         if bundle is None:
             bundle = self._fitted(track, person)
         else:
-            self._compare(bundle, track, str(request.actor))
+            self._compare(bundle, track, Path(str(request.actor)).name)
         style = MouthStyle(**bundle.style) if bundle.style else style_of(track, self.prior.model)
         inside = torch.from_numpy(self.inside)
         driven = Driven(bundle, track, style, self.prior.model, self.motion_model, self.progress)
@@ -173,7 +173,7 @@ class Session:
         def note(text: str) -> None:
             self.note(f"person {person}: {text}")
 
-        return cached_fit(key, self.prior.sha256, make, note, options.fit_cache)
+        return cached_fit(key, self.prior.sha256, make, note, options.fit_cache, options.keep_fits)
 
     def _compare(self, bundle: ActorBundle, track: Track, name: str) -> None:
         """Refuse a bundle that is clearly of somebody else than the person in the shot, and tell where it may be."""

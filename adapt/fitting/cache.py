@@ -7,8 +7,10 @@ In: everything that decides a fit. Out: an actor bundle under a name that is the
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from adapt.actor.bundle import ActorBundle
@@ -19,9 +21,21 @@ from render.store import code_version, file_sha256
 
 
 def cache_folder() -> Path:
-    """Where fits are kept by default."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    """Where fits are kept by default; raises `OutputError` where the user has no home folder."""
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise OutputError("there is no home folder; say with --fit-cache where") from error
     return Path(base) / "adapt" / "fits"
+
+
+def _made_private() -> Path:
+    """The default folder, made if need be, which nobody else can look into: it holds models of faces."""
+    folder = cache_folder()
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(PermissionError):  # some disks have no modes
+        folder.parent.chmod(0o700)
+    return folder
 
 
 def cached_fit(
@@ -30,6 +44,7 @@ def cached_fit(
     make: Callable[[], ActorBundle],
     note: Callable[[str], None],
     folder: Path | None = None,
+    is_kept: bool = True,
 ) -> ActorBundle:
     """The bundle of an earlier fit of the same, else a new one, which is kept.
 
@@ -39,6 +54,7 @@ def cached_fit(
         make: fits.
         note: called with a sentence: where the bundle comes from, or why it could not be kept.
         folder: of the cache; default `cache_folder()`.
+        is_kept: whether fits are looked for and kept at all.
     """
     program = {
         "version": code_version(),
@@ -47,18 +63,39 @@ def cached_fit(
     }
     identity = {**key, "prior": prior_sha256, **program}
     name = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
-    path = (folder or cache_folder()) / f"{name}.actor"
+    if not is_kept:
+        return _rounded(make(), prior_sha256)
+    try:
+        kept = folder or _made_private()
+    except (OSError, OutputError) as error:
+        note(f"the fit is not kept for another time: {_reason(error)}")
+        return _rounded(make(), prior_sha256)
+    path = kept / f"{name}.actor"
     if path.is_dir():
         try:
             bundle = ActorBundle.load(path, prior_sha256)
-            note(f"fitted before: {path}")
+            note(f"fitted before, kept as {path.name}")
             return bundle
         except StoreError as error:
-            note(f"fitting again: {error}")
+            note(f"fitting again: {_reason(error, kept)}")
     bundle = make()
     try:
-        bundle.save(path, overwrite=True)
-        return ActorBundle.load(path, prior_sha256)  # rounded as it is stored, so that every run draws the same
+        return ActorBundle.load(bundle.save(path, overwrite=True), prior_sha256)
     except (OSError, OutputError, StoreError) as error:
-        note(f"the fit was not kept for another time: {error}")
+        note(f"the fit was not kept for another time: {_reason(error, kept)}")
+        return _rounded(bundle, prior_sha256)
+
+
+def _rounded(bundle: ActorBundle, prior_sha256: str) -> ActorBundle:
+    """The bundle as it is read when it was stored, so that every run draws the same; as it is on a full disk."""
+    try:
+        with TemporaryDirectory() as folder:
+            return ActorBundle.load(bundle.save(Path(folder) / "once.actor"), prior_sha256)
+    except (OSError, OutputError):
         return bundle
+
+
+def _reason(error: Exception, folder: Path | None = None) -> str:
+    """The message of an error without the folder that the user keeps fits in: it is told in reports."""
+    told = str(error.strerror) if isinstance(error, OSError) else str(error)
+    return told.replace(f"{folder}{os.sep}", "") if folder else told

@@ -1,10 +1,11 @@
 import math
+from pathlib import Path
 
 import pytest
 
 from adapt.commands.dub import requests_of
-from adapt.commands.flags import CheckConfig, DubConfig
-from adapt.config import parse_range, resolve
+from adapt.commands.flags import CheckConfig, CompareConfig, DubConfig
+from adapt.config import handed_on, parse_range, resolve
 from adapt.dubbing.options import DubOptions
 from adapt.fitting.options import FitOptions
 from adapt.motion.sources import Sound
@@ -116,3 +117,24 @@ def test_a_face_that_names_nobody_is_one_line(entry):
 def test_a_superscript_is_a_name_not_a_number():
     (request,) = requests_of(DubConfig(video="v.mp4", out="o", face=["²=a.wav"]))
     assert str(request.actor) == "²" and request.person is None
+
+
+def test_settings_are_handed_on_without_folders():
+    config = DubConfig(
+        video="/home/ada/My Films/a b.mp4",
+        audio=None,
+        out="../out",
+        drive="source",
+        face=["/home/ada/x=y/ada.actor@2=takes/a b.wav", "1=silence"],
+        range="2-6",
+    )
+    kept = handed_on(config)
+    assert (kept["video"], kept["out"], kept["drive"], kept["range"]) == ("a b.mp4", "out", "source", "2-6")
+    assert kept["face"] == ["x=ada.actor@2=a b.wav", "1=silence"] and kept["audio"] is None
+    compared = CompareConfig(
+        footage=["/data/a.mp4"], out="o", method=["mine=python /home/ada/m.py --w=~/w.pth {output}"]
+    )
+    assert handed_on(compared)["method"] == ["mine=python m.py --w=w.pth {output}"]
+    options = DubOptions(deliver="/home/ada/mix.wav", motion_model=Path("/home/ada/m.safetensors"), part=(1.0, 2.0))
+    kept = handed_on(options)
+    assert (kept["deliver"], kept["motion_model"], kept["part"]) == ("mix.wav", "m.safetensors", (1.0, 2.0))

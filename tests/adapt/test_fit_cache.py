@@ -25,7 +25,7 @@ def test_the_same_fit_is_made_once(tmp_path):
     first = fits.get(tmp_path, footage="a", person=1, steps=10)
     again = fits.get(tmp_path, footage="a", person=1, steps=10)
     assert fits.count == 1 and torch.equal(first.texture, again.texture)
-    assert "fitted before" in fits.told[-1] and str(tmp_path) in fits.told[-1]
+    assert "fitted before" in fits.told[-1] and str(tmp_path) not in fits.told[-1]
     for other in ({"footage": "b"}, {"person": 2}, {"steps": 11}):
         fits.get(tmp_path, **{"footage": "a", "person": 1, "steps": 10, **other})
     assert fits.count == 4
@@ -72,3 +72,39 @@ def test_a_full_disk_costs_a_sentence_only(tmp_path):
 def test_the_cache_is_the_users(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "adapt" / "fits"
+
+
+def test_a_fit_that_is_not_to_be_kept_is_not_and_is_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    fits = Fits()
+    once = cached_fit({"footage": "a"}, "prior", fits.make, fits.told.append, is_kept=False)
+    assert not list(tmp_path.iterdir()) and not fits.told
+    kept = cached_fit({"footage": "a"}, "prior", fits.make, fits.told.append)
+    assert fits.count == 2 and once.texture.dtype == kept.texture.dtype
+
+
+def test_the_users_cache_is_private(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "adapt").mkdir(mode=0o755)
+    Fits().get(None, footage="a")
+    assert (tmp_path / "adapt").stat().st_mode & 0o777 == 0o700 and len(list(cache_folder().iterdir())) == 1
+
+
+def test_who_has_no_home_gets_a_fit_all_the_same(monkeypatch):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pathlib.Path.home", nowhere)
+    fits = Fits()
+    assert fits.get(None, footage="a").name == "Ada"
+    assert "there is no home folder; say with --fit-cache where" in fits.told[-1]
+
+
+def test_what_cannot_be_kept_is_rounded_as_what_is(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    fits = Fits()
+    odd = ActorBundle("Ada", torch.full((16, 4, 4), 1 / 3), {}, {}, "prior", [], {})
+    first = cached_fit({}, "prior", lambda: odd, fits.told.append, tmp_path / "file" / "fits")
+    second = cached_fit({}, "prior", lambda: odd, fits.told.append, tmp_path / "fits")
+    assert torch.equal(first.texture, second.texture) and not torch.equal(first.texture, odd.texture)

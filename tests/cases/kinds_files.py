@@ -28,6 +28,16 @@ def a_name_in_an_old_code_page(bench: Bench) -> str:
     return "dubbed, and named with a replacement in run.json"
 
 
+@case("names", "a name near the longest")
+def a_name_near_the_longest(bench: Bench) -> str:
+    shot = bench.folder / f"{'幕' * 82}.mp4"
+    shutil.copy(bench.shared / "talking.mp4", shot)
+    outcome = bench.dub(shot, "--drive", "source")
+    assert outcome.code == 0, outcome
+    assert (bench.folder / "out" / f"{'幕' * 66}.dubbed.mp4").is_file()
+    return "dubbed under a shorter name"
+
+
 @case("two runs", "a second dub to the same folder")
 def a_second_dub_to_the_same_folder(bench: Bench) -> str:
     with work_folder(bench.folder / "out"):

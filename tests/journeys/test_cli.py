@@ -44,7 +44,7 @@ def test_check_writes_its_folder_and_refuses_to_replace_it(
     assert run("check", clip, "-o", out) == 0
     assert {path.name for path in out.iterdir()} == {"check.json", "cast.jpg", "config.json"}
     assert json.loads((out / "check.json").read_text())["cast"][0]["number"] == 1
-    assert json.loads((out / "config.json").read_text())["video"] == str(clip)
+    assert json.loads((out / "config.json").read_text())["video"] == clip.name
     capsys.readouterr()
     assert run("check", clip, "-o", out) == 1
     assert "--overwrite" in capsys.readouterr().err

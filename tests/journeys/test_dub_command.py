@@ -3,6 +3,7 @@ import json
 import shutil
 import wave
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -114,6 +115,11 @@ def test_a_finished_video_is_kept_where_the_report_cannot_be_written(inputs, tmp
     video = next((tmp_path / "out.1").glob("*.dubbed.mp4"))
     run = json.loads((tmp_path / "out.1" / "run.json").read_text(encoding="utf-8"))
     assert run["output"] == {"file": video.name, "sha256": file_sha256(video)}
+    (actor,) = run["actors"]
+    assert actor["actor_sha256"] == file_sha256(Path(inputs["ada.actor"]) / "actor.json")
+    assert run["settings"]["actor"] == "ada.actor" and run["settings"]["video"] == Path(inputs["CLIP"]).name
+    for written in (tmp_path / "out.1").glob("*.json"):
+        assert str(tmp_path) not in written.read_text(encoding="utf-8"), "nobody's folders are handed on"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.1"]
 
 

@@ -89,8 +89,8 @@ def test_nvdiffrast_conventions_are_undone(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_pytorch3d_conventions_are_undone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its documentation: NDC x left, y up, the shorter side from -1 to 1, depth as seen from the camera; rows from the top,
-    faces counted over the batch, three barycentrics, -1 where empty."""
+    """Its documentation: NDC x left, y up, the shorter side from -1 to 1, depth as seen from the camera; rows from the
+    top, faces counted over the batch, three barycentrics, -1 where empty."""
     clip, faces = known_mesh()
 
     class KnownMeshes:
