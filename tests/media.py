@@ -105,6 +105,19 @@ def make_clip(
     return path
 
 
+def hold_last(path: Path, clip: Path, seconds: float) -> Path:
+    """Copy a clip's pictures; the last one is shown for so long. The clip has no B-frames."""
+    with av.open(str(clip)) as source, av.open(str(path), "w") as output:
+        video = source.streams.video[0]
+        stream = output.add_stream_from_template(video, opaque=True)
+        held = [packet for packet in source.demux(video) if packet.size]
+        held[-1].duration = round(seconds / held[-1].time_base)
+        for packet in held:
+            packet.stream = stream
+            output.mux(packet)
+    return path
+
+
 def put_together(path: Path, clips: Sequence[Path], default: Sequence[int] = ()) -> Path:
     """Put all streams of clips into one file; of the streams only those numbered in `default` are default ones."""
     inputs = [av.open(str(clip)) for clip in clips]

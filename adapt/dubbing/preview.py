@@ -89,7 +89,7 @@ def preview(
         refuse_misfit(bundle, Path(str(actor)), prior)
     footage = Footage(video, progressive)
     track = track_footage(footage, person, "the same command with --person 1", progress).with_crop_size(CROP_SIZE)
-    frames = choose_frames(track, at)
+    frames = choose_frames(track, at, footage.duration)
     texture = encoded(prior, footage, track, progress) if bundle is None else bundle.texture[None].float()
     delta = {} if bundle is None else bundle.delta
     crops = read_crops(footage, track, frames, progress).float() / 255
@@ -108,8 +108,13 @@ def preview(
     return Preview(columns, shown, frames.tolist(), track.timestamps[frames].tolist())
 
 
-def choose_frames(track: Track, times: Sequence[float]) -> torch.Tensor:
+def choose_frames(track: Track, times: Sequence[float], seconds: float) -> torch.Tensor:
     """Frames [N] nearest to times in seconds from the first frame, or a few that show the range of opening.
+
+    Args:
+        track: of the person.
+        times: seconds.
+        seconds: how long the video is.
 
     Raises:
         TrackingError: the person is in no frame.
@@ -123,8 +128,8 @@ def choose_frames(track: Track, times: Sequence[float]) -> torch.Tensor:
         return order[torch.linspace(0, len(order) - 1, min(SHOWN, len(order))).long()]
     clock = track.timestamps - track.timestamps[0]
     for time in times:
-        if not 0 <= time <= float(clock[-1]) + 0.5:
-            raise FootageError(f"--at {time}: outside the video, which is {float(clock[-1]):.2f} s long")
+        if not 0 <= time <= max(seconds, float(clock[-1]) + 0.5):
+            raise FootageError(f"--at {time}: outside the video, which is {seconds:.2f} s long")
     return torch.stack([sure[(clock[sure] - time).abs().argmin()] for time in times])
 
 

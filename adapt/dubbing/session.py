@@ -84,7 +84,12 @@ class Session:
     @cached_property
     def inside(self) -> np.ndarray:
         """Frames that are to be dubbed, bool [T]; raises `DubError` where there is none."""
-        return self.placement.inside(self.footage.timestamps, str(self.footage.path))
+        return self.placement.inside(self.footage.timestamps, self.footage.ends, str(self.footage.path))
+
+    @property
+    def seconds(self) -> float:
+        """How long what is to be dubbed is."""
+        return self.placement.seconds(self.footage.timestamps, self.footage.ends, self.inside)
 
     def note(self, text: str) -> None:
         """Tell now, and again in the report."""
@@ -98,11 +103,11 @@ class Session:
             DubError, FootageError, StoreError: a part without frames, a sound that is silent or of another length, a
                 file or a bundle that cannot be read, a consent that has expired.
         """
-        frames = self.footage.timestamps[self.inside]
+        seconds = self.seconds
         for driver in (request.driver for request in requests):
             driver.read()
             if isinstance(driver, Sound):
-                self.placement.refuse_length(len(driver.waveform) / SAMPLE_RATE, frames, str(driver.path))
+                self.placement.refuse_length(len(driver.waveform) / SAMPLE_RATE, seconds, str(driver.path))
             if isinstance(driver, TrackFile):
                 driver.track_for(self.prior.model)
         return [None if one.actor is None else self._loaded(one.actor) for one in requests]
@@ -143,7 +148,7 @@ class Session:
         if request.driver.lies_on_frames:
             expression, has_motion = motion.lower_expression, motion.confidence > 0
         else:
-            expression, has_motion = self.placement.placed(motion, track, inside, style.closed)
+            expression, has_motion = self.placement.placed(motion, track, inside, self.seconds, style.closed)
         return Part(bundle, track, controlled(expression, style, self.controls), has_motion & inside, self.prior)
 
     def _fitted(self, track: Track, person: int) -> ActorBundle:

@@ -10,7 +10,6 @@ import numpy as np
 
 from adapt.dubbing.options import MIX, SOURCE, DubOptions
 from adapt.dubbing.request import Request
-from adapt.motion.placement import length_seconds
 from adapt.motion.sources import Sound
 from render.errors import ConfigError, FootageError
 from render.video.container import open_media
@@ -60,7 +59,7 @@ def delivered(
     """
     drivers = sorted((request.driver for request in requests), key=lambda driver: not isinstance(driver, Sound))
     files = [path for driver in drivers if (path := driver.heard()) is not None]
-    start, end = options.part or (0.0, length_seconds(footage.timestamps))
+    start, end = options.part or (0.0, footage.duration)
     if options.deliver == SOURCE or not files and options.deliver is None:
         return None
     if options.deliver not in (None, MIX):

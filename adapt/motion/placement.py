@@ -26,6 +26,7 @@ def motion_at(
     rest: torch.Tensor,
     on_mismatch: str = "error",
     offset_seconds: float = 0.0,
+    shot_seconds: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Sample a motion at a shot's frame times.
 
@@ -36,6 +37,7 @@ def motion_at(
         on_mismatch: what happens where the motion ends before the shot or after it: "error" refuses; "trim" leaves the
             shot's remaining frames as they are; "pad" closes the mouth there; "hold" keeps the last expression.
         offset_seconds: added to the motion's times (positive: the sound comes later).
+        shot_seconds: from the first frame to the end of the last; None where that lasts as long as most.
 
     Returns:
         Expression [T, E] float32, and whether the frame is driven, bool [T].
@@ -48,7 +50,9 @@ def motion_at(
     times = motion.timestamps + offset_seconds
     query = timestamps - timestamps[0]
     step = frame_seconds(times)
-    difference = float(times[-1] + step - (query[-1] + frame_seconds(query)))
+    if shot_seconds is None:
+        shot_seconds = float(query[-1]) + frame_seconds(query)
+    difference = float(times[-1]) + step - shot_seconds
     if on_mismatch == "error" and abs(difference) > TOLERANCE_SECONDS:
         longer = "longer" if difference > 0 else "shorter"
         raise DubError(
@@ -73,14 +77,6 @@ def motion_at(
     return expression, inside & has_motion
 
 
-def length_seconds(times: np.ndarray) -> float:
-    """From the first frame to the end of the last one; float64 [T] seconds.
-
-    Of two differences in the middle the mean is taken, where `frame_seconds` takes the lower one.
-    """
-    return float(times[-1] - times[0]) + float(np.median(np.diff(times)) if len(times) > 1 else 0.0)
-
-
 @dataclass(frozen=True)
 class Placement:
     """Where in a shot motion lies.
@@ -95,11 +91,12 @@ class Placement:
     offset_seconds: float = 0.0
     on_mismatch: str = "error"
 
-    def inside(self, timestamps: np.ndarray, name: str) -> np.ndarray:
+    def inside(self, timestamps: np.ndarray, ends: np.ndarray, name: str) -> np.ndarray:
         """Frames of the part, bool [T].
 
         Args:
-            timestamps: [T] float64 seconds.
+            timestamps: [T] float64 seconds at which the frames begin.
+            ends: [T] float64 seconds at which they end.
             name: of the shot, for the message.
 
         Raises:
@@ -111,15 +108,27 @@ class Placement:
         start, end = self.part
         inside = (time >= start) & (time < end)
         if not inside.any():
-            raise DubError(f"--range {start:g}-{end:g}: no frame lies in it; {name} is {time[-1]:.2f} s long")
+            long = ends[-1] - timestamps[0]
+            raise DubError(f"--range {start:g}-{end:g}: no frame begins in it; {name} is {long:.2f} s long")
         return np.asarray(inside)
 
-    def refuse_length(self, seconds: float, timestamps: np.ndarray, name: str) -> None:
+    def seconds(self, timestamps: np.ndarray, ends: np.ndarray, inside: np.ndarray) -> float:
+        """From the first frame of the part to the end of the last, or of the part where that comes first.
+
+        Args:
+            timestamps: [T] float64 seconds at which the shot's frames begin.
+            ends: [T] float64 seconds at which they end.
+            inside: frames of the part, bool [T].
+        """
+        first, end = timestamps[inside][0], ends[inside][-1]
+        return float((end if self.part is None else min(end, timestamps[0] + self.part[1])) - first)
+
+    def refuse_length(self, seconds: float, shot: float, name: str) -> None:
         """Refuse a sound of another length before anything long is begun; motion is compared again, exactly.
 
         Args:
             seconds: of the sound.
-            timestamps: [T] float64 seconds of the frames to be dubbed.
+            shot: seconds that are to be dubbed, see `seconds`.
             name: of the sound, for the message.
 
         Raises:
@@ -127,7 +136,6 @@ class Placement:
         """
         if self.on_mismatch != "error":
             return
-        shot = length_seconds(timestamps)
         end = seconds + self.offset_seconds
         if abs(end - shot) > 2 * TOLERANCE_SECONDS:
             raise DubError(
@@ -136,7 +144,7 @@ class Placement:
             )
 
     def placed(
-        self, motion: Motion, track: Track, inside: torch.Tensor, rest: torch.Tensor
+        self, motion: Motion, track: Track, inside: torch.Tensor, seconds: float, rest: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The motion on the frames of the part; others keep the track's own.
 
@@ -144,6 +152,7 @@ class Placement:
             motion: what drives.
             track: of the shot.
             inside: [T] bool, frames of the part.
+            seconds: how long the part is, see `seconds`.
             rest: [E] expression of the closed mouth.
 
         Returns:
@@ -154,6 +163,6 @@ class Placement:
         late = float(track.timestamps[rows[0]] - track.timestamps[0]) - self.part[0] if self.part else 0.0
         expression, driven = track.lower_expression.clone(), torch.zeros(len(track), dtype=torch.bool)
         expression[rows], driven[rows] = motion_at(
-            motion, track.timestamps[rows], rest, self.on_mismatch, self.offset_seconds - late
+            motion, track.timestamps[rows], rest, self.on_mismatch, self.offset_seconds - late, seconds
         )
         return expression, driven

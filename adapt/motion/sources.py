@@ -25,7 +25,7 @@ from prior.speech.sound import SAMPLE_RATE, read_waveform
 from render.errors import DubError, StoreError
 from render.head.face_model import FaceModel
 from render.head.motion import Motion
-from render.head.track import Track
+from render.head.track import Track, frame_seconds
 from render.store import file_sha256
 from render.video.reader import Footage
 
@@ -163,7 +163,8 @@ class Video(DrivingFile):
     def motion(self, driven: Driven) -> Motion:
         """The tracked motion, in the actor's range."""
         advice = f"adapt track {shlex.quote(str(self.path))} -o tracks"
-        return carried_over(track_footage(self.footage, None, advice, driven.progress), driven)
+        motion = carried_over(track_footage(self.footage, None, advice, driven.progress), driven)
+        return held(motion, self.footage.duration)
 
     def heard(self) -> Path | None:
         """The video's own sound, where it has any."""
@@ -288,6 +289,17 @@ def style_of(track: Track, model: FaceModel) -> MouthStyle:
             f"{name}: too few frames with a sure face to learn the mouth's range from; {LEAST_STYLE_FRAMES} are "
             "needed: use a longer take, or a bundle fitted from one"
         ) from error
+
+
+def held(motion: Motion, seconds: float) -> Motion:
+    """The motion, its last row held until `seconds` where a file says that its last picture is shown for so long."""
+    step = frame_seconds(motion.timestamps)
+    if float(motion.timestamps[-1]) + 1.5 * step >= seconds:
+        return motion
+    rows = [*range(len(motion.timestamps)), -1]
+    times = motion.timestamps[rows]
+    times[-1] = seconds - step
+    return Motion(times, motion.lower_expression[rows], motion.confidence[rows])
 
 
 def carried_over(track: Track, driven: Driven) -> Motion:

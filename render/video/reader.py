@@ -219,6 +219,10 @@ class Footage:
         last = stamps[int(self.pts[-1])] or (int(np.median(gaps[:-1])) if len(gaps) > 1 else 0)
         gaps[-1] = last or max(1, round(1 / ((self.nominal_rate or 25) * self.time_base)))
         self.durations = gaps
+        is_whole = len(self.pts) == self._declared_frames and not self._edited
+        if is_whole and self._declared_end is not None and self._declared_end - self.end > 1.5 / self.fps:
+            # With B-frames an MP4 says only of the whole how long its last picture is held.
+            self.durations[-1] += round((self._declared_end - self.end) / self.time_base)
         self._note_damage(damaged)
         return by_decoding
 
@@ -276,6 +280,11 @@ class Footage:
     def timestamps(self) -> np.ndarray:
         """Presentation times in seconds, float64 [T], on the file's own clock (the first may not be 0)."""
         return self.pts * self.time_base.numerator / self.time_base.denominator
+
+    @property
+    def ends(self) -> np.ndarray:
+        """Times in seconds at which the frames end, float64 [T], on the file's own clock."""
+        return (self.pts + self.durations) * self.time_base.numerator / self.time_base.denominator
 
     @property
     def start(self) -> float:

@@ -222,6 +222,15 @@ class VideoWriter:
             packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
             self._output.mux(packet)
 
+    def _mux_last(self, packets: Any) -> None:
+        """Mux what the encoder still held; an MP4 counts on from its last packet, also where another is shown last."""
+        packets = list(packets)
+        usual = int(np.median(self.footage.durations))
+        extra = self._durations.get(self._written[-1], usual) - usual
+        if packets and packets[-1].pts != self._written[-1] and extra > usual / 2:
+            self._durations[packets[-1].pts] += extra
+        self._mux(packets)
+
     def close(self) -> None:
         """Finish, read back, compare, and give the file its name.
 
@@ -231,7 +240,7 @@ class VideoWriter:
         try:
             if not self._written:
                 raise OutputError(f"{self.path}: no frame was written")
-            self._mux(self._stream.encode(None))
+            self._mux_last(self._stream.encode(None))
             for feed in self._feeds:
                 feed.finish()
             self._output.close()

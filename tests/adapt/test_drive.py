@@ -1,10 +1,12 @@
+import numpy as np
 import pytest
 import torch
 
 from adapt.dubbing.options import DubOptions
 from adapt.dubbing.weights import blend_weights, pose_weights
 from adapt.motion.controls import RANGE_LIMIT, MouthScale, controlled, retarget
-from adapt.motion.placement import motion_at
+from adapt.motion.placement import Placement, motion_at
+from adapt.motion.sources import held
 from prior.motion.style import MouthStyle
 from render.errors import ConfigError, DubError
 from render.head.motion import Motion
@@ -44,6 +46,34 @@ def test_each_mismatch_word_does_what_it_says():
     assert (padded.diff(dim=0)[48:].abs().max(0).values < 0.4 * (rest - short.lower_expression[-1]).abs()).all()
     held, _ = motion_at(short, shot, rest, "hold")
     assert (held[60:] == short.lower_expression[-1]).all()
+
+
+def test_a_shot_lasts_until_its_last_picture_ends():
+    times = np.arange(50) / 25 + 7.0
+    ends = np.append(times[1:], 11.0)  # the last picture is held for two seconds
+    whole = Placement()
+    everything = whole.inside(times, ends, "shot")
+    assert whole.seconds(times, ends, everything) == pytest.approx(4.0)
+    part = Placement((0.5, 3.0))
+    assert part.seconds(times, ends, part.inside(times, ends, "shot")) == pytest.approx(3.0 - 0.52)
+    inner = Placement((0.5, 1.0))
+    assert inner.seconds(times, ends, inner.inside(times, ends, "shot")) == pytest.approx(0.48)
+    with pytest.raises(DubError, match="no frame begins in it; shot is 4.00 s long"):
+        Placement((2.5, 3.0)).inside(times, ends, "shot")
+    shot = torch.from_numpy(times)
+    _, driven = motion_at(ramp_motion(4.0), shot, torch.zeros(2), shot_seconds=4.0)
+    assert driven.all()
+    with pytest.raises(DubError, match="2.00 s longer than the shot"):
+        motion_at(ramp_motion(4.0), shot, torch.zeros(2))
+
+
+def test_a_driving_videos_last_picture_is_held_as_long_as_its_file_says():
+    motion = held(ramp_motion(2.0), 4.0)
+    shot = torch.arange(100, dtype=torch.float64) / 25
+    expression, driven = motion_at(motion, shot, torch.zeros(2))
+    assert driven.all()
+    torch.testing.assert_close(expression[60:], motion.lower_expression[-1].expand(40, -1))
+    assert held(ramp_motion(2.0), 2.0).timestamps.equal(ramp_motion(2.0).timestamps)
 
 
 def test_frames_whose_driver_is_unknown_are_not_driven():

@@ -7,7 +7,7 @@ import numpy as np
 
 from render.video.reader import Footage
 from tests.cases.case import Bench, case
-from tests.media import Sound, make_clip, make_sound, put_together, without_decoder
+from tests.media import Sound, hold_last, make_clip, make_sound, make_voice, put_together, without_decoder
 
 #: What x264 needs to flag pictures as two fields.
 FIELDS = {"preset": "ultrafast", "x264-params": "tff=1"}
@@ -96,3 +96,19 @@ def progressive_in_interlaced_carriage(bench: Bench) -> str:
     assert dubbed.code == 0, dubbed
     assert Footage(bench.folder / "out" / "reel.dubbed.mp4", progressive=True).frame_count == 40
     return "read as frames by check, track and dub"
+
+
+@case("long last frame", "the last picture is held for 2 s")
+def a_held_last_picture(bench: Bench) -> str:
+    pictures = [frame.rgb for frame in Footage(bench.shared / "talking.mp4").frames()]
+    shot = hold_last(bench.folder / "held.mp4", make_clip(bench.folder / "clip.mp4", pictures=pictures), 2.04)
+    assert "0:00:03.600" in told(bench, shot)
+    make_voice(bench.folder / "voice.wav", 3.6)
+    make_voice(bench.folder / "longer.wav", 5.0)
+    outcome = bench.dub(shot, bench.folder / "voice.wav")
+    assert outcome.code == 0, outcome
+    dubbed = Footage(bench.folder / "out" / "held.dubbed.mp4")
+    assert abs(dubbed.duration - 3.6) < 1e-3 and abs(dubbed.audio[0].duration - 3.6) < 0.05, dubbed.audio
+    refusal = bench.adapt("dub", shot, bench.folder / "longer.wav", "--actor", bench.shared / "ada.actor", "-o", "two")
+    assert refusal.is_refusal and "ends 1.40 s after the 3.60 s to be dubbed" in refusal.line, refusal
+    return "3.6 s of speech fit, 5 s do not"

@@ -44,8 +44,9 @@ def test_preview_writes_a_grid_and_refuses_to_overwrite(talking_clip, untrained,
 
 def test_frames_are_the_nearest_in_time_or_span_the_opening(talking_clip):
     track = talking_clip[1]
-    assert choose_frames(track, [0.41, 0.0]).tolist() == [10, 0]
-    opening = track.lower_expression[choose_frames(track, []), 0]
+    assert choose_frames(track, [0.41, 0.0], 1.6).tolist() == [10, 0]
+    opening = track.lower_expression[choose_frames(track, [], 1.6), 0]
     assert opening[0] == track.lower_expression[:, 0].min() and opening[-1] == track.lower_expression[:, 0].max()
-    with pytest.raises(FootageError, match="1.56 s"):
-        choose_frames(track, [7.0])
+    with pytest.raises(FootageError, match="1.60 s"):
+        choose_frames(track, [7.0], 1.6)
+    assert choose_frames(track, [7.0], 8.0).tolist() == [len(track) - 1]  # held until then

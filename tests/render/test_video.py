@@ -12,7 +12,7 @@ from render.video.encoder import PRORES_PROFILES, codec_like, encoded_format, su
 from render.video.encoding import DeliveredSound, Encoding
 from render.video.reader import Footage
 from render.video.writer import VideoWriter
-from tests.media import Sound, make_clip, make_sound, packets, picture, truncate
+from tests.media import Sound, hold_last, make_clip, make_sound, packets, picture, truncate
 
 # Each kind of footage that comes in: name → arguments of `make_clip`.
 KINDS: dict[str, dict] = {
@@ -113,6 +113,16 @@ def test_facts(tmp_path: Path) -> None:
         ]
         assert footage.metadata["title"] == "Reel" and len(footage.sha256) == 64 and len(footage.streams) == 3
     assert timecode(3723.4567) == "1:02:03.457" and timecode(-0.5) == "-0:00:00.500"
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_the_last_picture_lasts_as_long_as_the_file_says(suffix: str, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", frames=25)
+    footage = Footage(hold_last(tmp_path / f"held{suffix}", clip, 2.04))
+    assert footage.duration == pytest.approx(3.0) and footage.ends[-1] == pytest.approx(footage.end)
+    assert footage.fps == pytest.approx(25) and not footage.has_variable_rate and footage.notes == []
+    rewritten(footage.path, tmp_path / "copy.mp4", Encoding("h264", "draft"))
+    assert Footage(tmp_path / "copy.mp4").duration == pytest.approx(3.0)
 
 
 def test_any_range_of_frames(tmp_path: Path) -> None:
