@@ -41,7 +41,8 @@ def find_clips(footage: list[str], crops_per_person: int) -> list[ListedClip]:
     twice = [stem for stem, count in Counter(path.stem for path in paths).items() if count > 1]
     if twice:
         raise ConfigError(f"{twice[0]}: several clips of this name; a cache names clips by their files' stems")
-    rows = {path: index_row(path) for path in paths}
+    indices = {folder: read_index(folder) for folder in {path.parent for path in paths}}
+    rows = {path: indices[path.parent].get(path.name, {}) for path in paths}
     people = {path: rows[path].get("person", path.stem) for path in paths}
     clips_of = Counter(people.values())
     return [
@@ -55,11 +56,16 @@ def find_clips(footage: list[str], crops_per_person: int) -> list[ListedClip]:
     ]
 
 
-def index_row(path: Path) -> dict[str, str]:
-    """The row of `index.csv` beside a file that is about it; empty where there is none."""
-    index = path.parent / "index.csv"
+def read_index(folder: Path) -> dict[str, dict[str, str]]:
+    """The rows of a folder's `index.csv`, by file name, the first where there are several; empty where there is none.
+
+    Raises:
+        ConfigError: it is not UTF-8, or has no column `file`.
+    """
+    index = folder / "index.csv"
     if not index.is_file():
         return {}
+    found: dict[str, dict[str, str]] = {}
     try:
         with index.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
@@ -67,6 +73,8 @@ def index_row(path: Path) -> dict[str, str]:
                 raise ConfigError(
                     f"{index}: has no column `file`; its first line names the columns, with commas between"
                 )
-            return next(({k: v for k, v in row.items() if v} for row in rows if row["file"] == path.name), {})
+            for row in rows:
+                found.setdefault(row["file"], {key: value for key, value in row.items() if value})
     except UnicodeDecodeError as error:
         raise ConfigError(f"{index}: is not UTF-8 text; save it as CSV in UTF-8") from error
+    return found

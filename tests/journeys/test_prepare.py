@@ -8,7 +8,7 @@ import torch
 import adapt.commands.prepare
 from adapt.commands.flags import PrepareConfig, TrackConfig
 from adapt.commands.track import main as track_main
-from adapt.preparation.index import find_clips
+from adapt.preparation.index import find_clips, read_index
 from adapt.preparation.prepare import choose_crops
 from adapt.progress import SILENT, Bar, Silent
 from adapt.tracking.track import track, track_person
@@ -101,6 +101,21 @@ def test_landmarks_stage_and_footage_without_a_face(talking_clip, tmp_path):
             adapt.commands.prepare.main(replace(config, footage=[str(footage)], stage=stage), progress)
         assert message in notes[-2]
     assert (tmp_path / "c" / talking_clip[0].stem / "facts.json").read_bytes() == held
+
+
+def test_an_index_is_read_once_however_many_clips_it_is_of(tmp_path, monkeypatch):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        rows = [f"{folder} {number}.mp4,{folder},yes" for number in range(40)]
+        (tmp_path / folder / "index.csv").write_text("\n".join(["file,person,speech", *rows]), encoding="utf-8")
+        for number in range(40):
+            (tmp_path / folder / f"{folder} {number}.mp4").touch()
+    opened = []
+    monkeypatch.setattr(
+        "adapt.preparation.index.read_index", lambda folder: opened.append(folder) or read_index(folder)
+    )
+    clips = find_clips([str(tmp_path / "one"), str(tmp_path / "two")], 100)
+    assert len(clips) == 80 and {clip.person for clip in clips} == {"one", "two"} and len(opened) == 2
 
 
 def test_people_and_speech_come_from_the_index(tmp_path):
