@@ -5,6 +5,8 @@ skin), and the log-odds that two descriptions show one person. Patterns: Ahonen,
 Description with Local Binary Patterns". This tells the handful of people in a video apart; it identifies nobody.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -143,11 +145,23 @@ def colour_histogram(lab: np.ndarray, seen: np.ndarray) -> np.ndarray:
     return np.sqrt(counts / len(pixels)).astype(np.float32)
 
 
-def likeness(first: Appearance, second: Appearance) -> float:
-    """Log-odds that two descriptions show one person."""
-    patterns = float(np.square(first.patterns - second.patterns).sum())
-    skin = float(np.linalg.norm(first.skin - second.skin))
-    hair = UNSEEN_DISTANCE
-    if first.hair is not None and second.hair is not None:
-        hair = float(np.linalg.norm(first.hair - second.hair))
+def likenesses(appearances: Sequence[Appearance]) -> np.ndarray:
+    """Log-odds that two descriptions show one person, of each pair of N: float64 [N, N], symmetric."""
+    patterns = squared_distances(np.stack([one.patterns for one in appearances]))
+    skin = np.sqrt(squared_distances(np.stack([one.skin for one in appearances])))
+    unseen = np.zeros(int(np.prod(COLOUR_BINS)), np.float32)
+    hairs = [one.hair for one in appearances]
+    has_hair = np.array([hair is not None for hair in hairs])
+    hair = np.sqrt(squared_distances(np.stack([unseen if hair is None else hair for hair in hairs])))
+    hair = np.where(has_hair[:, None] & has_hair, hair, UNSEEN_DISTANCE)
     return BIAS + PATTERN_WEIGHT * patterns + SKIN_WEIGHT * skin + HAIR_WEIGHT * hair
+
+
+def squared_distances(rows: np.ndarray) -> np.ndarray:
+    """Squared distances between rows [N, K]: float64 [N, N], symmetric, 0 on the diagonal; one matrix product."""
+    rows = rows.astype(np.float64)
+    products = rows @ rows.T
+    lengths = products.diagonal()
+    squares = np.maximum(lengths[:, None] + lengths - (products + products.T), 0)
+    np.fill_diagonal(squares, 0)
+    return squares

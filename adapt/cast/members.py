@@ -6,6 +6,7 @@ temporary file, pictures are reduced to an `Appearance` per run.
 """
 
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -13,7 +14,7 @@ import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from adapt.cast.appearance import Appearance, likeness
+from adapt.cast.appearance import Appearance, likenesses
 from adapt.cast.faces import (
     overlap,
 )
@@ -88,9 +89,11 @@ def gather_cast(runs: list[Run]) -> tuple[CastMember, ...]:
         return ()
     labels = np.ones(1, int)
     if len(runs) > 1:
-        alike = np.zeros((len(runs), len(runs)))
-        for a, b in combinations(range(len(runs)), 2):
-            alike[a, b] = alike[b, a] = _likeness(runs[a], runs[b])
+        alike = likenesses([run.appearance for run in runs])
+        for a, b in _of_one_shot(runs):
+            alike[a, b] += _bonus(runs[a], runs[b])
+            alike[b, a] = alike[a, b]
+        np.fill_diagonal(alike, 0.0)
         # Clustering wants distances from 0 up; a likeness of 0 (even odds) is where people part.
         distance = alike.max() - alike
         np.fill_diagonal(distance, 0.0)
@@ -100,14 +103,21 @@ def gather_cast(runs: list[Run]) -> tuple[CastMember, ...]:
     return tuple(CastMember(number, tuple(person)) for number, person in enumerate(people, 1))
 
 
-def _likeness(first: Run, second: Run) -> float:
-    """Log-odds that two runs show one person."""
-    if first.shot != second.shot:
-        return likeness(first.appearance, second.appearance)
+def _of_one_shot(runs: list[Run]) -> Iterator[tuple[int, int]]:
+    """Pairs of runs that share a shot, by index."""
+    by_shot: dict[int, list[int]] = {}
+    for index, run in enumerate(runs):
+        by_shot.setdefault(run.shot, []).append(index)
+    for together in by_shot.values():
+        yield from combinations(together, 2)
+
+
+def _bonus(first: Run, second: Run) -> float:
+    """What is added to the likeness of two runs of one shot."""
     if first.frames[0] > second.frames[0]:
         first, second = second, first
     gap = second.frames[0] - first.frames[-1]
     if gap <= 0:
         return TWO_PEOPLE
     resumed = gap <= RESUMED_FRAMES and overlap(first.box(-1), second.box(0)) > RESUMED_OVERLAP
-    return likeness(first.appearance, second.appearance) + (RESUMED_BONUS if resumed else 0.0)
+    return RESUMED_BONUS if resumed else 0.0

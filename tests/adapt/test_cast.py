@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from adapt.benchmarks.cast import Piece, evaluate_two_faces, read_clips, right_shots, write_reel
 from adapt.cast.analyse import Analysis, analyse
+from adapt.cast.appearance import BIAS, HAIR_WEIGHT, PATTERN_WEIGHT, SKIN_WEIGHT, UNSEEN_DISTANCE, likenesses
 from adapt.cast.mediapipe_backend import MediaPipeBackend
 from adapt.cast.members import Run, gather_cast
 from render.errors import TrackingError
@@ -49,6 +51,33 @@ def test_runs_of_one_person_join_and_are_numbered_by_screen_time() -> None:
 def test_two_faces_in_one_frame_are_two_people_however_alike() -> None:
     runs = [run(0, 0, 10, look=1), run(0, 5, 10, look=1, box=(60, 0, 110, 50)), run(1, 20, 30, look=2)]
     assert sorted(map(sorted, members(runs))) == [[0], [1], [2]]
+
+
+def test_the_likeness_of_all_pairs_is_that_of_each_pair() -> None:
+    runs = [run(0, 0, 10, look=look) for look in (1, 2, 3, 1, 4)]
+    runs[2].appearance._hair_count = 0  # out of the picture
+    appearances = [one.appearance for one in runs]
+    found = likenesses(appearances)
+    for a, first in enumerate(appearances):
+        for b, second in enumerate(appearances):
+            unseen = first.hair is None or second.hair is None
+            hair = UNSEEN_DISTANCE if unseen else np.linalg.norm(first.hair - second.hair)  # type: ignore[operator]
+            wanted = BIAS + PATTERN_WEIGHT * np.square(first.patterns - second.patterns).sum()
+            wanted += SKIN_WEIGHT * np.linalg.norm(first.skin - second.skin) + HAIR_WEIGHT * hair
+            assert found[a, b] == pytest.approx(wanted, abs=1e-3)
+    assert np.array_equal(found, found.T)
+
+
+def test_a_film_of_a_thousand_runs_is_gathered_in_seconds() -> None:
+    people = [run(0, 0, 1, look).appearance for look in range(7)]
+    runs = []
+    for shot in range(1000):
+        one = run(shot, 30 * shot, 30, look=0)
+        one.appearance = people[shot % 7]
+        runs.append(one)
+    begun = time.process_time()
+    assert sorted(len(member.runs) for member in gather_cast(runs)) == [142] + [143] * 6
+    assert time.process_time() - begun < 10  # half a million pairs, one by one, take 40 s
 
 
 def test_no_runs_no_cast_and_short_doubtful_ones_are_left_out() -> None:
