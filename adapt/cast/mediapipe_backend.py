@@ -200,12 +200,13 @@ class MediaPipeBackend:
                 if any(_covers(face, square) for face in faces):
                     continue
                 face = self._mesh_twice(rgb, square)
-                if not face or face.confidence < LEAST_NEW_CONFIDENCE or is_known(face, faces):
+                if not face or is_known(face, faces):
                     continue
                 turned = self._turned(rgb, face)
-                if turned:  # what was taken for its parts, or found before the right way up was known, goes
-                    faces = [other for other in faces if not is_known(other, [turned])]
-                faces.append(turned or face)
+                if turned:  # what was found of it before the right way up was known goes
+                    faces = [*(other for other in faces if not is_known(other, [turned])), turned]
+                elif face.confidence >= LEAST_NEW_CONFIDENCE:
+                    faces.append(face)
         return faces
 
     def _mesh_twice(self, rgb: np.ndarray, square: "Square") -> Face | None:
