@@ -13,6 +13,7 @@ from tests.cases.case import SERVER
 from tests.fuzz.child import ROOT, serve
 from tests.fuzz.originals import make_originals
 
+#: That one call may take.
 SECONDS = 20.0
 #: Inputs that a child reads before another takes its place: what it has not given back is not the next input's.
 INPUTS_A_CHILD = 1000
@@ -87,9 +88,12 @@ class Fuzz:
         self._given += 1
         try:
             self._connection.send((reader, seed))
-            if self._connection.recv() != "at work" or not self._connection.poll(SECONDS):
-                return [("time", self._stop())], False
-            wrong, was_read = self._connection.recv()
+            told = "making the input"
+            while isinstance(told, str):
+                if not self._connection.poll(SECONDS):
+                    return [("time", f"{self._stop()}: {told}")], False
+                told = self._connection.recv()
+            wrong, was_read = told
         except (EOFError, ConnectionError):
             return [self._death()], False
         wrong = [("memory" if any(word in f"{kind} {at}" for word in MEMORY) else kind, at) for kind, at in wrong]
