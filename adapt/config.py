@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_type_hints
 
-from omegaconf import MISSING, DictConfig, OmegaConf
+import yaml
+from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from render.errors import ConfigError
 from render.text import read_text
@@ -66,8 +66,6 @@ def resolve(
         layers: list[Any] = []
         if file is not None:
             layers.append(_read_file(file))
-            if not isinstance(layers[0], DictConfig):
-                raise ConfigError(f"--config {file}: is a list; write one setting a line, such as `seed: 3`")
         layers.append(OmegaConf.from_dotlist([_literal(word) for word in overrides]))
         layers.append(OmegaConf.create({key: value for key, value in values.items() if key not in texts}))
         merged = OmegaConf.merge(merged, *layers)
@@ -81,7 +79,7 @@ def resolve(
         settings = ", ".join(get_type_hints(config_type))
         first = str(error).splitlines()[0]
         raise ConfigError(f"{first} (settings are: {settings})") from error
-    except (OSError, ValueError, RecursionError, YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         where = f"--config {file}" if file is not None else " ".join(overrides)
         raise ConfigError(f"{where}: cannot be read as YAML ({_reason(error)})") from error
     _refuse_endless(config)
@@ -99,9 +97,10 @@ def _literal(word: str) -> str:
 
 def _read_file(file: Path) -> Any:
     """The settings of a YAML file; raises `ConfigError` for one with templates, which could tell secrets."""
-    layer = OmegaConf.create(read_text(file))
-    if not isinstance(layer, DictConfig):
-        raise ConfigError(f"--config {file}: holds a list; write one `setting: value` a line")
+    text = read_text(file)
+    if not isinstance(yaml.compose(text, yaml.SafeLoader), yaml.MappingNode | None):
+        raise ConfigError(f"--config {file}: holds no settings; write one `setting: value` a line")
+    layer = OmegaConf.create(text)
     if "${" in json.dumps(OmegaConf.to_container(layer, resolve=False), default=str):
         raise ConfigError(f"--config {file}: ${{…}} is not filled in; write the value itself, or pass it by its flag")
     return layer

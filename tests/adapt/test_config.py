@@ -43,7 +43,9 @@ def test_settings_of_any_editor_are_read(tmp_path, encoding):
     ("data", "message"),
     [
         ("video: Zoë".encode("latin-1"), "save it as UTF-8"),
-        (b"- a.mp4\n- b.mp4", "holds a list"),
+        (b"- a.mp4\n- b.mp4", "holds no settings"),
+        (b".nan", "holds no settings"),
+        (b"7", "holds no settings"),
         (b"video: [", "cannot be read as YAML"),
         (b"colour: red", "Key 'colour' not in"),
     ],

@@ -77,7 +77,7 @@ def test_settings_come_from_flags_then_overrides_then_file(
     assert "none.yaml" in capsys.readouterr().err
     settings.write_text("- out\n- video\n")
     assert run("check", clip, "--config", settings) == 2
-    assert "settings.yaml: is a list" in capsys.readouterr().err
+    assert "settings.yaml: holds no settings" in capsys.readouterr().err
 
 
 def bad_files(folder: Path) -> dict[str, Path]:
