@@ -78,7 +78,8 @@ def resolve(
     except OmegaConfBaseException as error:
         settings = ", ".join(get_type_hints(config_type))
         first = str(error).splitlines()[0]
-        raise ConfigError(f"{first} (settings are: {settings})") from error
+        where = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
+        raise ConfigError(f"{where}{first} (settings are: {settings})") from error
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         where = f"--config {file}" if file is not None else " ".join(overrides)
         raise ConfigError(f"{where}: cannot be read as YAML ({_reason(error)})") from error

@@ -81,7 +81,7 @@ def dub(
         sound = delivered(requests, options, footage, folder)
         if options.part and sound is not None and options.deliver is None:
             session.note("the result's sound is the driving one alone; choose another with --deliver")
-        video = folder / _name(footage, options)
+        video = folder / dubbed_name(footage, options)
         recorder = Recorder(parts[0])
         facts = {
             **run_facts(footage, parts, requests, video, sound),
@@ -103,7 +103,7 @@ def dub(
     return Dubbed(made.path, made.path / video.name, redrawn, quality)
 
 
-def _name(footage: Footage, options: DubOptions) -> str:
+def dubbed_name(footage: Footage, options: DubOptions) -> str:
     """The dubbed video's file name: the source's, shortened if need be, in a container that holds the codec."""
     suffix = suffix_like(footage.path.suffix, options.codec or codec_like(footage))
     stem = footage.path.stem

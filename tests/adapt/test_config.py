@@ -48,6 +48,7 @@ def test_settings_of_any_editor_are_read(tmp_path, encoding):
         (b"7", "holds no settings"),
         (b"video: [", "cannot be read as YAML"),
         (b"colour: red", "Key 'colour' not in"),
+        (b"overwrite: 1,1", "overwrite: Value '1,1'"),
     ],
 )
 def test_other_files_are_one_line(tmp_path, data, message):

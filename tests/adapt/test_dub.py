@@ -1,5 +1,7 @@
 import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import pytest
@@ -7,6 +9,8 @@ import torch
 
 from adapt.actor.bundle import ActorBundle
 from adapt.cli import main
+from adapt.dubbing.dub import dubbed_name
+from adapt.dubbing.options import DubOptions
 from adapt.dubbing.part import Part
 from adapt.dubbing.redraw import redraw
 from adapt.dubbing.weights import part_weights
@@ -81,3 +85,18 @@ def test_the_command_writes_a_folder_and_an_interrupt_leaves_nothing(shot, tmp_p
     capsys.readouterr()
     assert command(*words) == 1
     assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "codec", "name"),
+    [
+        ("take.m4v", "prores", "take.dubbed.mov"),
+        ("take.MP4", "prores", "take.dubbed.mov"),
+        ("take.m4v", "h264", "take.dubbed.m4v"),
+        ("take.mkv", "prores", "take.dubbed.mkv"),
+        ("take.webm", "h264", "take.dubbed.mp4"),
+        ("é" * 120 + ".mkv", "h264", "é" * 100 + ".dubbed.mkv"),
+    ],
+)
+def test_the_dub_is_named_after_its_source_in_a_container_that_holds_the_codec(source, codec, name):
+    assert dubbed_name(SimpleNamespace(path=Path(source)), DubOptions(codec=codec)) == name
