@@ -270,12 +270,12 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 def _refuse_facts(facts: dict[str, Any]) -> None:
     """Raise `ValueError` for an entry of `actor.json` that is of another kind than a fit writes."""
-    ranges = [bound for key in ("yaw", "pitch") for bound in facts["pose_range"].get(key, [])]
+    ranges = list(facts["pose_range"].values())
     right = {
         "name": isinstance(facts["name"], str),
         "prior_sha256": isinstance(facts["prior_sha256"], str),
         "sources": all(isinstance(source, dict) for source in facts["sources"]),
-        "pose_range": all(math.isfinite(bound) for bound in ranges) and len(ranges) in (0, 4),
+        "pose_range": all(math.isfinite(low) and math.isfinite(high) for low, high in ranges),
         "facts": isinstance(facts["facts"], dict),
         "files": TENSORS in facts["files"] and all(Path(name).name == name for name in facts["files"]),
     }

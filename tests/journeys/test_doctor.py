@@ -77,4 +77,8 @@ def test_what_the_system_refuses_is_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["check", str(make_clip(tmp_path / "shot.mp4", frames=3)), "-o", str(tmp_path / "file" / "checked")])
     assert stopped.value.code == 1
-    assert capsys.readouterr().err.splitlines()[-1].endswith("/file/checked: Not a directory")
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .endswith("/file/checked/check.json: cannot be written (Not a directory); choose another place with --out")
+    )
