@@ -13,7 +13,7 @@ from adapt.dubbing.redraw import Redrawn, redraw
 from adapt.dubbing.report import Recorder, quality_facts, write_report
 from adapt.dubbing.request import Request
 from adapt.dubbing.session import Session
-from adapt.dubbing.sound import MIXED, delivered, refuse_undeliverable
+from adapt.dubbing.sound import MIXED, delivered, refuse_joined, refuse_undeliverable
 from adapt.output import new_folder, refuse_existing
 from adapt.progress import SILENT, Progress
 from prior.motion.model import WEIGHTS as MOTION_MODEL
@@ -72,6 +72,7 @@ def dub(
     if not requests:
         raise ConfigError("dub: nobody is to be dubbed; give at least one request")
     footage = Footage(shot, options.progressive)
+    refuse_joined(footage)
     refuse_undeliverable(requests, options)
     session = Session(footage, options, advice=advice, progress=progress)
     session.refuse(requests)

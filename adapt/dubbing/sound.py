@@ -12,7 +12,7 @@ from adapt.dubbing.options import MIX, SOURCE, DubOptions
 from adapt.dubbing.request import Request
 from adapt.motion.sources import Sound
 from render.errors import ConfigError, FootageError
-from render.video.container import open_media
+from render.video.container import open_media, timecode
 from render.video.encoding import DeliveredSound
 from render.video.reader import Footage
 
@@ -20,6 +20,19 @@ SAMPLE_RATE = 48_000  # Hz
 BLOCK = 4_800  # samples
 CHANNELS = 2
 MIXED = "mix.wav"
+
+
+def refuse_joined(footage: Footage) -> None:
+    """Refuse a shot with streams on a clock that begins anew: they cannot be passed on in step with its pictures.
+
+    Raises:
+        FootageError: it is one.
+    """
+    if footage.joins and len(footage.streams) > 1:
+        raise FootageError(
+            f"{footage.path}: its clock begins anew at {timecode(footage.joins[0])}, so its sound cannot be kept in "
+            "step; join the recordings anew, e.g. with the concat demuxer of FFmpeg"
+        )
 
 
 def refuse_undeliverable(requests: Sequence[Request], options: DubOptions) -> None:

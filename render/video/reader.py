@@ -48,6 +48,8 @@ from render.video.siting import ASSUMED, Siting, read_siting, says_centre
 
 # Frames looked at when the file is opened.
 PROBE_FRAMES = 4
+# A time that lies further back than this is no disorder: another recording begins.
+CLOCK_RESET_SECONDS = Fraction(1, 4)
 
 
 class Frame:
@@ -123,6 +125,7 @@ class Footage:
         self.notes: list[str]
         self._missing: set[int] = set()
         self._decoder_options: dict[str, str] = {}
+        self._resets: set[int] = set()
         with open_media(self.path) as container:
             stream, self.notes = choose_video(container, self.path)
             self._read_container(container, stream)
@@ -223,7 +226,11 @@ class Footage:
         if is_whole and self._declared_end is not None and self._declared_end - self.end > 1.5 / self.fps:
             # With B-frames an MP4 says only of the whole how long its last picture is held.
             self.durations[-1] += round((self._declared_end - self.end) / self.time_base)
-        self._note_damage(damaged)
+        if self.joins:
+            joined = ", ".join(timecode(seconds) for seconds in self.joins)
+            self.notes.append(f"its clock begins anew at {joined} (recordings joined as they were): it is counted on")
+        else:
+            self._note_damage(damaged)
         return by_decoding
 
     def _note_damage(self, damaged: bool) -> None:
@@ -265,6 +272,11 @@ class Footage:
                 self.notes.append(f"reading stopped early: {short_reason(error)}")
                 damaged = True
         return stamps, damaged
+
+    @property
+    def joins(self) -> list[float]:
+        """Times in seconds at which the file's clock begins anew, and is counted on."""
+        return [float(pts * self.time_base) for pts in sorted(self._resets)]
 
     @property
     def missing(self) -> list[int]:
@@ -343,7 +355,7 @@ class Footage:
             yield pts, picture
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[tuple[int, av.VideoFrame]]:
-        return _decoded(container, stream, self.time_base, self._decoder_options)
+        return _decoded(container, stream, self.time_base, self._decoder_options, self._resets)
 
     def _numbered(self, start: int) -> Iterator[tuple[int, int, av.VideoFrame]]:
         """(index, pts, picture) from a frame at or before `start`, where seeking can be trusted."""
@@ -373,13 +385,17 @@ class Footage:
 
 
 def _decoded(
-    container: Any, stream: Any, time_base: Fraction, options: dict[str, str]
+    container: Any, stream: Any, time_base: Fraction, options: dict[str, str], resets: set[int]
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """(pts, frame) in order of time, pts strictly ascending; damaged packets are skipped."""
+    """(pts, frame) in order of time, pts strictly ascending; damaged packets are skipped.
+
+    Where the clock begins anew, as in recordings joined by `cat`, it is counted on; `resets` gets the pts there.
+    """
     stream.thread_type = "AUTO"
     stream.codec_context.options = options
     step = max(1, round(1 / ((stream.guessed_rate or Fraction(25)) * time_base)))
     last: int | None = None
+    shift = 0
     for packet in _packets(container, stream):
         try:
             frames = packet.decode()
@@ -389,8 +405,14 @@ def _decoded(
             pts = frame.pts
             if pts is None:
                 pts = 0 if last is None else last + step
-            elif last is not None and pts <= last:
-                pts = last + 1
+            else:
+                pts += shift
+                if last is not None and (last - pts) * time_base > CLOCK_RESET_SECONDS:
+                    shift += last + step - pts
+                    pts = last + step
+                    resets.add(pts)
+                elif last is not None and pts <= last:
+                    pts = last + 1
             last = pts
             yield pts, frame
 

@@ -112,3 +112,32 @@ def a_held_last_picture(bench: Bench) -> str:
     refusal = bench.adapt("dub", shot, bench.folder / "longer.wav", "--actor", bench.shared / "ada.actor", "-o", "two")
     assert refusal.is_refusal and "ends 1.40 s after the 3.60 s to be dubbed" in refusal.line, refusal
     return "3.6 s of speech fit, 5 s do not"
+
+
+@case("joined recordings", "a clock that begins anew")
+def a_clock_that_begins_anew(bench: Bench) -> str:
+    part = make_clip(bench.folder / "part.ts", frames=25, sounds=[Sound()])
+    joined = bench.folder / "joined.ts"
+    joined.write_bytes(2 * part.read_bytes())
+    text = told(bench, joined)
+    assert "50 frames, 0:00:02.000" in text and "its clock begins anew at 0:00:01." in text, text
+    refusal = bench.dub(joined, "silence")
+    assert refusal.is_refusal and "its sound cannot be kept in step; join" in refusal.line, refusal
+    return "two seconds for check, one line for dub"
+
+
+@case("few frames", "one, two and three")
+def one_two_and_three_frames(bench: Bench) -> str:
+    pictures = [frame.rgb for frame in Footage(bench.shared / "talking.mp4").frames(0, 3)]
+    said = []
+    for count in (1, 2, 3):
+        clip = make_clip(bench.folder / f"{count}.mp4", pictures=pictures[:count])
+        assert "person 1" in told(bench, clip)
+        for outcome in (
+            bench.adapt("track", clip, "-o", f"tracks{count}"),
+            bench.adapt("fit", clip, "-o", f"{count}.actor", "--steps", "1"),
+            bench.adapt("dub", clip, "silence", "--actor", bench.shared / "ada.actor", "-o", f"out{count}"),
+        ):
+            assert outcome.code == 0 or outcome.is_refusal, outcome
+            said.append(outcome.line or "done")
+    return "; ".join(said)

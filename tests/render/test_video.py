@@ -33,6 +33,19 @@ KINDS: dict[str, dict] = {
     "b-frames": {"frames": 40, "options": {"preset": "medium", "bf": "3", "g": "25"}},
     "transport stream": {"suffix": ".ts", "sounds": [Sound()]},
     "avi": {"suffix": ".avi", "codec": "mpeg4", "options": {"bf": "2"}, "sounds": [Sound("mp3")]},
+    "1 a second": {"rate": 1},
+    "240 a second": {"rate": 240},
+    "gray": {"suffix": ".mkv", "codec": "ffv1", "pix_fmt": "gray"},
+    "rgb planes, 10 bit": {"suffix": ".mkv", "codec": "ffv1", "pix_fmt": "gbrp10le"},
+    "rgb with alpha": {"suffix": ".mov", "codec": "qtrle", "pix_fmt": "argb"},
+    "flash": {"suffix": ".flv", "codec": "flv"},
+    "feature phone": {"suffix": ".3gp", "codec": "h263", "size": (176, 144)},
+    "recorder without cues": {
+        "suffix": ".webm",
+        "codec": "libvpx-vp9",
+        "options": {"deadline": "realtime", "cpu-used": "8"},
+        "container_options": {"live": "1"},
+    },
     "rgb": {"suffix": ".mkv", "codec": "ffv1", "pix_fmt": "bgr0"},
 }
 
@@ -113,6 +126,18 @@ def test_facts(tmp_path: Path) -> None:
         ]
         assert footage.metadata["title"] == "Reel" and len(footage.sha256) == 64 and len(footage.streams) == 3
     assert timecode(3723.4567) == "1:02:03.457" and timecode(-0.5) == "-0:00:00.500"
+
+
+def test_a_clock_that_begins_anew_is_counted_on(tmp_path: Path) -> None:
+    part = make_clip(tmp_path / "part.ts", frames=25)
+    (tmp_path / "joined.ts").write_bytes(3 * part.read_bytes())
+    footage = Footage(tmp_path / "joined.ts")
+    np.testing.assert_allclose(footage.timestamps - footage.start, np.arange(75) / 25, atol=1e-4)
+    assert footage.joins == pytest.approx([footage.start + 1, footage.start + 2], abs=1e-4)
+    first, second = map(timecode, footage.joins)
+    (note,) = footage.notes
+    assert note == f"its clock begins anew at {first}, {second} (recordings joined as they were): it is counted on"
+    assert [frame.index for frame in footage.frames(30, 60)] == list(range(30, 60))
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
