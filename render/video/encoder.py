@@ -45,6 +45,7 @@ CODEC_OF_SOURCE = {"h264": "h264", "hevc": "h265", "ffv1": "ffv1", "prores": "pr
 #: Every frame by itself, for editing; and without loss.
 EDITING = {"dnxhd", "cfhd", "v210", "v410", "r210", "qtrle", "png", "jpeg2000", "dvvideo"}
 LOSSLESS = {"huffyuv", "ffvhuff", "utvideo", "magicyuv", "lagarith", "rawvideo"}
+X265_DELAY = 2  # frames
 #: Perceptual quantiser and hybrid log-gamma (ITU-T H.273, table 3).
 PQ, HLG = 16, 18
 #: FFmpeg's names of ProRes profiles as a reader's and as a writer's option.
@@ -80,10 +81,14 @@ def encoder_options(footage: Footage, codec: str, quality: str, pix_fmt: str) ->
             options["profile"] = "4444xq" if kept == "4444xq" else "4444"
         elif kept and "4444" not in kept and quality != "draft":
             options["profile"] = kept
+    if footage.siting.location != "left" and codec != "prores" and _Shape.of(pix_fmt, 2, 2).chroma == (32, 32):
+        options["chroma_sample_location"] = footage.siting.location  # the left is what goes without saying
     if codec == "h264" and torch.backends.cpu.get_cpu_capability() == "AVX512":
         options["x264-params"] = "asm=AVX2"  # its AVX-512 code does not give the same bytes every time
     if codec == "h265":
-        options["x265-params"] = ":".join(filter(None, ["log-level=error", footage.mastering]))
+        # Frames as few as it holds back to put them in order would get times from memory that nothing was written to.
+        order = "bframes=0" if footage.frame_count <= X265_DELAY else ""
+        options["x265-params"] = ":".join(filter(None, ["log-level=error", order, footage.mastering]))
     return options
 
 

@@ -268,6 +268,12 @@ class VideoWriter:
         worst = max(abs(a - b) for a, b in zip(times, wanted, strict=True))
         if worst > (0 if fits else result.time_base):
             raise OutputError(f"{self.path}: frame times read back differ by up to {float(worst):.4f} s")
+        if result.pix_fmt == self.footage.pix_fmt and result.siting != self.footage.siting:
+            where = self.footage.siting.location
+            self.notes.append(
+                f"{self.codec} in {self.path.suffix} cannot say that chroma lies at {where}: players show colours up "
+                "to half a pixel off; .mkv says it"
+            )
         for feed in self._feeds:
             feed.compare(self._partial)
 

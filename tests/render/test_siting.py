@@ -3,9 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from render.video.encoding import Encoding
 from render.video.planes import plane_views
 from render.video.reader import Footage
 from render.video.siting import Siting
+from render.video.writer import VideoWriter
 from tests.media import make_clip
 
 KINDS: dict[str, tuple[str, dict, tuple[float, float]]] = {
@@ -45,3 +47,18 @@ def test_reading_follows_the_siting(tmp_path: Path) -> None:
 
 def test_two_pixels_are_enough(tmp_path: Path) -> None:
     assert Footage(make_clip(tmp_path / "tiny.mkv", 1, (2, 2), codec="ffv1", options={})).siting == Siting()
+
+
+@pytest.mark.parametrize("location", ["left", "center", "topleft"])
+@pytest.mark.parametrize("codec", ["h264", "h265", "ffv1"])
+def test_the_siting_is_carried(codec: str, location: str, tmp_path: Path) -> None:
+    """Through the writer: said as in the source, and read back so; where the file has no word for it, that is noted."""
+    options = {"preset": "ultrafast", "chroma_sample_location": location}
+    source = Footage(make_clip(tmp_path / "source.mp4", 2, options=options))
+    for suffix in (".mkv", ".mp4"):
+        with VideoWriter(source, tmp_path / f"out{suffix}", Encoding(codec, "draft")) as writer:
+            for frame in source.frames():
+                writer.write(frame)
+        is_kept = Footage(writer.path).siting == source.siting
+        assert is_kept == (suffix == ".mkv" or codec != "ffv1" or location == "left")
+        assert ["chroma lies at" in note for note in writer.notes] == ([] if is_kept else [True])

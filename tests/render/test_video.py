@@ -348,6 +348,16 @@ def test_prores_keeps_its_profile_and_its_alpha(profile: str, tmp_path: Path) ->
     assert PRORES_PROFILES[old.profile] == profile
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_a_few_frames_of_h265_have_times(frames: int, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "source.mp4", frames=frames)
+    for number in range(6):  # wrong times came and went
+        rewritten(source, tmp_path / f"{number}.mp4", Encoding("h265", "draft"))
+        with av.open(str(tmp_path / f"{number}.mp4")) as container:
+            stamps = [packet.dts for packet in container.demux(video=0) if packet.dts is not None]
+        assert stamps == sorted(set(stamps)) and abs(stamps[0]) < 4 * 512
+
+
 def test_a_file_that_holds_the_codec_is_chosen() -> None:
     chosen = [(".m4v", "prores"), (".MP4", "prores"), (".mov", "ffv1"), (".avi", "h264"), (".mkv", "ffv1")]
     assert [suffix_like(*one) for one in chosen] == [".mov", ".mov", ".mkv", ".mp4", ".mkv"]
