@@ -57,13 +57,18 @@ LUMA_WEIGHTS = {
 }
 BT709, BT601 = 1, 5
 RGB_MATRIX, UNSPECIFIED = 0, 2
+# Numbers that mean something (ITU-T H.273, tables 2 to 4); all others are reserved, and say nothing.
+PRIMARIES, TRANSFERS, MATRICES = {1, *range(4, 13), 22}, {1, *range(4, 19)}, {1, *range(4, 18)}
 # Every pixel gets its own interpolated chroma; bicubic would cost twice the time and differs by 0.05 of a level.
 CONVERSION = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
 
 @dataclass(frozen=True)
 class Colour:
-    """How samples mean colour: `matrix` and `is_full_range` are in force, the `tag_` numbers are as in the file."""
+    """How samples mean colour: `matrix` and `is_full_range` are in force, the `tag_` numbers are as in the file.
+
+    A number that means nothing counts as `UNSPECIFIED`, and so does the matrix of rgb on samples that are not rgb.
+    """
 
     matrix: int
     is_full_range: bool
@@ -212,11 +217,11 @@ def frame_colour(frame: av.VideoFrame, path: Path) -> Colour:
         FootageError: a matrix that is not a plain linear one (YCgCo, constant luminance, ICtCp).
     """
     is_rgb = frame.format.is_rgb or frame.format.has_palette
-    tag = int(frame.colorspace)
+    tag = _meant(int(frame.colorspace), {RGB_MATRIX, *MATRICES} if is_rgb else MATRICES)
     matrix = tag
     if is_rgb:
         matrix = RGB_MATRIX
-    elif tag in (UNSPECIFIED, RGB_MATRIX):
+    elif tag == UNSPECIFIED:
         matrix = BT709 if frame.width >= 1280 or frame.height > 576 else BT601
     elif tag not in LUMA_WEIGHTS:
         raise FootageError(
@@ -229,9 +234,13 @@ def frame_colour(frame: av.VideoFrame, path: Path) -> Colour:
         is_rgb=is_rgb,
         tag_matrix=tag,
         tag_range=int(ColorRange.JPEG) if "yuvj" in frame.format.name else int(frame.color_range),
-        tag_primaries=int(frame.color_primaries),
-        tag_transfer=int(frame.color_trc),
+        tag_primaries=_meant(int(frame.color_primaries), PRIMARIES),
+        tag_transfer=_meant(int(frame.color_trc), TRANSFERS),
     )
+
+
+def _meant(tag: int, meaningful: set[int]) -> int:
+    return tag if tag in meaningful else UNSPECIFIED
 
 
 def mastering_words(frame: av.VideoFrame) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.bitstream import BitStreamFilterContext
 
 from render.errors import FootageError, OutputError
 from render.video.container import timecode
@@ -284,6 +285,26 @@ def test_tags_are_carried(tmp_path: Path) -> None:
         assert (colour.tag_matrix, colour.tag_primaries, colour.tag_transfer, colour.tag_range) == (9, 9, 16, 1)
         assert footage.sample_aspect == Fraction(4, 3) and footage.bit_depth == 10
         assert (footage.metadata["title"], footage.metadata["comment"]) == ("A", "altered")
+
+
+@pytest.mark.parametrize("reserved", [0, 3, 23])
+def test_colour_tags_that_mean_nothing_are_not_written_on(reserved: int, tmp_path: Path) -> None:
+    """The matrix of rgb, or a reserved number, on yuv: read as if nothing were said, and written so."""
+    bits = f"colour_primaries={reserved}:transfer_characteristics={reserved}:matrix_coefficients={reserved}"
+    plain = make_clip(tmp_path / "plain.mp4", frames=3, context={"colorspace": 5})
+    with av.open(str(plain)) as container, av.open(str(tmp_path / "odd.mp4"), "w") as output:
+        stream = output.add_stream_from_template(container.streams.video[0], opaque=True)
+        change = BitStreamFilterContext(f"h264_metadata={bits}", container.streams.video[0], stream)
+        for packet in [*container.demux(video=0), None]:
+            for changed in change.filter(packet if packet is not None and packet.size else None):
+                changed.stream = stream
+                output.mux(changed)
+            if packet is None or not packet.size:
+                break
+    footage = Footage(tmp_path / "odd.mp4")
+    rewritten(footage.path, tmp_path / "out.mp4", Encoding("h264", "draft"))
+    for colour in (footage.colour, Footage(tmp_path / "out.mp4").colour):
+        assert (colour.matrix, colour.tag_matrix, colour.tag_primaries, colour.tag_transfer) == (5, 2, 2, 2)
 
 
 def test_codec_and_format_choice(tmp_path: Path) -> None:
