@@ -6,6 +6,7 @@ line for what cannot be read.
 
 from __future__ import annotations
 
+import io
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -53,6 +54,21 @@ def open_media(path: Path) -> Any:
         else:
             reason = "not a video or audio file that can be read"
         raise FootageError(f"{path}: {reason} ({short_reason(error)})") from error
+
+
+def matroska_header(stream: Any) -> bytes:
+    """Head of a Matroska file with this stream alone; empty where Matroska cannot hold it.
+
+    PyAV does not show all that FFmpeg has read about a stream; this muxer writes it down.
+    """
+    file = io.BytesIO()
+    try:
+        with av.open(file, "w", format="matroska") as output:
+            output.add_stream_from_template(stream, opaque=True)
+            output.start_encoding()
+    except (av.error.FFmpegError, ValueError, OSError):
+        return b""
+    return file.getvalue()
 
 
 def short_reason(error: Exception) -> str:

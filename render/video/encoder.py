@@ -83,8 +83,12 @@ def encoder_options(footage: Footage, codec: str, quality: str, pix_fmt: str) ->
             options["profile"] = kept
     if footage.siting.location != "left" and codec != "prores" and _Shape.of(pix_fmt, 2, 2).chroma == (32, 32):
         options["chroma_sample_location"] = footage.siting.location  # the left is what goes without saying
+    asm = ""
     if codec == "h264" and torch.backends.cpu.get_cpu_capability() == "AVX512":
-        options["x264-params"] = "asm=AVX2"  # its AVX-512 code does not give the same bytes every time
+        asm = "asm=AVX2"  # its AVX-512 code does not give the same bytes every time
+    light = footage.mastering.replace("master-display", "mastering-display").replace("max-cll", "cll")
+    if codec == "h264" and (asm or light):
+        options["x264-params"] = ":".join(filter(None, [asm, light]))
     if codec == "h265":
         # Frames as few as it holds back to put them in order would get times from memory that nothing was written to.
         order = "bframes=0" if footage.frame_count <= X265_DELAY else ""
@@ -105,6 +109,11 @@ def losses(footage: Footage, encoding: Encoding, codec: str, pix_fmt: str) -> li
         if codec in ("h264", "h265") and old.cuts_size:
             note += ", which browsers and phones do not play; crop the shot to an even width and height first"
         notes.append(note)
+    if footage.mastering and codec in ("ffv1", "prores"):
+        notes.append(f"the mastering display and light levels of HDR10 cannot be written with {codec}; left out")
+    for kind in footage.dynamic_hdr:
+        rest = {PQ: "plain HDR10", HLG: "plain HLG"}.get(footage.colour.tag_transfer, "what its tags say")
+        notes.append(f"{kind} cannot be written here; left out, the result is {rest}")
     return notes
 
 

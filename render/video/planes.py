@@ -264,6 +264,19 @@ def mastering_words(frame: av.VideoFrame) -> str:
     return ":".join(words)
 
 
+def dynamic_hdr(frame: av.VideoFrame, header: bytes) -> tuple[str, ...]:
+    """What describes the light of each frame: "Dolby Vision", "HDR10+".
+
+    Args:
+        frame: of the stream.
+        header: of a Matroska file with the stream.
+    """
+    side_data: Any = frame.side_data
+    kinds = {item.type.name for item in side_data}
+    is_dolby = any(name.startswith("DOVI") for name in kinds) or any(word in header for word in (b"dvcC", b"dvvC"))
+    return ("Dolby Vision",) * is_dolby + ("HDR10+",) * ("DYNAMIC_HDR_PLUS" in kinds)
+
+
 def rgb_from_frame(frame: av.VideoFrame, colour: Colour, is_exact: bool = True) -> np.ndarray:
     """Coded (not rotated) 8-bit picture, uint8 [H, W, 3]; not exact: many times faster, a few levels off."""
     return frame.reformat(

@@ -28,6 +28,7 @@ from render.video.container import (
     choose_video,
     declared_end,
     describe_streams,
+    matroska_header,
     open_media,
     short_reason,
     timecode,
@@ -38,13 +39,14 @@ from render.video.pixel_shape import LARGEST_ASPECT, resized, shape_words, squar
 from render.video.planes import (
     Colour,
     Orientation,
+    dynamic_hdr,
     frame_colour,
     frame_planes,
     mastering_words,
     planar_format,
     rgb_from_frame,
 )
-from render.video.siting import ASSUMED, Siting, read_siting, says_centre
+from render.video.siting import ASSUMED, HALF_AND_HALF, Siting, read_siting
 
 # Frames looked at when the file is opened.
 PROBE_FRAMES = 4
@@ -104,6 +106,7 @@ class Footage:
         pix_fmt: planar FFmpeg name of `Frame.planes` (`yuv420p10le`); `bit_depth`: bits per sample.
         colour: matrix, range, primaries, transfer (as tagged, and the matrix in force where the tag is silent).
         siting: where chroma samples lie, as tagged, else at the left; `Frame.rgb` is read so.
+        dynamic_hdr: names of what describes light frame by frame: Dolby Vision, HDR10+.
         mastering: HDR10 mastering display and light levels in x265's words, empty if there are none.
         sample_aspect: width / height of a coded pixel.
         codec, profile, container: FFmpeg names; the profile is None where the codec has none.
@@ -130,7 +133,9 @@ class Footage:
             stream, self.notes = choose_video(container, self.path)
             self._read_container(container, stream)
             first = self._probe(container, stream)
-            self.siting = self._sited(first, says_centre(stream))
+            header = matroska_header(stream)
+            self.dynamic_hdr = dynamic_hdr(first, header)
+            self.siting = self._sited(first, HALF_AND_HALF in header)
         self._decodes_in_order = self._scan(first)
 
     def __enter__(self) -> Footage:

@@ -7,9 +7,7 @@ frame, there new chroma must be written. Where nothing says it, chroma lies at t
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
-from typing import Any
 
 import av
 import numpy as np
@@ -28,7 +26,7 @@ LOCATIONS = {
 #: Given to decoders; one that reads another siting in its stream keeps that.
 ASSUMED = {"chroma_sample_location": "left"}
 #: How Matroska's header says "half across, half down" (ChromaSitingHorz, ChromaSitingVert).
-_HALF_AND_HALF = b"\x55\xb7\x81\x02\x55\xb8\x81\x02"
+HALF_AND_HALF = b"\x55\xb7\x81\x02\x55\xb8\x81\x02"
 
 
 @dataclass(frozen=True)
@@ -75,15 +73,3 @@ def read_siting(frame: av.VideoFrame) -> Siting:
         is_known = step > 1 and middle > 0
         answers.append(float(np.clip(np.rint(2 * offset / (step - 1)) / 2, 0, 1)) if is_known else default)
     return Siting(*answers)
-
-
-def says_centre(stream: Any) -> bool:
-    """Whether the container says that chroma lies in the middle: a Matroska header tells what FFmpeg read there."""
-    trial = io.BytesIO()
-    try:
-        with av.open(trial, "w", format="matroska") as output:
-            output.add_stream_from_template(stream, opaque=True)
-            output.start_encoding()
-    except (av.error.FFmpegError, ValueError, OSError):
-        return False
-    return _HALF_AND_HALF in trial.getvalue()

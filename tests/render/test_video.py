@@ -445,8 +445,39 @@ def test_hdr_mastering_is_carried(tmp_path: Path) -> None:
     options = {"preset": "ultrafast", "x265-params": f"log-level=error:{light}"}
     source = make_clip(tmp_path / "hdr.mp4", frames=4, codec="libx265", pix_fmt="yuv420p10le", options=options)
     assert Footage(source).mastering == light
-    rewritten(source, tmp_path / "out.mp4", Encoding("h265", "draft"))
-    assert Footage(tmp_path / "out.mp4").mastering == light
+    for codec in ("h265", "h264"):
+        _, writer = rewritten(source, tmp_path / f"{codec}.mp4", Encoding(codec, "draft"))
+        assert Footage(writer.path).mastering == light and writer.notes == []
+    _, writer = rewritten(source, tmp_path / "out.mkv", Encoding("ffv1"))
+    assert writer.notes == ["the mastering display and light levels of HDR10 cannot be written with ffv1; left out"]
+
+
+def test_dolby_vision_is_left_out_and_that_is_said(tmp_path: Path) -> None:
+    options = {"preset": "ultrafast", "x265-params": "log-level=error"}
+    tags = {"color_primaries": 9, "color_trc": 18, "colorspace": 9}
+    source = make_clip(tmp_path / "hlg.mp4", 4, codec="libx265", pix_fmt="yuv420p10le", options=options, context=tags)
+    described_as_dolby_vision(source)
+    footage = Footage(source)
+    assert footage.dynamic_hdr == ("Dolby Vision",)
+    _, writer = rewritten(source, tmp_path / "out.mp4", Encoding(None, "draft"))
+    assert writer.notes == ["Dolby Vision cannot be written here; left out, the result is plain HLG"]
+    result = Footage(writer.path)
+    assert result.colour.tag_transfer == 18 and result.dynamic_hdr == ()
+
+
+def described_as_dolby_vision(path: Path) -> None:
+    """Put a configuration record of profile 8.4 (Dolby's "Streams within the ISO base media file format") into mp4."""
+    data = path.read_bytes()
+    record = bytes([1, 0, 8 << 1, 4 << 3 | 0b101, 4 << 4]) + bytes(19)
+    box = (8 + len(record)).to_bytes(4, "big") + b"dvvC" + record
+    at = data.index(b"hvcC") - 4
+    at += int.from_bytes(data[at : at + 4], "big")
+    data = data[:at] + box + data[at:]
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"hev1"):
+        start = data.index(name) - 4
+        size = int.from_bytes(data[start : start + 4], "big") + len(box)
+        data = data[:start] + size.to_bytes(4, "big") + data[start + 4 :]
+    path.write_bytes(data)  # `moov` stands at the end, so that no offset changes
 
 
 def test_subtitles_and_chapters_are_passed_on(tmp_path: Path) -> None:
