@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.stream import Discard
 
 from render.errors import FootageError, OutputError
 from render.video.container import open_media
@@ -258,7 +259,7 @@ def open_feeds(footage: Footage, output: Any, sound: DeliveredSound | None, note
         for source in source_feed.container.streams:
             if source.index == footage.stream_index or source.type == "audio" and sound is not None:
                 continue
-            if _is_made_by_muxer(source, footage):
+            if _is_made_by_muxer(source):
                 continue
             if source.type == "audio" and not (source.codec_context and source.codec_context.channels):
                 notes.append(f"stream {source.index} of {footage.path.name}: its sound cannot be read; left out")
@@ -288,8 +289,6 @@ def open_feeds(footage: Footage, output: Any, sound: DeliveredSound | None, note
     return feeds
 
 
-def _is_made_by_muxer(source: Any, footage: Footage) -> bool:
-    """Timecode and chapter tracks are written anew from the metadata."""
-    if source.type != "data":
-        return False
-    return "timecode" in source.metadata or bool(footage.chapters)
+def _is_made_by_muxer(source: Any) -> bool:
+    """Timecode and chapter tracks are written anew from the metadata; FFmpeg sets aside the chapters' by itself."""
+    return source.type == "data" and ("timecode" in source.metadata or source.discard == Discard.all)

@@ -502,3 +502,32 @@ def test_subtitles_and_chapters_are_passed_on(tmp_path: Path) -> None:
     assert [c["metadata"]["title"] for c in copy.chapters] == ["Middle"]
     _, writer = rewritten(source, tmp_path / "out.mp4", Encoding("h264", "draft"))
     assert writer.notes == ["stream 2 of full.mkv: mp4 cannot hold it; left out"]
+
+
+def test_telemetry_beside_chapters_is_passed_on(tmp_path: Path) -> None:
+    """An action camera's data track stays, the chapters' own track is written once."""
+    plain = make_clip(tmp_path / "plain.mp4", frames=50)
+    source, block = tmp_path / "source.mp4", b"DEVC\0\1\0\4abcd"
+    chapter = {"id": 1, "start": 500, "end": 1500, "time_base": Fraction(1, 1000), "metadata": {"title": "Middle"}}
+    with av.open(str(plain)) as container, av.open(str(source), "w") as output:
+        output.set_chapters([chapter])
+        pictures = output.add_stream_from_template(container.streams.video[0], opaque=True)
+        telemetry = output.add_data_stream("bin_data")
+        telemetry.time_base = Fraction(1, 1000)
+        for packet in container.demux(video=0):
+            if packet.size:
+                packet.stream = pictures
+                output.mux(packet)
+        for second in range(2):
+            data = av.Packet(block)
+            data.stream, data.time_base, data.duration = telemetry, Fraction(1, 1000), 1000
+            data.pts = data.dts = 1000 * second
+            output.mux(data)
+    _, writer = rewritten(source, tmp_path / "out.mp4", Encoding("h264", "draft"))
+    assert packets(tmp_path / "out.mp4", "data") == packets(source, "data") == 2 * block
+    with av.open(str(tmp_path / "out.mp4")) as result:
+        assert [stream.type for stream in result.streams] == ["video", "data", "data"]
+        assert [one["metadata"]["title"] for one in result.chapters()] == ["Middle"]
+    assert writer.notes == []
+    _, writer = rewritten(source, tmp_path / "out.mkv", Encoding("h264", "draft"))
+    assert writer.notes == ["stream 1 of source.mp4: matroska cannot hold it; left out"]
