@@ -16,6 +16,8 @@ DRAFT_FIT_STEPS, DRAFT_QUALITY = 80, "draft"
 #: What is delivered, where no file is named: the source's own sound, or the sum of all that drive.
 SOURCE, MIX = "source", "mix"
 
+LONGEST_OFFSET_SECONDS = 86_400.0
+
 
 @dataclass(frozen=True)
 class DubOptions:
@@ -79,6 +81,8 @@ class DubOptions:
             if getattr(self, name) not in choices:
                 words = ", ".join(word for word in choices if word)
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: choose one of {words}")
+        if not abs(self.audio_offset) <= LONGEST_OFFSET_SECONDS:
+            raise ConfigError(f"--audio-offset {self.audio_offset}: give seconds, at most a day of them")
         least, most = MOUTH_RANGE
         if not least <= self.mouth <= most:
             raise ConfigError(f"--mouth {self.mouth}: give a factor from {least} to {most}")
