@@ -17,7 +17,8 @@ from adapt.cast.fan_backend import FanBackend
 from adapt.cast.mediapipe_backend import MediaPipeBackend
 from adapt.cast.members import CastMember
 from adapt.progress import SILENT, Progress
-from prior.speech.loudness import AudioFacts, describe_audio
+from prior.speech.loudness import MUSIC_OR_NOISE, AudioFacts, describe_audio
+from prior.speech.speech_track import speech_track
 from render.video.container import timecode
 from render.video.pixel_shape import shape_words
 from render.video.reader import Footage
@@ -36,9 +37,8 @@ GOOD_SECONDS, FRONTAL_SECONDS, FRONTAL_DEGREES = 4.0, 1.0, 15.0
 REST_SECONDS = 0.3
 #: FFmpeg's filter that turns a picture clockwise by so many degrees.
 TURNING_FILTERS = {180: "hflip,vflip", 90: "transpose=1", -90: "transpose=2"}
-# Sound: the loudness range within which nothing needs doing, and what counts as music or noise under the speech.
+# Sound: the loudness range within which nothing needs doing.
 LOUDNESS_LUFS = (-35.0, -10.0)
-MUSIC_OR_NOISE = 0.5
 CLIPPED_PART = 1e-3
 
 
@@ -175,7 +175,9 @@ def check_footage(
     progress: Progress = SILENT,
 ) -> tuple[Findings, Analysis]:
     """`check` of opened footage, with the analysis that the report was drawn from."""
-    sound = describe_audio(audio) if audio is not None else None  # first: a wrong path should not cost a long wait
+    choice: list[str] = []
+    # First: a wrong path should not cost a long wait.
+    sound = describe_audio(speech_track(audio, choice)) if audio is not None else None
     analysis = analyse(footage, backend, progress)
     with_face = np.zeros(footage.frame_count, bool)
     for member in analysis.cast:
@@ -189,7 +191,7 @@ def check_footage(
         cast=[_member(analysis, member) for member in analysis.cast],
         faceless=_ranges(footage, ~with_face & ~undecodable),
         undecodable=_ranges(footage, undecodable),
-        audio=_audio(Path(audio), sound, footage) if audio is not None and sound is not None else None,
+        audio=_audio(Path(audio), sound, footage, choice) if audio is not None and sound is not None else None,
         notes=list(footage.notes),
     )
     return report, analysis
@@ -321,18 +323,20 @@ def _missing(member: CastMember, usable: np.ndarray, durations: np.ndarray) -> l
     return lacking + [phrase for is_bad, phrase in reasons if is_bad.mean() > 0.5]
 
 
-def _audio(path: Path, sound: AudioFacts, footage: Footage) -> dict[str, Any]:
-    """Facts of the driving sound, and `remarks`: what should be known before it is used."""
+def _audio(path: Path, sound: AudioFacts, footage: Footage, choice: list[str]) -> dict[str, Any]:
+    """Facts of the driving sound, and `remarks`: what should be known before use, the `choice` of a track first."""
     longer = sound.duration_seconds - footage.duration
     frame = footage.duration / footage.frame_count
     low, high = LOUDNESS_LUFS
     remarks = [
+        (sound.is_silent, "silent from end to end: it cannot drive"),
         (abs(longer) > frame, f"{abs(longer):.2f} s {'longer' if longer > 0 else 'shorter'} than the video"),
-        (sound.loudness_lufs < low, f"very quiet ({sound.loudness_lufs:.0f} LUFS)"),
+        (sound.loudness_lufs < low and not sound.is_silent, f"very quiet ({sound.loudness_lufs:.0f} LUFS)"),
         (sound.loudness_lufs > high, f"very loud ({sound.loudness_lufs:.0f} LUFS)"),
         (sound.clipped_fraction > CLIPPED_PART, f"clipped ({100 * sound.clipped_fraction:.1f} % of samples)"),
         (sound.music_or_noise > MUSIC_OR_NOISE, "music or noise under the speech: drive with the clean voice"),
     ]
     facts = {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(sound).items()}
-    spoken = [text for is_so, text in remarks if is_so]
+    del facts["notes"]
+    spoken = [*choice, *sound.notes, *(text for is_so, text in remarks if is_so)]
     return {"file": str(path), **facts, "longer_than_video_seconds": round(longer, 3), "remarks": spoken}

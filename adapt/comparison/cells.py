@@ -26,6 +26,7 @@ from adapt.comparison.table import ScoreTable
 from adapt.reports.clip import encode_clip
 from prior.renderer.prior import RendererPrior
 from prior.speech.sound import SAMPLE_RATE, read_waveform, write_audio
+from prior.speech.speech_track import speech_track
 from render.drawing.erasure import erased_area
 from render.errors import AdaptError
 from render.store import file_sha256, write_atomic
@@ -131,7 +132,7 @@ class Runner:
         self.cache = cache
         self.prior = prior
         self.comparison = comparison
-        self.sound = sound
+        self.sound = None if sound is None else speech_track(sound)
         self.erased = content_key(prior.erasing_expressions.tolist())
         self.voice = None if self.sound is None else read_waveform(self.sound)
         self.scorer = Scorer()
@@ -167,7 +168,9 @@ class Runner:
             return LaneSound(silent, {"sound": None}, Heard(speech=torch.zeros(len(track), dtype=torch.bool)))
         if lane == 3 and self.sound is not None and self.voice is not None:
             waveform = sound_of(self.voice, 0.0, seconds)
-            return LaneSound(waveform, {"sound": file_sha256(self.sound)}, Heard(waveform, speech_at(waveform, track)))
+            return LaneSound(
+                waveform, {"sound": file_sha256(self.sound.path)}, Heard(waveform, speech_at(waveform, track))
+            )
         if lane == 3:
             driver = self.driver_of(split)
             assert driver.held_out.waveform is not None

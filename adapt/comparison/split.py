@@ -26,6 +26,7 @@ from adapt.tracking.track import track_person
 from prior.cache.prepared import FACTS_NAME, TRACK_NAME
 from prior.face.model import WEIGHTS as FACE_MODEL
 from prior.speech.sound import read_waveform
+from prior.speech.speech_track import speech_track
 from render.drawing.crop import CROP_SIZE
 from render.errors import FootageError
 from render.head.track import Track
@@ -65,7 +66,7 @@ class Take:
     @cached_property
     def waveform(self) -> np.ndarray | None:
         """The sound of the whole file, where it belongs to the picture."""
-        return read_waveform(self.footage.path) if self.speech else None
+        return read_waveform(speech_track(self.footage.path)) if self.speech else None
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,10 @@ def dub(
     with new_folder(out) as made:
         folder = made.path
         parts = session.parts(requests)
-        sound = delivered(requests, options, footage, folder)
+        choice: list[str] = []
+        sound = delivered(requests, options, footage, folder, choice)
+        for text in choice:
+            session.note(text)
         if options.part and sound is not None and options.deliver is None:
             session.note("the result's sound is the driving one alone; choose another with --deliver")
         video = folder / dubbed_name(footage, options)

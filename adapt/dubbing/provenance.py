@@ -11,6 +11,7 @@ from adapt.actor.bundle import FACTS, FitFacts, read_facts
 from adapt.actor.consent import NO_CONSENT
 from adapt.dubbing.part import Part
 from adapt.dubbing.request import Request
+from adapt.motion.sources import track_facts
 from render.errors import StoreError
 from render.store import code_version, file_sha256
 from render.text import read_json
@@ -116,7 +117,7 @@ def run_facts(
         }
         for part, request in zip(parts, requests, strict=True)
     ]
-    files = sound.files if sound else ()
+    tracks = sound.tracks if sound else ()
     return {
         "statement": ALTERED,
         "code_version": code_version(),
@@ -124,7 +125,7 @@ def run_facts(
         "prior_sha256": parts[0].prior.sha256,
         "source": {"file": footage.path.name, "sha256": footage.sha256},
         "drivers": [request.driver.facts() for request in requests],
-        "delivered_sounds": [{"file": path.name, "sha256": file_sha256(path)} for path in files],
+        "delivered_sounds": [track_facts(track) for track in tracks],
         "actors": actors,
         "output": {"file": video.name, "sha256": None},
     }

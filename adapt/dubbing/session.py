@@ -106,6 +106,9 @@ class Session:
         seconds = self.seconds
         for driver in (request.driver for request in requests):
             driver.read()
+            for text in driver.notes:
+                if text not in self.notes:
+                    self.note(text)
             if isinstance(driver, Sound):
                 self.placement.refuse_length(len(driver.waveform) / SAMPLE_RATE, seconds, str(driver.path))
             if isinstance(driver, TrackFile):

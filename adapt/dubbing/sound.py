@@ -4,6 +4,7 @@ import wave
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -11,10 +12,13 @@ import numpy as np
 from adapt.dubbing.options import MIX, SOURCE, DubOptions
 from adapt.dubbing.request import Request
 from adapt.motion.sources import Sound
+from prior.speech.speech_track import speech_track
 from render.errors import ConfigError, FootageError
-from render.video.container import open_media, timecode
+from render.video.container import timecode
 from render.video.encoding import DeliveredSound
 from render.video.reader import Footage
+from render.video.sound_blocks import audio_blocks, named_channels
+from render.video.sound_track import SoundTrack
 
 SAMPLE_RATE = 48_000  # Hz
 BLOCK = 4_800  # samples
@@ -40,7 +44,7 @@ def refuse_undeliverable(requests: Sequence[Request], options: DubOptions) -> No
 
     Raises:
         ConfigError: nothing drives that could be mixed, or several people speak and nothing says what is heard.
-        FootageError: a file that is to be delivered cannot be read, or holds no sound.
+        FootageError: a file that is to be delivered cannot be read, or has no such sound.
     """
     speaking = sum(isinstance(request.driver, Sound) for request in requests)
     if options.deliver == MIX and not speaking:
@@ -49,15 +53,12 @@ def refuse_undeliverable(requests: Sequence[Request], options: DubOptions) -> No
         raise ConfigError(
             "several people speak: say with --deliver which sound the result has (mix, source, or an audio file)"
         )
-    if options.deliver in (None, SOURCE, MIX):
-        return
-    with open_media(Path(options.deliver)) as container:
-        if not container.streams.audio:
-            raise FootageError(f"{options.deliver}: there is no sound in it to deliver")
+    if options.deliver not in (None, SOURCE, MIX):
+        speech_track(options.deliver)
 
 
 def delivered(
-    requests: Sequence[Request], options: DubOptions, footage: Footage, folder: Path
+    requests: Sequence[Request], options: DubOptions, footage: Footage, folder: Path, notes: list[str] | None = None
 ) -> DeliveredSound | None:
     """What is delivered in place of the source's own sound; None where that is kept.
 
@@ -66,26 +67,27 @@ def delivered(
         options: say what is delivered, and when what drives starts.
         footage: the shot.
         folder: where a mix is made.
+        notes: gets a sentence where one of several sound tracks was chosen.
 
     Raises:
         FootageError: a file that is to be mixed cannot be read or holds no sound.
     """
     drivers = sorted((request.driver for request in requests), key=lambda driver: not isinstance(driver, Sound))
-    files = [path for driver in drivers if (path := driver.heard()) is not None]
+    heard: list[SoundTrack] = [track for driver in drivers if (track := driver.heard()) is not None]
     start, end = options.part or (0.0, footage.duration)
-    if options.deliver == SOURCE or not files and options.deliver is None:
+    if options.deliver == SOURCE or not heard and options.deliver is None:
         return None
     if options.deliver not in (None, MIX):
-        return DeliveredSound([Path(options.deliver)])
+        return DeliveredSound([speech_track(options.deliver, notes)])
     if options.deliver == MIX:
         mixed = folder / MIXED
-        mix_sounds(files, mixed)
-        files = [mixed]
-    return DeliveredSound(files, options.audio_offset + start, end if options.on_mismatch == "trim" else None)
+        mix_sounds(heard, mixed)
+        heard = [SoundTrack(mixed)]
+    return DeliveredSound(heard, options.audio_offset + start, end if options.on_mismatch == "trim" else None)
 
 
-def mix_sounds(paths: Sequence[Path], output: Path) -> None:
-    """Write the sum of sound files, from their starts, as 48 kHz stereo in 16 bits; what is too loud is clipped.
+def mix_sounds(tracks: Sequence[SoundTrack], output: Path) -> None:
+    """Write the sum of sounds, from their beginnings, as 48 kHz stereo in 16 bits; what is too loud is clipped.
 
     Raises:
         FootageError: a file cannot be read or holds no sound.
@@ -94,7 +96,7 @@ def mix_sounds(paths: Sequence[Path], output: Path) -> None:
         file.setnchannels(CHANNELS)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)
-        for blocks in zip_longest(*(_blocks(path) for path in paths)):
+        for blocks in zip_longest(*(_blocks(track) for track in tracks)):
             total = np.zeros((max(len(block) for block in blocks if block is not None), CHANNELS), np.float32)
             for block in blocks:
                 if block is not None:
@@ -102,18 +104,32 @@ def mix_sounds(paths: Sequence[Path], output: Path) -> None:
             file.writeframes((np.clip(total, -1, 1) * 32767).round().astype("<i2").tobytes())
 
 
-def _blocks(path: Path) -> Iterator[np.ndarray]:
-    """A file's sound in blocks float32 [N, CHANNELS], all but the last of `BLOCK` samples."""
-    with open_media(path) as container:
-        if not container.streams.audio:
-            raise FootageError(f"{path}: holds no sound; give a file with speech in it")
-        resampler = av.AudioResampler("fltp", "stereo", SAMPLE_RATE, BLOCK)
-        for packet in container.demux(container.streams.audio[0]):
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError:
-                continue
-            for frame in frames:
-                frame.pts = None
-                yield from (piece.to_ndarray().T for piece in resampler.resample(frame))
-        yield from (piece.to_ndarray().T for piece in resampler.resample(None))
+def _blocks(track: SoundTrack) -> Iterator[np.ndarray]:
+    """A sound in blocks float32 [N, CHANNELS] at `SAMPLE_RATE`, all but the last of `BLOCK` samples."""
+    pending = np.zeros((0, CHANNELS), np.float32)
+    for samples in _stereo(track):
+        pending = np.concatenate([pending, samples])
+        whole = len(pending) // BLOCK * BLOCK
+        yield from pending[:whole].reshape(-1, BLOCK, CHANNELS)
+        pending = pending[whole:]
+    if len(pending):
+        yield pending
+
+
+def _stereo(track: SoundTrack) -> Iterator[np.ndarray]:
+    """A sound in pieces float32 [N, CHANNELS] at `SAMPLE_RATE`."""
+    form, resampler = "", None
+    for block in audio_blocks(track):
+        samples, layout = named_channels(block)
+        if layout != form:
+            yield from _pieces(resampler, None)
+            form, resampler = layout, av.AudioResampler("flt", "stereo", SAMPLE_RATE)
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=layout)
+        frame.sample_rate = block.rate
+        yield from _pieces(resampler, frame)
+    yield from _pieces(resampler, None)
+
+
+def _pieces(resampler: Any, frame: Any) -> Iterator[np.ndarray]:
+    for piece in resampler.resample(frame) if resampler is not None else ():
+        yield piece.to_ndarray().reshape(-1, CHANNELS)

@@ -5,7 +5,8 @@ own time. A file is read once, when it is first asked for.
 """
 
 import shlex
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,15 +22,16 @@ from adapt.tracking.track import track_footage
 from prior.motion.model import MotionModel
 from prior.motion.style import LEAST_STYLE_FRAMES, MouthStyle, mouth_style
 from prior.speech.phonemes import LABEL_RATE
-from prior.speech.sound import SAMPLE_RATE, read_waveform
+from prior.speech.sound import SAMPLE_RATE, Waveform, listen
+from prior.speech.speech_track import speech_track
 from render.errors import DubError, StoreError
 from render.head.face_model import FaceModel
 from render.head.motion import Motion
 from render.head.track import Track, frame_seconds
 from render.store import file_sha256
 from render.video.reader import Footage
+from render.video.sound_track import SoundTrack
 
-SILENT_LEVEL = 1e-4
 TRACK_SUFFIX = ".safetensors"
 
 
@@ -63,6 +65,11 @@ class Driver(Protocol):
 
     lies_on_frames: bool
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was found odd when it was read, one sentence each."""
+        ...
+
     def read(self) -> None:
         """Read what can be read before the shot is looked at, and so find what is wrong with it.
 
@@ -79,8 +86,8 @@ class Driver(Protocol):
         """
         ...
 
-    def heard(self) -> Path | None:
-        """The file whose sound is heard where it drives, if any."""
+    def heard(self) -> SoundTrack | None:
+        """The sound that is heard where it drives, if any; it begins where the motion does."""
         ...
 
     def facts(self) -> dict[str, Any]:
@@ -88,8 +95,10 @@ class Driver(Protocol):
         ...
 
 
-def _file_facts(kind: str, path: Path, sha256: str | None = None) -> dict[str, Any]:
-    return {"kind": kind, "file": path.name, "sha256": sha256 or file_sha256(path)}
+def track_facts(track: SoundTrack) -> dict[str, Any]:
+    """Name and hash of a sound's file, and which of its tracks it is where that was chosen."""
+    chosen = {} if track.number is None else {"track": track.number}
+    return {"file": track.path.name, "sha256": file_sha256(track.path), **chosen}
 
 
 @dataclass(frozen=True)
@@ -102,10 +111,20 @@ class DrivingFile:
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", Path(self.path))
 
+    @cached_property
+    def notes(self) -> list[str]:
+        """What was found odd when it was read."""
+        return []
+
 
 @dataclass(frozen=True)
 class Sound(DrivingFile):
-    """A file with speech in it."""
+    """A file with speech in it; `FILE#2` is its second sound track."""
+
+    @cached_property
+    def track(self) -> SoundTrack:
+        """The track that holds the speech; raises `FootageError`."""
+        return speech_track(self.path, self.notes)
 
     @cached_property
     def waveform(self) -> np.ndarray:
@@ -113,15 +132,20 @@ class Sound(DrivingFile):
 
         Raises:
             FootageError: unreadable, or no sound in it.
-            DubError: silent from end to end.
+            DubError: silent from end to end, or too short to hold a frame of motion.
         """
-        waveform = read_waveform(self.path, from_beginning=True)
-        if float(np.abs(waveform).max(initial=0.0)) < SILENT_LEVEL:
+        waveform: Waveform = listen(self.track)
+        self.notes.extend(waveform.notes)
+        if waveform.is_silent:
             raise DubError(
                 f"{self.path}: silent from end to end; choose the file that holds the speech, or write {SILENCE} in "
                 "its place to close the mouth"
             )
-        return waveform
+        if _rows(waveform.samples) < 1:
+            raise DubError(
+                f"{self.path}: its sound is {len(waveform.samples) / SAMPLE_RATE:.3f} s long, too short to move a mouth"
+            )
+        return waveform.samples
 
     def read(self) -> None:
         """Read the sound."""
@@ -129,16 +153,16 @@ class Sound(DrivingFile):
 
     def motion(self, driven: Driven) -> Motion:
         """What the audio-to-motion model makes of it, in the actor's style."""
-        times = np.arange(int(len(self.waveform) / SAMPLE_RATE * LABEL_RATE)) / LABEL_RATE
+        times = np.arange(_rows(self.waveform)) / LABEL_RATE
         return driven.motion_model.predict(self.waveform, times, driven.style)
 
-    def heard(self) -> Path | None:
-        """The file itself."""
-        return self.path
+    def heard(self) -> SoundTrack | None:
+        """The track with the speech, from where its file begins."""
+        return self.track
 
     def facts(self) -> dict[str, Any]:
         """Kind, file and hash."""
-        return _file_facts("sound", self.path)
+        return {"kind": "sound", **track_facts(self.track)}
 
 
 @dataclass(frozen=True)
@@ -156,9 +180,16 @@ class Video(DrivingFile):
         """The video, opened; raises `FootageError`."""
         return Footage(self.path, self.progressive)
 
+    @cached_property
+    def _sound(self) -> SoundTrack | None:
+        footage = self.footage
+        if not footage.audio:
+            return None
+        return replace(speech_track(self.path, self.notes), begins=int(footage.pts[0]) * footage.time_base)
+
     def read(self) -> None:
-        """Open the video."""
-        _ = self.footage
+        """Open the video, and choose among its sounds."""
+        _ = self._sound
 
     def motion(self, driven: Driven) -> Motion:
         """The tracked motion, in the actor's range."""
@@ -166,13 +197,13 @@ class Video(DrivingFile):
         motion = carried_over(track_footage(self.footage, None, advice, driven.progress), driven)
         return held(motion, self.footage.duration)
 
-    def heard(self) -> Path | None:
-        """The video's own sound, where it has any."""
-        return self.path if self.footage.audio else None
+    def heard(self) -> SoundTrack | None:
+        """The video's own sound, where it has any, from its first frame."""
+        return self._sound
 
     def facts(self) -> dict[str, Any]:
         """Kind, file and hash."""
-        return _file_facts("video", self.path, self.footage.sha256)
+        return {"kind": "video", "file": self.path.name, "sha256": self.footage.sha256}
 
 
 @dataclass(frozen=True)
@@ -204,13 +235,13 @@ class TrackFile(DrivingFile):
             )
         return track
 
-    def heard(self) -> Path | None:
+    def heard(self) -> SoundTrack | None:
         """Nothing."""
         return None
 
     def facts(self) -> dict[str, Any]:
         """Kind, file and hash."""
-        return _file_facts("track", self.path)
+        return {"kind": "track", "file": self.path.name, "sha256": file_sha256(self.path)}
 
 
 @dataclass(frozen=True)
@@ -218,6 +249,7 @@ class OwnMotion:
     """The shot's own motion, re-rendered."""
 
     lies_on_frames = True
+    notes = ()
 
     def read(self) -> None:
         """Nothing."""
@@ -227,7 +259,7 @@ class OwnMotion:
         track = driven.track
         return Motion(track.timestamps - track.timestamps[0], track.lower_expression, track.confidence)
 
-    def heard(self) -> Path | None:
+    def heard(self) -> SoundTrack | None:
         """Nothing but the shot's own sound."""
         return None
 
@@ -241,6 +273,7 @@ class Silence:
     """Nobody speaks: the mouth is closed throughout."""
 
     lies_on_frames = True
+    notes = ()
 
     def read(self) -> None:
         """Nothing."""
@@ -250,13 +283,18 @@ class Silence:
         times = driven.track.timestamps - driven.track.timestamps[0]
         return Motion(times, driven.style.closed.expand(len(times), -1), torch.ones(len(times)))
 
-    def heard(self) -> Path | None:
+    def heard(self) -> SoundTrack | None:
         """Nothing but the shot's own sound."""
         return None
 
     def facts(self) -> dict[str, Any]:
         """Kind alone."""
         return {"kind": SILENCE}
+
+
+def _rows(waveform: np.ndarray) -> int:
+    """Rows of motion that a sound [N] gives."""
+    return int(len(waveform) / SAMPLE_RATE * LABEL_RATE)
 
 
 def driver_of_sound(word: str) -> Driver:

@@ -34,6 +34,7 @@ from prior.face.model import WEIGHTS, load_face_model
 from prior.face.points import lip_gap
 from prior.speech.features import frame_level_db
 from prior.speech.sound import SAMPLE_RATE, read_waveform, write_audio
+from prior.speech.speech_track import speech_track
 from render.drawing.crop import cut_crop
 from render.errors import FootageError, StoreError
 from render.head.track import Track
@@ -90,7 +91,7 @@ def prepare_clip(clip: ListedClip, folder: Path, stage: str, progressive: bool =
         replace(track, source={**track.source, "person": clip.person}).save(folder / TRACK_NAME)
         write_atomic(folder / CROPS_NAME, lambda path: write_crops(footage, track, rows, path))
         if facts["has_sound"] and clip.speech is not False:
-            write_atomic(folder / AUDIO_NAME, lambda path: write_audio(read_waveform(clip.path), path))
+            write_atomic(folder / AUDIO_NAME, lambda path: write_audio(read_waveform(speech_track(clip.path)), path))
     write_json(folder / FACTS_NAME, facts)
     return True
 
@@ -177,7 +178,7 @@ def sound_facts(footage: Footage, track: Track) -> dict[str, Any]:
     if not footage.audio:
         return nothing
     try:
-        waveform = read_waveform(footage.path)
+        waveform = read_waveform(speech_track(footage.path))
     except FootageError:
         return nothing
     model = load_face_model()

@@ -19,6 +19,7 @@ from render.video.sound_blocks import audio_blocks
 from render.video.sound_track import SoundTrack
 
 LOW_ENERGY_SLOPE, SWING_SLOPE = 20.0, 1.0  # slopes of `music_or_noise`
+MUSIC_OR_NOISE = 0.5  # of `music_or_noise`, from which a sound counts as more than one person talking in quiet
 LOUDNESS_BLOCK_SECONDS = 0.1  # loudness is measured over four of these, every one of them
 
 

@@ -1,9 +1,9 @@
 """What goes into the written file beside the pictures: delivered sound, and the source's subtitles and data.
 
-In: the source footage or sound files. Out: packets in the output, in step with the frames, so that nothing piles up in
+In: the source footage or sounds. Out: packets in the output, in step with the frames, so that nothing piles up in
 memory. Packets are copied as they are wherever the container takes them; a sound that it does not take is encoded anew,
-and the reason is noted. Times: the source's own streams keep the source's clock; a delivered file starts with the first
-frame (plus the offset asked for), its own encoder delay kept out of the way as its container says.
+and the reason is noted. Times: the source's own streams keep the source's clock; a delivered sound begins with the
+first frame (plus the offset asked for), its own encoder delay kept out of the way as its container says.
 """
 
 from __future__ import annotations
@@ -18,14 +18,18 @@ from typing import Any
 import av
 from av.stream import Discard
 
-from render.errors import FootageError, OutputError
+from render.errors import OutputError
 from render.video.container import open_media
 from render.video.encoding import DeliveredSound
 from render.video.reader import Footage
+from render.video.sound_blocks import BlockMaker, SoundBlock, named_channels, named_layout, zeros_before
+from render.video.sound_track import is_readable
 
-# Channel layouts for streams that tell their number of channels only.
-LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+# What AAC players know; other arrangements of speakers are brought to stereo.
+AAC_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1")
 AAC_BITS_PER_CHANNEL = 128_000  # per second, for sound that must be encoded anew
+# Longer holes in a sound that is encoded anew are left to the clock instead of being filled with silence.
+LONGEST_FILLED_SECONDS = 10
 
 
 class CopiedStream:
@@ -58,7 +62,7 @@ class CopiedStream:
 
 
 class EncodedStream:
-    """One sound stream, decoded and encoded anew at its own rate and channels."""
+    """One sound stream, decoded and encoded anew at its own rate and channels where the encoder has them."""
 
     is_comparable = False
     has_own_delay = False
@@ -69,7 +73,10 @@ class EncodedStream:
         self.index: int = output.index
         self.shift = shift
         self.digest = hashlib.md5(usedforsecurity=False)
-        self.resampler: av.AudioResampler | None = None
+        self._maker = BlockMaker("", -shift, output.codec_context.sample_rate)
+        self._end: int | None = None
+        self._layout = ""
+        self._arranger: Any = None
 
     def packets(self, packet: Any) -> list[Any]:
         """Newly encoded packets; a damaged one gives none."""
@@ -77,28 +84,31 @@ class EncodedStream:
             frames = packet.decode()
         except av.error.FFmpegError:
             return []
-        return [p for frame in frames for p in self._encoded(frame)]
+        return [p for frame in frames for block in self._maker.blocks(frame) for p in self._encoded(block)]
 
     def last_packets(self) -> list[Any]:
         """What the decoder, the resampler and the encoder still hold."""
-        packets = [p for frame in self.source.decode(None) for p in self._encoded(frame)]
-        if self.resampler is not None:
-            packets += [p for piece in self.resampler.resample(None) for p in self.output.encode(piece)]
+        blocks = [block for frame in self.source.decode(None) for block in self._maker.blocks(frame)]
+        packets = [p for block in (*blocks, *self._maker.rest()) for p in self._encoded(block)]
         return packets + list(self.output.encode(None))
 
-    def _encoded(self, frame: Any) -> Iterator[Any]:
-        context = self.output.codec_context
-        if self.resampler is None:
-            self.resampler = av.AudioResampler(
-                format=context.format.name,
-                layout=context.layout.name,
-                rate=context.sample_rate,
-                frame_size=context.frame_size or None,
-            )
-        if frame.pts is not None:
-            frame.pts += round(self.shift / frame.time_base)
-        for piece in self.resampler.resample(frame):
-            yield from self.output.encode(piece)
+    def _encoded(self, block: SoundBlock) -> Iterator[Any]:
+        end = block.start if self._end is None else self._end
+        filled = zeros_before(block, end) if block.start - end <= LONGEST_FILLED_SECONDS * block.rate else ()
+        for part in (*filled, block):
+            for frame in self._frames(part):
+                yield from self.output.encode(frame)
+        self._end = block.start + len(block.samples)
+
+    def _frames(self, block: SoundBlock) -> list[Any]:
+        """The block as frames of the output's channels; the encoder cuts them to its own size."""
+        samples, layout = named_channels(block)
+        if layout != self._layout:
+            context = self.output.codec_context
+            self._layout, self._arranger = layout, av.AudioResampler("flt", context.layout.name, context.sample_rate)
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = block.rate, block.start, Fraction(1, block.rate)
+        return list(self._arranger.resample(frame))
 
 
 class StreamFeed:
@@ -135,20 +145,23 @@ class StreamFeed:
     def _add_encoder(self, source: Any, notes: list[str], note_name: str) -> Any:
         context = source.codec_context
         name = "aac" if self.output.format.name == "mp4" else "pcm_s16le"
-        notes.append(f"{note_name}: {self.output.format.name} cannot hold {context.name}; encoded anew as {name}")
-        output = self.output.add_stream(name, rate=context.sample_rate)
-        output.codec_context.layout = self._layout(context)
-        output.codec_context.time_base = output.time_base = Fraction(1, context.sample_rate)
+        rate, layout = _encoder_rate(name, context.sample_rate), named_layout(context.layout.name, context.channels)
         if name == "aac":
-            output.codec_context.bit_rate = AAC_BITS_PER_CHANNEL * context.channels
+            layout = layout.removesuffix("(side)")
+            layout = layout if layout in AAC_LAYOUTS else "stereo"
+        changes = ([f"{rate} Hz"] if rate != context.sample_rate else []) + (
+            [layout] if len(av.AudioLayout(layout).channels) != context.channels else []
+        )
+        notes.append(
+            f"{note_name}: {self.output.format.name} cannot hold {context.name}; encoded anew as "
+            f"{', '.join([name, *changes])}"
+        )
+        output = self.output.add_stream(name, rate=rate)
+        output.codec_context.layout = layout
+        output.codec_context.time_base = output.time_base = Fraction(1, rate)
+        if name == "aac":
+            output.codec_context.bit_rate = AAC_BITS_PER_CHANNEL * len(av.AudioLayout(layout).channels)
         return output
-
-    def _layout(self, context: Any) -> str:
-        if "channels" not in context.layout.name:
-            return context.layout.name
-        if context.channels not in LAYOUTS:
-            raise FootageError(f"{self.path}: its {context.channels} channels cannot be delivered")
-        return LAYOUTS[context.channels]
 
     def mux_until(self, time: Fraction) -> None:
         """Mux all packets that are due before `time` (seconds on the output's clock)."""
@@ -222,6 +235,16 @@ def _packets_of(container: Any, indices: list[int]) -> Iterator[Any]:
         return
 
 
+def _encoder_rate(name: str, rate: int) -> int:
+    """The encoder's sample rate for a sound of `rate` Hz: the same, or the best that divides it, or the next higher."""
+    offered = av.Codec(name, "w").audio_rates
+    if not offered or rate in offered:
+        return rate
+    return max(
+        (r for r in offered if rate % r == 0), default=min((r for r in offered if r > rate), default=max(offered))
+    )
+
+
 def _holds(container_name: str, source: Any) -> bool:
     """Whether a container of this kind takes the stream as it is: tried out in memory."""
     context = source.codec_context
@@ -250,7 +273,7 @@ def open_feeds(footage: Footage, output: Any, sound: DeliveredSound | None, note
         notes: gets a sentence for everything that could not be passed on as it is.
 
     Raises:
-        FootageError: a sound file cannot be read or holds no sound.
+        FootageError: a sound file cannot be read, or has no such sound.
     """
     feeds: list[StreamFeed] = []
     try:
@@ -261,7 +284,7 @@ def open_feeds(footage: Footage, output: Any, sound: DeliveredSound | None, note
                 continue
             if _is_made_by_muxer(source):
                 continue
-            if source.type == "audio" and not (source.codec_context and source.codec_context.channels):
+            if source.type == "audio" and not is_readable(source):
                 notes.append(f"stream {source.index} of {footage.path.name}: its sound cannot be read; left out")
                 continue
             source_feed.take(source, Fraction(0), notes, f"stream {source.index} of {footage.path.name}")
@@ -270,14 +293,11 @@ def open_feeds(footage: Footage, output: Any, sound: DeliveredSound | None, note
                 notes.append(f"{footage.path.name}: none of its {len(footage.audio)} sound tracks is in the result")
             first = int(footage.pts[0]) * footage.time_base
             end = None if sound.end_seconds is None else first + Fraction(sound.end_seconds)
-            for path in sound.files:
-                feed = StreamFeed(path, output, end)
+            for track in sound.tracks:
+                feed = StreamFeed(track.path, output, end)
                 feeds.append(feed)
-                sounds = [s for s in feed.container.streams.audio if s.codec_context is not None]
-                if not sounds:
-                    raise FootageError(f"{path}: there is no sound in it to deliver")
-                start = Fraction(feed.container.start_time or 0, av.time_base)
-                feed.take(sounds[0], first + Fraction(sound.offset_seconds) - start, notes, path.name)
+                source, begins = track.stream_in(feed.container), track.beginning_in(feed.container)
+                feed.take(source, first + Fraction(sound.offset_seconds) - begins, notes, track.path.name)
         for feed in list(feeds):
             if not feed.streams:
                 feed.close()

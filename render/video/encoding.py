@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from render.video.sound_track import SoundTrack
+
 QUALITIES = ("draft", "standard", "final")
 CODECS = ("h264", "h265", "ffv1", "prores")
 
@@ -23,14 +25,22 @@ class Encoding:
 
 @dataclass(frozen=True)
 class DeliveredSound:
-    """Sound files that are delivered in place of the source's own sound.
+    """Sounds that are delivered in place of the source's own.
 
     Attributes:
-        files: one stream each.
-        offset_seconds: from the first frame to their start.
+        files: one stream each; paths and names such as FILE#2 are taken, too.
+        offset_seconds: from the first frame to their beginnings.
         end_seconds: from the first frame to where they end at the latest; None for their own end.
     """
 
-    files: Sequence[Path]
+    files: Sequence[SoundTrack | Path | str]
     offset_seconds: float = 0.0
     end_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "files", self.tracks)
+
+    @property
+    def tracks(self) -> tuple[SoundTrack, ...]:
+        """The sounds."""
+        return tuple(SoundTrack.named(file) for file in self.files)

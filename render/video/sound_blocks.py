@@ -181,3 +181,20 @@ def zeros_before(block: SoundBlock, end: int) -> Iterator[SoundBlock]:
         samples = np.zeros((min(block.rate, block.start - end), block.samples.shape[1]), np.float32)
         yield SoundBlock(samples, end, block.rate, block.layout, is_hole=True)
         end += len(samples)
+
+
+def named_layout(layout: str, channels: int) -> str:
+    """A layout of speakers for channels that may have no names: one is mono, two are stereo, more are mixed to mono."""
+    if "channels" not in layout:
+        return layout
+    return "stereo" if channels == 2 else "mono"
+
+
+def named_channels(block: SoundBlock) -> tuple[np.ndarray, str]:
+    """A block's samples [n, speakers] and their `named_layout`; microphones mixed to mono keep their common power."""
+    channels = block.samples.shape[1]
+    layout = named_layout(block.layout, channels)
+    if layout == block.layout or channels < 3:
+        return block.samples, layout
+    mixed = block.samples.sum(axis=1, keepdims=True) / np.float32(channels**0.5)
+    return np.ascontiguousarray(mixed, np.float32), layout

@@ -1,6 +1,8 @@
 """What is heard in a dub."""
 
-from dataclasses import replace
+from dataclasses from fractions import Fraction
+from render.video.sound_track import SoundTrack
+import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +15,14 @@ from adapt.dubbing.sound import delivered, mix_sounds
 from prior.speech.sound import read_waveform
 from render.video.encoding import DeliveredSound
 from render.video.reader import Footage
-from tests.media import Sound, make_clip, make_sound
+from tests.media import Sound as MadeSound
+from tests.media import make_clip, make_sound
 
 
 def test_draft_and_offsets_reach_the_dub(talking_clip, tmp_path):
     footage = Footage(talking_clip[0])
-    config = DubConfig("shot.mp4", "voice.wav", out="out", draft=True, grain=True, range="0.5-1.2", audio_offset=0.5)
+    voice = str(make_sound(tmp_path / "voice.wav", MadeSound("pcm_s16le")))
+    config = DubConfig("shot.mp4", voice, out="out", draft=True, grain=True, range="0.5-1.2", audio_offset=0.5)
     options = options_of(config)
     assert options.quality == "draft" and not options.grain
     assert options.fit_steps == DRAFT_FIT_STEPS < DubConfig.fit_steps
@@ -26,7 +30,7 @@ def test_draft_and_offsets_reach_the_dub(talking_clip, tmp_path):
     def sound_of(config):
         return delivered(requests_of(config), options_of(config), footage, tmp_path)
 
-    assert sound_of(config) == DeliveredSound([Path("voice.wav")], 1.0, None)
+    assert sound_of(config) == DeliveredSound([Path(voice)], 1.0, None)
     assert sound_of(replace(config, deliver="source")) is None
     trimmed = replace(config, on_mismatch="trim")
     assert sound_of(trimmed).end_seconds == 1.2
@@ -37,7 +41,7 @@ def test_a_video_that_drives_is_heard_unless_told_otherwise(talking_clip, tmp_pa
     footage = Footage(talking_clip[0])
     reading = make_clip(tmp_path / "reading.mp4", sounds=[Sound()])
     for drive, deliver, heard in (
-        (str(reading), None, [reading]),
+        (str(reading), None, [SoundTrack(reading, begins=Fraction(0))]),
         (str(reading), "source", None),
         (str(talking_clip[0]), None, None),
         ("source", None, None),
@@ -51,7 +55,7 @@ def test_a_video_that_drives_is_heard_unless_told_otherwise(talking_clip, tmp_pa
 def test_a_mix_is_the_sum(tmp_path):
     long = make_sound(tmp_path / "long.wav", Sound("pcm_s16le", rate=44100, layout="mono", seconds=0.5))
     short = make_sound(tmp_path / "short.wav", Sound("pcm_s16le", rate=48000, layout="mono", seconds=0.25))
-    mix_sounds([long, short], tmp_path / "mix.wav")
+    mix_sounds([SoundTrack(long), SoundTrack(short)], tmp_path / "mix.wav")
     mixed, alone = read_waveform(tmp_path / "mix.wav"), read_waveform(long)
     assert len(mixed) == pytest.approx(len(alone), abs=16)
     half = len(alone) // 2

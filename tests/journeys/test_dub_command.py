@@ -76,7 +76,10 @@ OF_SETTINGS = ("say what", "0.6 to", "choose one", "leave out", "give ", "say wi
         (["--face", "ada.actor=voice.wav", "--person", "1"], "--face ACTOR@PERSON=AUDIO"),
         (["--actor", "ada.actor", "--drive", "source", "--deliver", "mix"], "nothing to mix"),
         (["--actor", "ada.actor", "--drive", "source", "--deliver", "gone.wav"], "gone.wav: no such file"),
-        (["--actor", "ada.actor", "--drive", "source", "--deliver", "CLIP"], "no sound in it to deliver"),
+        (
+            ["--actor", "ada.actor", "--drive", "source", "--deliver", "CLIP"],
+            "there is no sound in it; give a file with sound",
+        ),
     ],
 )
 def test_wrong_input_is_one_line(inputs, tmp_path, capsys, words, message):
