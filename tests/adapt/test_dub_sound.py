@@ -1,8 +1,7 @@
 """What is heard in a dub."""
 
-from dataclasses from fractions import Fraction
-from render.video.sound_track import SoundTrack
-import replace
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from adapt.dubbing.sound import delivered, mix_sounds
 from prior.speech.sound import read_waveform
 from render.video.encoding import DeliveredSound
 from render.video.reader import Footage
+from render.video.sound_track import SoundTrack
 from tests.media import Sound as MadeSound
 from tests.media import make_clip, make_sound
 
