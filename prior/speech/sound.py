@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soxr
 
-from prior.speech.mixdown import ChannelSurvey, ChannelUse
-from render.video.sound_blocks import audio_blocks
-from render.video.sound_track import SoundTrack
+# Files are opened by what needs PyAV, loaded when the first one is: training reads no file and does without.
+if TYPE_CHECKING:
+    from prior.speech.mixdown import ChannelSurvey, ChannelUse
+    from render.video.sound_track import SoundTrack
 
 SAMPLE_RATE = 16_000  # Hz
 SILENT_LEVEL = 1e-4  # largest sample of what counts as silence: -80 dB of full scale
@@ -56,6 +58,9 @@ def listen(track: SoundTrack) -> Waveform:
 def _mono(
     track: SoundTrack, uses: list[ChannelUse] | None, notes: list[str] | None
 ) -> tuple[np.ndarray, ChannelSurvey]:
+    from prior.speech.mixdown import ChannelSurvey, ChannelUse
+    from render.video.sound_blocks import audio_blocks
+
     parts: list[np.ndarray] = []
     survey = ChannelSurvey()
     resampler: soxr.ResampleStream | None = None
@@ -80,6 +85,8 @@ def read_waveform(source: str | Path | SoundTrack, from_beginning: bool = False)
     Raises:
         FootageError: see `audio_blocks`.
     """
+    from render.video.sound_track import SoundTrack
+
     track = SoundTrack.named(source)
     if not from_beginning and track.begins is None:
         track = replace(track, begins=Fraction(0))

@@ -39,7 +39,7 @@ def test_draft_and_offsets_reach_the_dub(talking_clip, tmp_path):
 
 def test_a_video_that_drives_is_heard_unless_told_otherwise(talking_clip, tmp_path):
     footage = Footage(talking_clip[0])
-    reading = make_clip(tmp_path / "reading.mp4", sounds=[Sound()])
+    reading = make_clip(tmp_path / "reading.mp4", sounds=[MadeSound()])
     for drive, deliver, heard in (
         (str(reading), None, [SoundTrack(reading, begins=Fraction(0))]),
         (str(reading), "source", None),
@@ -53,8 +53,8 @@ def test_a_video_that_drives_is_heard_unless_told_otherwise(talking_clip, tmp_pa
 
 
 def test_a_mix_is_the_sum(tmp_path):
-    long = make_sound(tmp_path / "long.wav", Sound("pcm_s16le", rate=44100, layout="mono", seconds=0.5))
-    short = make_sound(tmp_path / "short.wav", Sound("pcm_s16le", rate=48000, layout="mono", seconds=0.25))
+    long = make_sound(tmp_path / "long.wav", MadeSound("pcm_s16le", rate=44100, layout="mono", seconds=0.5))
+    short = make_sound(tmp_path / "short.wav", MadeSound("pcm_s16le", rate=48000, layout="mono", seconds=0.25))
     mix_sounds([SoundTrack(long), SoundTrack(short)], tmp_path / "mix.wav")
     mixed, alone = read_waveform(tmp_path / "mix.wav"), read_waveform(long)
     assert len(mixed) == pytest.approx(len(alone), abs=16)
