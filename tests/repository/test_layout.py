@@ -44,11 +44,12 @@ def nodes(path):
 
 
 def at_once(path):
-    """Nodes of a file that run when it is imported: not those of functions."""
+    """Nodes of a file that run when it is imported: not those of functions, nor of `if TYPE_CHECKING`."""
     waiting = [ast.parse(path.read_text(encoding="utf-8"))]
     while waiting:
         node = waiting.pop()
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        is_for_types = isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        if not (is_for_types or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)):
             yield node
             waiting += ast.iter_child_nodes(node)
 
