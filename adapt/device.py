@@ -1,7 +1,9 @@
 """What torch computes on: the device that a command names, checked before any work, and the number of threads."""
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -20,6 +22,15 @@ def usable_device(name: str) -> str:
     if kind == "cuda" and NO_CUDA:
         raise ConfigError(f"--device {name}: {NO_CUDA}; or leave out --device")
     return name
+
+
+def arithmetic(device: str) -> dict[str, Any]:
+    """What decides how torch rounds: `device`, number of `threads`, and the kind of `cpu` with its vectors."""
+    return {
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+    }
 
 
 @contextmanager

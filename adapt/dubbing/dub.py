@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adapt.config import handed_on
+from adapt.device import arithmetic
 from adapt.dubbing.options import DubOptions
 from adapt.dubbing.provenance import RUN, run_facts
 from adapt.dubbing.redraw import Redrawn, redraw
@@ -90,6 +91,7 @@ def dub(
         facts = {
             **run_facts(footage, parts, requests, video, sound),
             "motion_model_sha256": file_sha256(options.motion_model or MOTION_MODEL),
+            "computed_on": arithmetic(options.device),
             "settings": handed_on(options) if settings is None else settings,
         }
         write_json(folder / RUN, facts)  # what is known, before the long part; the hash of the video follows

@@ -16,6 +16,7 @@ from adapt.actor.bundle import ActorBundle
 from adapt.actor.misfit import refuse_misfit
 from adapt.cast.analyse import Analysis, analyse, choose_person
 from adapt.cast.resemblance import DIFFERENT, DOUBTFUL, describe, log_odds
+from adapt.device import arithmetic
 from adapt.dubbing.options import DubOptions
 from adapt.dubbing.part import Part
 from adapt.dubbing.request import Request
@@ -171,6 +172,7 @@ class Session:
             "steps": fitting.steps,
             "minutes": fitting.minutes,
             "seed": fitting.seed,
+            **arithmetic(fitting.device),
         }
 
         def make() -> ActorBundle:

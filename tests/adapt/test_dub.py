@@ -82,6 +82,7 @@ def test_the_command_writes_a_folder_and_an_interrupt_leaves_nothing(shot, tmp_p
         assert container.metadata["comment"].startswith("altered video")
     run = json.loads((out / "run.json").read_text())
     assert run["actors"][0]["consent"] == "consent: not recorded"
+    assert run["computed_on"]["threads"] == torch.get_num_threads() and run["computed_on"]["device"] == "cpu"
     capsys.readouterr()
     assert command(*words) == 1
     assert "exists already" in capsys.readouterr().err

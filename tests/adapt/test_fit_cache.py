@@ -1,8 +1,14 @@
+import json
+
 import pytest
 import torch
 
 from adapt.actor.bundle import TENSORS, ActorBundle
+from adapt.dubbing.options import DubOptions
+from adapt.dubbing.session import Session
 from adapt.fitting.cache import cache_folder, cached_fit
+from render.video.reader import Footage
+from tests.media import make_clip
 
 
 class Fits:
@@ -108,3 +114,19 @@ def test_what_cannot_be_kept_is_rounded_as_what_is(tmp_path):
     first = cached_fit({}, "prior", lambda: odd, fits.told.append, tmp_path / "file" / "fits")
     second = cached_fit({}, "prior", lambda: odd, fits.told.append, tmp_path / "fits")
     assert torch.equal(first.texture, second.texture) and not torch.equal(first.texture, odd.texture)
+
+
+def test_what_it_is_computed_on_is_part_of_the_key(tmp_path, monkeypatch):
+    keys = []
+    monkeypatch.setattr("adapt.dubbing.session.cached_fit", lambda key, *_: keys.append(key))
+    footage = Footage(make_clip(tmp_path / "shot.mp4", frames=2))
+    threads = torch.get_num_threads()
+    try:
+        for device, number in (("cpu", 1), ("cpu", 2), ("cuda", 1), ("cpu", 1)):
+            torch.set_num_threads(number)
+            Session(footage, DubOptions(device=device))._fitted(None, 1)
+    finally:
+        torch.set_num_threads(threads)
+    names = [json.dumps(key, sort_keys=True) for key in keys]
+    assert len(set(names)) == 3 and names[0] == names[3]
+    assert (keys[2]["device"], keys[1]["threads"]) == ("cuda", 2) and keys[0]["cpu"]
