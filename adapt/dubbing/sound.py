@@ -44,7 +44,7 @@ def refuse_undeliverable(requests: Sequence[Request], options: DubOptions) -> No
 
     Raises:
         ConfigError: nothing drives that could be mixed, or several people speak and nothing says what is heard.
-        FootageError: a file that is to be delivered cannot be read, or has no such sound.
+        FootageError: a file that is to be delivered cannot be read through, or has no such sound.
     """
     speaking = sum(isinstance(request.driver, Sound) for request in requests)
     if options.deliver == MIX and not speaking:
@@ -53,8 +53,14 @@ def refuse_undeliverable(requests: Sequence[Request], options: DubOptions) -> No
         raise ConfigError(
             "several people speak: say with --deliver which sound the result has (mix, source, or an audio file)"
         )
-    if options.deliver not in (None, SOURCE, MIX):
-        speech_track(options.deliver)
+    if options.deliver == SOURCE:
+        return
+    tracks = [request.driver.heard() for request in requests if not isinstance(request.driver, Sound)]
+    if options.deliver not in (None, MIX):
+        tracks = [speech_track(options.deliver)]
+    for track in tracks:
+        for _ in audio_blocks(track) if track is not None else ():
+            pass  # a clock that jumps shows in the reading alone; sounds that drive are read anyway
 
 
 def delivered(

@@ -4,14 +4,18 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from adapt.commands.dub import options_of, requests_of
 from adapt.commands.flags import DubConfig
-from adapt.dubbing.options import DRAFT_FIT_STEPS
-from adapt.dubbing.sound import delivered, mix_sounds
+from adapt.dubbing.options import DRAFT_FIT_STEPS, DubOptions
+from adapt.dubbing.request import Request
+from adapt.dubbing.sound import delivered, mix_sounds, refuse_undeliverable
+from adapt.motion.sources import OwnMotion
 from prior.speech.sound import read_waveform
+from render.errors import FootageError
 from render.video.encoding import DeliveredSound
 from render.video.reader import Footage
 from render.video.sound_track import SoundTrack
@@ -61,3 +65,17 @@ def test_a_mix_is_the_sum(tmp_path):
     half = len(alone) // 2
     both, one = (np.sqrt(np.mean(mixed[part] ** 2)) for part in (slice(200, half - 400), slice(half + 400, -400)))
     assert both == pytest.approx(2 * one, rel=0.02)
+
+
+def test_a_sound_that_cannot_be_delivered_is_refused_before_the_shot_is_looked_at(tmp_path):
+    with av.open(str(tmp_path / "jump.mkv"), "w") as output:
+        stream = output.add_stream("pcm_s16le", rate=48_000, layout="mono")
+        for start in (0, 360_000):
+            frame = av.AudioFrame.from_ndarray(np.full((1, 4800), 9000, np.int16), format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 48_000, start * 48_000, Fraction(1, 48_000)
+            output.mux(stream.encode(frame))
+    options = DubOptions(deliver=str(tmp_path / "jump.mkv"))
+    with pytest.raises(FootageError, match="its clock jumps there"):
+        refuse_undeliverable([Request(OwnMotion())], options)
+    with pytest.raises(FootageError, match=r"jump.mkv#2: there is no such sound track"):
+        refuse_undeliverable([Request(OwnMotion())], DubOptions(deliver=f"{tmp_path / 'jump.mkv'}#2"))
