@@ -149,7 +149,7 @@ def damage_named(path: Path, kind: str) -> Iterator[None]:
     """For what is made of stored values: values that are absent, or of another kind, are a `StoreError` of the file."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
         told = " ".join(str(error).split())[:200]
         raise StoreError(
             f"{path}: damaged, or no {kind} of ours ({type(error).__name__}: {told}); make it again"

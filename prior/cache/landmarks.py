@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from render.errors import StoreError
-from render.store import load_tensors, save_tensors
+from render.store import damage_named, load_tensors, save_tensors
 
 KIND = "adapt-landmarks"
 KIND_VERSION = 2
@@ -50,7 +50,8 @@ class Landmarks:
     def load(path: Path) -> "Landmarks":
         """Read one file; raises `StoreError` or `StoreVersionError`."""
         tensors, facts = load_tensors(path, KIND, KIND_VERSION)
-        return Landmarks(**{**tensors, **facts})
+        with damage_named(path, KIND):
+            return Landmarks(**{**tensors, **facts})
 
 
 def load_all(cache: Path) -> Iterator[Landmarks]:

@@ -6,7 +6,7 @@ from safetensors.torch import save
 
 from render.errors import StoreError, StoreVersionError
 from render.head.motion import Motion
-from render.store import load_tensors, save_tensors, write_atomic, write_json
+from render.store import damage_named, load_tensors, save_tensors, write_atomic, write_json
 from render.text import read_json
 
 
@@ -104,3 +104,12 @@ def test_json_that_cannot_be_written_again_is_refused(tmp_path, text):
 def test_json_comes_back(tmp_path, value):
     write_json(tmp_path / "facts.json", value)
     assert read_json(tmp_path / "facts.json") == value
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), None, "x"])
+def test_a_number_that_is_none_is_the_files_fault(tmp_path, value):
+    with (
+        pytest.raises(StoreError, match="facts: damaged, or no thing of ours"),
+        damage_named(tmp_path / "facts", "thing"),
+    ):
+        int(value)
