@@ -15,11 +15,14 @@ import torch
 from render.errors import AdaptError
 from tests.cases.case import limit_memory
 from tests.fuzz.damage import Files
+from tests.fuzz.faults import FAULTS
 from tests.fuzz.readers import READERS
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("adapt", "prior", "render", "cuda_ext")
 BYTES = 4 << 30
+
+ALL = {**READERS, **FAULTS}
 
 #: Kind and place of what is wrong.
 Wrong = tuple[str, str]
@@ -47,7 +50,7 @@ def damaged(originals: Path, reader: str, seed: int) -> Files:
     chosen = random.choice(sorted((originals / reader).iterdir()))
     paths = sorted(path for path in chosen.rglob("*") if path.is_file())
     files = {str(path.relative_to(chosen)): path.read_bytes() for path in paths}
-    return READERS[reader].damage(files, random)
+    return ALL[reader].damage(files, random)
 
 
 def write_input(folder: Path, files: Files) -> None:
@@ -62,7 +65,7 @@ def write_input(folder: Path, files: Files) -> None:
 def read(reader: str, folder: Path, begin: Callable[[str], None] = len) -> tuple[list[Wrong], bool]:
     """What is wrong with how an input was read, and whether anything read it; `begin` is told each call's name."""
     wrong, was_read = [], False
-    for call in READERS[reader].calls:
+    for call in ALL[reader].calls:
         begin(call.__name__)
         try:
             call(folder)

@@ -53,11 +53,12 @@ class Fuzz:
     Args:
         folder: for originals and the input at work.
         keep: where inputs are kept that something is wrong with, as READER-SEED.
+        seconds: that one call may take.
     """
 
-    def __init__(self, folder: Path, keep: Path | None = None) -> None:
+    def __init__(self, folder: Path, keep: Path | None = None, seconds: float = SECONDS) -> None:
         self.originals, self.scratch, self.err = folder / "originals", folder / "input", folder / "err"
-        self.keep = keep
+        self.keep, self.seconds = keep, seconds
         self._child: Any = None
         self._connection: Any = None
         self._given = 0
@@ -90,7 +91,7 @@ class Fuzz:
             self._connection.send((reader, seed))
             told = "making the input"
             while isinstance(told, str):
-                if not self._connection.poll(SECONDS):
+                if not self._connection.poll(self.seconds):
                     return [("time", f"{self._stop()}: {told}")], False
                 told = self._connection.recv()
             wrong, was_read = told
