@@ -75,6 +75,9 @@ def resolve(
         for key, value in texts.items():
             merged[key] = [] if isinstance(value, list) else ""
         config = dataclasses.replace(cast(Any, OmegaConf.to_object(merged)), **texts)
+    except TypeError as error:  # of merging a list with what is none
+        where = f"--config {file}" if file is not None else " ".join(overrides)
+        raise ConfigError(f"{where}: a setting that is a list has no settings of its own ({error})") from error
     except OmegaConfBaseException as error:
         settings = ", ".join(get_type_hints(config_type))
         first = str(error).splitlines()[0]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from adapt.commands.dub import requests_of
-from adapt.commands.flags import CheckConfig, CompareConfig, DubConfig
+from adapt.commands.flags import CheckConfig, CompareConfig, DubConfig, FitConfig
 from adapt.config import handed_on, parse_range, resolve
 from adapt.dubbing.options import DubOptions
 from adapt.fitting.options import FitOptions
@@ -141,3 +141,8 @@ def test_settings_are_handed_on_without_folders():
     options = DubOptions(deliver="/home/ada/mix.wav", motion_model=Path("/home/ada/m.safetensors"), part=(1.0, 2.0))
     kept = handed_on(options)
     assert (kept["deliver"], kept["motion_model"], kept["part"]) == ("mix.wav", "m.safetensors", (1.0, 2.0))
+
+
+def test_a_list_has_no_settings_of_its_own():
+    with pytest.raises(ConfigError, match="footage.mp4=1: a setting that is a list"):
+        resolve(FitConfig, overrides=["footage.mp4=1"])
