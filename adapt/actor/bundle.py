@@ -19,7 +19,7 @@ from adapt.actor.consent import EXPIRED, NO_CONSENT, Consent
 from adapt.output import new_folder, refuse_existing
 from render.errors import StoreError, StoreVersionError
 from render.store import code_version, damage_named, file_sha256, load_tensors, refuse_values, save_tensors, write_json
-from render.text import json_text
+from render.text import json_text, read_json
 
 KIND = "adapt-actor"
 KIND_VERSION = 1
@@ -244,11 +244,11 @@ def read_facts(path: Path) -> dict[str, Any]:
     if not file.is_file():
         raise StoreError(f"{path}: not an actor bundle (no {FACTS}); make one with `adapt fit FOOTAGE -o NAME.actor`")
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
+        facts = read_json(file)
         expected = facts.pop("facts_sha256", None)
         damaged = expected not in (None, _facts_sha256(facts))
         kind, kind_version, written_by = (facts.pop(key) for key in ("format", "format_version", "code_version"))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+    except (StoreError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{file}: damaged ({error}); copy the bundle again or fit the actor again") from error
     if kind != KIND:
         raise StoreError(f"{path}: is a {kind}, expected {KIND}")

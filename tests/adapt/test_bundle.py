@@ -112,9 +112,12 @@ def test_damaged_newer_or_foreign_bundles_are_refused_by_name(tmp_path):
     (path / FACTS).write_text(json.dumps({**facts, "pose_range": {"yaw": [-9.0, 5.0], "pitch": [-3.0, 2.0]}}))
     with pytest.raises(StoreError, match="damaged .sha256 differs"):
         ActorBundle.load(path)
-    (path / FACTS).write_text("{")
-    with pytest.raises(StoreError, match="damaged"):
-        ActorBundle.load(path)
+    unicode = {**facts, "name": "\ud800"}
+    unicode["facts_sha256"] = None
+    for text in ("{", "[" * 100_000, json.dumps(unicode), json.dumps({**facts, "name": float("nan")})):
+        (path / FACTS).write_text(text)
+        with pytest.raises(StoreError, match="damaged .*cannot be read as JSON"):
+            ActorBundle.load(path)
 
 
 def test_consent_record(tmp_path):
