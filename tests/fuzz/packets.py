@@ -76,7 +76,7 @@ def _spoil(packets: list[Any], random: Random) -> list[Timed]:
 def _delay(packets: list[Any], random: Random) -> list[Timed]:
     """All packets from one on at later, or slightly other, times."""
     first = random.randrange(len(packets))
-    seconds = random.choice((0.01, 0.5, 60, 600, 7200, 360_000, -0.05, -10))
+    seconds = random.choice((0.01, 0.5, 20, 120, 7200, 360_000, -0.05, -10))
     for packet in packets[first:]:
         shift = round(seconds / packet.time_base)
         packet.pts = None if packet.pts is None else packet.pts + shift

@@ -15,7 +15,7 @@ from adapt.commands.flags import COMMANDS, InspectConfig
 from adapt.commands.inspect import main as inspect_command
 from adapt.config import parse_range, resolve
 from adapt.fitting.state import Checkpoint, FitState
-from adapt.preparation.index import find_clips, index_row
+from adapt.preparation.index import find_clips
 from adapt.progress import Silent
 from prior.baselines.wav2lip import load_wav2lip
 from prior.cache.landmarks import Landmarks
@@ -129,7 +129,6 @@ def _check_range(config: Any) -> None:
 def load_index(folder: Path) -> None:
     """An index beside its files."""
     find_clips([str(the_file(folder))], 100)
-    index_row(the_file(folder) / "a.mp4")
 
 
 def load_consent(folder: Path) -> None:
