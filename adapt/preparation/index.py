@@ -60,7 +60,7 @@ def read_index(folder: Path) -> dict[str, dict[str, str]]:
     """The rows of a folder's `index.csv`, by file name, the first where there are several; empty where there is none.
 
     Raises:
-        ConfigError: it is not UTF-8, or has no column `file`.
+        ConfigError: it is not UTF-8, no table, or has no column `file`.
     """
     index = folder / "index.csv"
     if not index.is_file():
@@ -77,4 +77,6 @@ def read_index(folder: Path) -> dict[str, dict[str, str]]:
                 found.setdefault(row["file"], {key: value for key, value in row.items() if value})
     except UnicodeDecodeError as error:
         raise ConfigError(f"{index}: is not UTF-8 text; save it as CSV in UTF-8") from error
+    except csv.Error as error:
+        raise ConfigError(f"{index}: is no table ({error}); save it as CSV, every quotation mark closed") from error
     return found

@@ -133,6 +133,9 @@ def test_people_and_speech_come_from_the_index(tmp_path):
     (tmp_path / "index.csv").write_text("file,person\na_1.mp4,Zoé\n", encoding="latin-1")
     with pytest.raises(ConfigError, match="index.csv: is not UTF-8"):
         find_clips([str(tmp_path)], 100)
+    (tmp_path / "index.csv").write_text('file,person\na_1.mp4,"' + "A" * 200_000, encoding="utf-8")
+    with pytest.raises(ConfigError, match="index.csv: is no table .*every quotation mark closed"):
+        find_clips([str(tmp_path)], 85)
     (tmp_path / "index.csv").write_text("file;person\na_1.mp4;A\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="index.csv: has no column `file`"):
         find_clips([str(tmp_path)], 100)
