@@ -82,7 +82,7 @@ class DubOptions:
                 words = ", ".join(word for word in choices if word)
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: choose one of {words}")
         if not abs(self.audio_offset) <= LONGEST_OFFSET_SECONDS:
-            raise ConfigError(f"--audio-offset {self.audio_offset}: give seconds, at most a day of them")
+            raise ConfigError(f"--audio-offset {self.audio_offset}: give a finite number of seconds, at most a day")
         least, most = MOUTH_RANGE
         if not least <= self.mouth <= most:
             raise ConfigError(f"--mouth {self.mouth}: give a factor from {least} to {most}")

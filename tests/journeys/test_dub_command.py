@@ -62,7 +62,7 @@ OF_SETTINGS = ("say what", "0.6 to", "choose one", "leave out", "give ", "say wi
         (["--actor", "ada.actor", "--drive", "source", "--person", "7"], "no person 7"),
         (["--actor", "other.actor", "--drive", "source"], "does not look like person 1"),
         (["--actor", "ada.actor", "--drive", "source", "--mouth", "9"], "0.6 to 1.4"),
-        (["--actor", "ada.actor", "--drive", "source", "--range", "8-9"], "no frame lies in it"),
+        (["--actor", "ada.actor", "--drive", "source", "--range", "8-9"], "no frame begins in it"),
         (["--actor", "ada.actor", "--drive", "source", "--region", "nose"], "choose one of lips, mouth, lower-face"),
         (["--actor", "ada.actor", "--drive", "source", "--codec", "vp9"], "choose one of h264"),
         (["--actor", "ada.actor", "--drive", "source", "--device", "cuda:99"], "leave out --device"),

@@ -87,7 +87,9 @@ def test_lossless_copy_is_identical(kind: str, tmp_path: Path) -> None:
     assert copy.colour.is_full_range == footage.colour.is_full_range and copy.colour.matrix == footage.colour.matrix
     assert copy.duration == pytest.approx(footage.duration, abs=1e-9)
     assert [a.start for a in copy.audio] == pytest.approx([a.start for a in footage.audio], abs=1e-3)
-    assert not list(tmp_path.glob("*.partial")) and writer.notes == []
+    # H.263 has its chroma at the centre, for which FFV1 in MP4 has no word: said, and nothing else.
+    said = ["cannot say that chroma lies at center" in note for note in writer.notes]
+    assert not list(tmp_path.glob("*.partial")) and said == [True] * (kind == "feature phone")
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
