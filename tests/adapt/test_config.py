@@ -124,21 +124,21 @@ def test_a_superscript_is_a_name_not_a_number():
 
 def test_settings_are_handed_on_without_folders():
     config = DubConfig(
-        video="/home/ada/My Films/a b.mp4",
+        video="/Users/ada/My Films/a b.mp4",
         audio=None,
         out="../out",
         drive="source",
-        face=["/home/ada/x=y/ada.actor@2=takes/a b.wav", "1=silence"],
+        face=["/Users/ada/x=y/ada.actor@2=takes/a b.wav", "1=silence"],
         range="2-6",
     )
     kept = handed_on(config)
     assert (kept["video"], kept["out"], kept["drive"], kept["range"]) == ("a b.mp4", "out", "source", "2-6")
     assert kept["face"] == ["x=ada.actor@2=a b.wav", "1=silence"] and kept["audio"] is None
     compared = CompareConfig(
-        footage=["/data/a.mp4"], out="o", method=["mine=python /home/ada/m.py --w=~/w.pth {output}"]
+        footage=["/data/a.mp4"], out="o", method=["mine=python /Users/ada/m.py --w=~/w.pth {output}"]
     )
     assert handed_on(compared)["method"] == ["mine=python m.py --w=w.pth {output}"]
-    options = DubOptions(deliver="/home/ada/mix.wav", motion_model=Path("/home/ada/m.safetensors"), part=(1.0, 2.0))
+    options = DubOptions(deliver="/Users/ada/mix.wav", motion_model=Path("/Users/ada/m.safetensors"), part=(1.0, 2.0))
     kept = handed_on(options)
     assert (kept["deliver"], kept["motion_model"], kept["part"]) == ("mix.wav", "m.safetensors", (1.0, 2.0))
 
