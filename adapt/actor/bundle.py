@@ -1,7 +1,8 @@
 """The actor bundle: everything fitted for one actor, in one directory that can be copied, checked and refused.
 
 `actor.json` holds the facts (name, sources and their hashes, seconds and steps, scores, consent, the prior it needs,
-hashes of its other files); `actor.safetensors` the neural texture, the renderer delta and the mouth style.
+hashes of its other files); `actor.safetensors` the neural texture, the bank of frames, the renderer delta and the
+mouth style.
 """
 
 import json
@@ -17,19 +18,22 @@ import torch
 
 from adapt.actor.consent import EXPIRED, NO_CONSENT, Consent
 from adapt.output import new_folder, refuse_existing
+from render.drawing.look import Bank, Look
 from render.errors import StoreError, StoreVersionError
 from render.store import code_version, damage_named, file_sha256, load_tensors, refuse_values, save_tensors, write_json
 from render.text import json_text, read_json
 
 KIND = "adapt-actor"
-KIND_VERSION = 1
+KIND_VERSION = 2
 FACTS = "actor.json"
 TENSORS = "actor.safetensors"
 DELTA = "delta."
 STYLE = "style."
 APPEARANCE = "appearance."
+BANK = "bank."
+DETAIL = "detail."
 #: What of a bundle is not in `actor.json`.
-TENSOR_FIELDS = {"texture", "delta", "style", "appearance"}
+TENSOR_FIELDS = {"texture", "delta", "style", "appearance", "bank", "detail"}
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,9 @@ class ActorBundle:
         pose_range: {"yaw": [low, high], "pitch": [low, high]} seen in enrollment, degrees.
         facts: how the actor was fitted.
         appearance: name → tensor, what the actor looks like (`adapt.cast.resemblance`); empty where it is not known.
+        bank: name → tensor, the actor's own frames over uv (`render.drawing.look.Bank.stored`).
+        detail: name → tensor, what they show beyond the renderer's resolution (`render.drawing.detail.Detail.stored`);
+            empty where the footage was no finer.
     """
 
     name: str
@@ -133,6 +140,13 @@ class ActorBundle:
     pose_range: dict[str, list[float]]
     facts: FitFacts = field(default_factory=FitFacts)
     appearance: dict[str, torch.Tensor] = field(default_factory=dict)
+    bank: dict[str, torch.Tensor] = field(default_factory=dict)
+    detail: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def look(self) -> Look:
+        """What the renderer draws from; raises `StoreError` where the bundle has no bank."""
+        return Look(self.texture[None].float(), Bank.of_stored(self.bank))
 
     @property
     def consent(self) -> str:
@@ -161,6 +175,8 @@ class ActorBundle:
             tensors |= {DELTA + name: value.to(torch.float16) for name, value in self.delta.items()}
             tensors |= {STYLE + name: value for name, value in self.style.items()}
             tensors |= {APPEARANCE + name: value.to(torch.float16) for name, value in self.appearance.items()}
+            tensors |= {BANK + name: value for name, value in self.bank.items()}
+            tensors |= {DETAIL + name: value for name, value in self.detail.items()}
             save_tensors(folder / TENSORS, KIND, KIND_VERSION, tensors, {})
             for name, file in (extras or {}).items():
                 shutil.copyfile(file, folder / name)  # not `move`, which sets modes, and some disks have none
@@ -206,18 +222,22 @@ class ActorBundle:
             delta=_named(tensors, DELTA),
             style=_named(tensors, STYLE),
             appearance=_named(tensors, APPEARANCE),
+            bank=_named(tensors, BANK),
+            detail=_named(tensors, DETAIL),
             **{**facts, "facts": FitFacts.of(facts["facts"], str(path / FACTS))},
         )
 
 
 def _named(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): value.float() for name, value in tensors.items() if name.startswith(prefix)}
+    """Tensors whose names begin with a prefix, without it; floats as float32, bytes as they are."""
+    chosen = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    return {name: value.float() if value.is_floating_point() else value for name, value in chosen.items()}
 
 
 def _refuse_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Raise `StoreError` for tensors of no bundle, as far as that shows without a prior; see `adapt.actor.misfit`."""
     for name, value in tensors.items():
-        if name != "texture" and not name.startswith((DELTA, STYLE, APPEARANCE)):
+        if name != "texture" and not name.startswith((DELTA, STYLE, APPEARANCE, BANK, DETAIL)):
             raise StoreError(f"{path}: {name} belongs to no actor bundle; fit the actor again")
         refuse_values(path, name, value)
     if "texture" not in tensors or tensors["texture"].ndim != 3:

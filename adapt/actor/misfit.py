@@ -3,12 +3,16 @@
 from dataclasses import fields
 from pathlib import Path
 
-from adapt.actor.bundle import APPEARANCE, DELTA, STYLE, TENSORS, ActorBundle
+import torch
+
+from adapt.actor.bundle import APPEARANCE, BANK, DELTA, STYLE, TENSORS, ActorBundle
 from adapt.actor.delta import new_delta
 from adapt.cast.appearance import Appearance
 from prior.motion.style import MouthStyle
 from prior.renderer.prior import RendererPrior
-from render.store import Form, refuse_other_forms
+from render.drawing.detail import Detail
+from render.drawing.look import BANK_FRAMES
+from render.store import Form, damage_named, refuse_other_forms
 
 
 def refuse_misfit(bundle: ActorBundle, path: Path, prior: RendererPrior) -> None:
@@ -31,7 +35,18 @@ def refuse_misfit(bundle: ActorBundle, path: Path, prior: RendererPrior) -> None
         forms[f"{STYLE}frames"] = Form((), low=1)
     if bundle.appearance:
         forms |= {f"{APPEARANCE}{name}": Form(getattr(described, name).shape) for name in ("patterns", "skin")}
+    size = tuple(prior.mean_texture.shape[1:])
+    shapes = {"colours": (3, *size), "seen": (1, *size), "expression": (coefficients,), "turn": (2,)}
+    in_bytes = ("colours", "seen")
+    forms |= {
+        BANK + name: Form((BANK_FRAMES, *shape), torch.uint8 if name in in_bytes else torch.float32)
+        for name, shape in shapes.items()
+    }
     tensors = {"texture": bundle.texture}
-    for prefix, group in ((DELTA, bundle.delta), (STYLE, bundle.style), (APPEARANCE, bundle.appearance)):
+    groups = {DELTA: bundle.delta, STYLE: bundle.style, APPEARANCE: bundle.appearance, BANK: bundle.bank}
+    for prefix, group in groups.items():
         tensors |= {prefix + name: value for name, value in group.items()}
     refuse_other_forms(path / TENSORS, tensors, forms)
+    if bundle.detail:
+        with damage_named(path / TENSORS, "actor bundle"):
+            Detail.of_stored(bundle.detail)

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
+from adapt.actor.bundle import BANK
 from adapt.actor.renderer import adapted_renderer
 from adapt.baselines.contract import ADAPT, FROZEN, NEAREST, PRIOR, SCRATCH, CompareMethod, Enrollment, Query, motion_of
 from adapt.baselines.scratch import blank_renderer, from_scratch
 from adapt.baselines.transplant import frames_of, frozen_mouth, nearest_mouth
 from adapt.cache import Cache, code_sha256, content_key
-from adapt.fitting.clip import FitClip
-from adapt.fitting.fit import first_texture, without_occluders
+from adapt.fitting.clip import FitClip, first_look
+from adapt.fitting.fit import without_occluders
 from adapt.fitting.frame_choice import choose_enrollment
 from adapt.fitting.optimiser import optimise
 from adapt.fitting.options import FitOptions
@@ -25,19 +26,20 @@ from prior.motion.model import WEIGHTS as MOTION
 from prior.motion.model import MotionModel, load_motion_model
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from prior.speech.phonetics import WEIGHTS as PHONETICS
+from render.drawing.look import Bank, Look
 from render.drawing.renderer import Renderer, RenderInputs, draw, fast_renderer, render_inputs
 from render.store import file_sha256, load_tensors, save_tensors
 
 SPEECH = "speech"
-FITTED, FITTED_VERSION = "adapt-compare-fit", 1
+FITTED, FITTED_VERSION = "adapt-compare-fit", 2
 
 
 @dataclass(frozen=True)
 class LearntActor:
-    """What was learnt from one enrollment: a renderer, ready to draw, a texture [1, C, H, W], facts of the learning."""
+    """What was learnt from one enrollment: a renderer, ready to draw, a look, facts of the learning."""
 
     renderer: Renderer
-    texture: torch.Tensor
+    look: Look
     facts: dict[str, Any]
 
 
@@ -91,7 +93,7 @@ class RendererMethods:
     def drawn(self, name: str, enrollment: Enrollment, query: Query) -> torch.Tensor:
         """What the renderer draws after one of the ways of learning."""
         learnt, inputs = self._learnt(name, enrollment), self._inputs(enrollment, query)
-        return torch.where(query.erased > 0, draw(learnt.renderer, learnt.texture, inputs).rgb, query.crops)
+        return torch.where(query.erased > 0, draw(learnt.renderer, learnt.look, inputs).rgb, query.crops)
 
     def _facts(self, name: str, enrollment: Enrollment) -> dict[str, Any]:
         return self._learnt(name, enrollment).facts
@@ -134,8 +136,8 @@ class RendererMethods:
         return without_occluders(self.prior, clip)
 
     def _unadapted(self, enrollment: Enrollment) -> LearntActor:
-        texture = first_texture(self.prior, [self._clip(enrollment)])
-        return LearntActor(fast_renderer(self.prior.renderer), texture, {})
+        first = first_look(self.prior, [self._clip(enrollment)])
+        return LearntActor(fast_renderer(self.prior.renderer), first.look, {})
 
     def _fitted(self, enrollment: Enrollment) -> LearntActor:
         key = content_key(
@@ -144,18 +146,19 @@ class RendererMethods:
         file = self.cache.path("fits", key, ".safetensors")
         if not file.is_file():
             clip = self._clip(enrollment)
-            texture = first_texture(self.prior, [clip])
+            first = first_look(self.prior, [clip])
             started = time.process_time()
-            state = optimise(self.prior, [clip], texture, FitOptions(steps=self.steps))
+            state = optimise(self.prior, [clip], first, FitOptions(steps=self.steps))
             facts = {
                 "steps": state.step,
                 "processor_seconds": round(time.process_time() - started, 2),
                 "adapted": bool(state.best),
             }
-            save_tensors(file, FITTED, FITTED_VERSION, {"texture": texture, **state.best}, facts)
+            tensors = {"texture": first.look.texture, **state.best}
+            save_tensors(file, FITTED, FITTED_VERSION, tensors | _banked(first.look), facts)
         tensors, facts = load_tensors(file, FITTED, FITTED_VERSION)
-        texture = tensors.pop("texture")
-        return LearntActor(adapted_renderer(self.prior, tensors), texture, facts)
+        look = _look_of(tensors)
+        return LearntActor(adapted_renderer(self.prior, tensors), look, facts)
 
     def _from_scratch(self, enrollment: Enrollment) -> LearntActor:
         """For as long (processor time) as the fit took."""
@@ -164,11 +167,22 @@ class RendererMethods:
         file = self.cache.path("fits", key, ".safetensors")
         renderer = blank_renderer(self.prior)
         if not file.is_file():
-            texture, steps = from_scratch(self.prior, renderer, self._clip(enrollment), budget)
+            look, steps = from_scratch(self.prior, renderer, self._clip(enrollment), budget)
             facts = {"steps": steps, "processor_seconds": budget}
             tensors = {name: value.half() for name, value in renderer.state_dict().items()}
-            save_tensors(file, FITTED, FITTED_VERSION, {"texture": texture, **tensors}, facts)
+            save_tensors(file, FITTED, FITTED_VERSION, {"texture": look.texture, **tensors} | _banked(look), facts)
         tensors, facts = load_tensors(file, FITTED, FITTED_VERSION)
-        texture = tensors.pop("texture")
+        look = _look_of(tensors)
         renderer.load_state_dict(tensors)
-        return LearntActor(fast_renderer(renderer), texture, facts)
+        return LearntActor(fast_renderer(renderer), look, facts)
+
+
+def _banked(look: Look) -> dict[str, torch.Tensor]:
+    """The bank of a look as tensors of a file."""
+    return {BANK + name: value for name, value in look.bank.stored().items()}
+
+
+def _look_of(tensors: dict[str, torch.Tensor]) -> Look:
+    """The look among the tensors of a file, taken out of them."""
+    stored = {name.removeprefix(BANK): tensors.pop(name) for name in list(tensors) if name.startswith(BANK)}
+    return Look(tensors.pop("texture"), Bank.of_stored(stored))

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
-from adapt.fitting.clip import FitClip, FrameReader
+from adapt.fitting.clip import FitClip, FrameReader, first_look
 from prior.renderer.losses import renderer_loss
 from prior.renderer.prior import RendererPrior
+from render.drawing.look import Look
 from render.drawing.neural_texture import TEXTURE_CHANNELS, TEXTURE_SIZE
 from render.drawing.renderer import Renderer, draw_trainable
 
@@ -29,7 +30,7 @@ def blank_renderer(prior: RendererPrior, seed: int = 0) -> Renderer:
 
 def from_scratch(
     prior: RendererPrior, renderer: Renderer, clip: FitClip, processor_seconds: float, seed: int = 0
-) -> tuple[torch.Tensor, int]:
+) -> tuple[Look, int]:
     """Learn a network and a texture from one enrollment alone, a frame a step, by the loss of the prior.
 
     Args:
@@ -40,7 +41,7 @@ def from_scratch(
         seed: of the choice of frames.
 
     Returns:
-        The texture [1, C, H, W], and the steps taken (at least one).
+        The look, whose texture was learnt, and the steps taken (at least one).
     """
     texture = torch.full((1, TEXTURE_CHANNELS, TEXTURE_SIZE, TEXTURE_SIZE), 0.5, requires_grad=True)
     rates = (SCRATCH_TEXTURE_RATE, SCRATCH_RATE)
@@ -49,11 +50,13 @@ def from_scratch(
     optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99))
     random = torch.Generator().manual_seed(seed)
     rows = torch.cat([clip.learn, clip.held_out])
-    reader = FrameReader(prior, [clip])
+    first = first_look(prior, [clip])
+    reader = FrameReader(prior, [clip], first)
     started, step, used = time.process_time(), 0, 0.0
     while used < 1:
-        inputs = reader.read(0, int(rows[torch.randint(len(rows), (), generator=random)]))
-        loss = renderer_loss(draw_trainable(renderer, texture, inputs), inputs)["total"]
+        row = int(rows[torch.randint(len(rows), (), generator=random)])
+        inputs, look = reader.read(0, row), Look(texture, reader.bank(0, row))
+        loss = renderer_loss(draw_trainable(renderer, look, inputs), inputs)["total"]
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -61,4 +64,4 @@ def from_scratch(
         used = (time.process_time() - started) / max(processor_seconds, 1e-6)
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * min(used, 1)))
-    return texture.detach(), step
+    return Look(texture.detach(), first.look.bank), step

@@ -18,12 +18,13 @@ import numpy as np
 import torch
 
 from adapt.actor.bundle import ActorBundle
-from adapt.benchmarks.fit import FitSplit, longest_clips, read_crops
+from adapt.benchmarks.fit import FitSplit, longest_clips
 from adapt.benchmarks.leak import split_clip
 from adapt.dubbing.options import DubOptions
 from adapt.dubbing.part import Part
 from adapt.dubbing.redraw import redraw
 from adapt.dubbing.weights import LEAST_TO_DUB
+from adapt.fitting.clip import first_look
 from adapt.fitting.optimiser import optimise
 from adapt.fitting.options import FitOptions
 from adapt.fitting.state import Adapted
@@ -67,11 +68,12 @@ def part_of_track(track: Track, start: int, stop: int) -> Track:
 
 def actor_of(prior: RendererPrior, split: FitSplit, steps: int) -> ActorBundle:
     """The actor from the enrollment of a split."""
-    texture = prior.encode_texture((split.clip.track, split.learn, read_crops(split.clip, split.learn)))
-    options = FitOptions(steps=steps)
-    adapted = optimise(prior, [split.fit_clip()], texture, options).adapted or Adapted(texture, {})
+    clips = [split.fit_clip()]
+    first = first_look(prior, clips)
+    adapted = optimise(prior, clips, first, FitOptions(steps=steps)).adapted or Adapted(first.look.texture, {})
     style = vars(mouth_style(replace(split.clip.track, confidence=_only(split)), prior.model))
-    return ActorBundle(split.clip.person, adapted.texture[0], adapted.delta, style, prior.sha256, [], {})
+    bank = first.look.bank.stored()
+    return ActorBundle(split.clip.person, adapted.texture[0], adapted.delta, style, prior.sha256, [], {}, bank=bank)
 
 
 def _only(split: FitSplit) -> torch.Tensor:

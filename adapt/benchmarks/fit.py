@@ -21,8 +21,7 @@ import torch
 from adapt.actor.renderer import adapted_renderer
 from adapt.baselines.scratch import blank_renderer, from_scratch
 from adapt.cache import code_sha256
-from adapt.fitting.clip import FitClip
-from adapt.fitting.fit import first_texture
+from adapt.fitting.clip import FitClip, first_look
 from adapt.fitting.frame_choice import HELD_OUT_PART
 from adapt.fitting.optimiser import optimise
 from adapt.fitting.options import FitOptions
@@ -34,6 +33,7 @@ from prior.cache.prepared import PreparedClip, prepared_clips
 from prior.renderer.perceptual import SqueezeNetTrunk, load_trunk
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from prior.training.renderer_items import good_frames
+from render.drawing.look import Look
 from render.drawing.renderer import draw, fast_renderer, render_inputs
 from render.errors import StoreError
 from render.head.track import frame_seconds
@@ -127,16 +127,16 @@ class FitScorer:
         real = read_crops(split.clip, split.held_out)
         inputs = render_inputs(prior.model, track, split.held_out, real, prior.erasing_expressions)
         clip = split.fit_clip()
-        texture = first_texture(prior, [clip])
-        pictures = {PRIOR: draw(fast_renderer(prior.renderer), texture, inputs).rgb}
+        first = first_look(prior, [clip])
+        pictures = {PRIOR: draw(fast_renderer(prior.renderer), first.look, inputs).rgb}
         started, cpu = time.monotonic(), time.process_time()
-        state = optimise(prior, [clip], texture, FitOptions(steps=self.steps, seed=self.seed))
+        state = optimise(prior, [clip], first, FitOptions(steps=self.steps, seed=self.seed))
         cpu = time.process_time() - cpu
         facts: dict[str, dict[str, Any]] = {
             FIT: {"adapted": bool(state.best), "wall_seconds": time.monotonic() - started, "cpu_seconds": cpu}
         }
         delta = {name: value for name, value in state.best.items() if name != "texture"}
-        fitted = state.best.get("texture", texture)
+        fitted = Look(state.best.get("texture", first.look.texture), first.look.bank)
         pictures[FIT] = draw(adapted_renderer(prior, delta), fitted, inputs).rgb
         for multiple in self.times:
             renderer = blank_renderer(prior)

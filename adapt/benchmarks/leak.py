@@ -1,7 +1,7 @@
 """What the mouth that the renderer prior draws follows: `python -m adapt.benchmarks.leak CACHE -o FOLDER`.
 
 In: a prepared cache of held-out people. Every held-out frame of a clip, its mouth erased, is drawn with another
-held-out frame's expression; the texture comes from an enrollment at least `GAP_SECONDS` away. Out: `leak.jsonl`, one
+held-out frame's expression; the look comes from an enrollment at least `GAP_SECONDS` away. Out: `leak.jsonl`, one
 line a clip: whether the drawn opening goes with the one given, or tells of the hidden one. How well mouths are drawn is
 for `adapt compare --lanes 1` to say.
 """
@@ -78,8 +78,8 @@ def leak_clip(
     lower[rows] = track.lower_expression[rows[other]]
     own_inputs = render_inputs(prior.model, track, rows, real, prior.erasing_expressions)
     inputs = render_inputs(prior.model, track, rows, real, prior.erasing_expressions, lower, own_inputs.window[other])
-    texture = prior.encode_texture((track, split.learn, read_crops(split.clip, split.learn)))
-    drawn = complete(draw(renderer, texture, inputs).rgb, real, inputs.erased)
+    look = prior.encode_look((track, split.learn, read_crops(split.clip, split.learn)))
+    drawn = complete(draw(renderer, look, inputs).rgb, real, inputs.erased)
     measured, hidden = meter.openings(drawn), meter.openings(real)
     if count < 12 or float(hidden.std()) < 0.01:
         return None

@@ -19,8 +19,11 @@ from render.compositing.occlusion import Occlusion
 from render.compositing.outline import Outline, carried_skin
 from render.compositing.region import DEFAULT_REGION
 from render.drawing.crop import CROP_SIZE, cut_crop
+from render.drawing.detail import LEAST_SCALE, Detail, native_size, with_detail
+from render.drawing.gbuffer import gbuffer
+from render.drawing.look import Look
 from render.drawing.masks import dilate
-from render.drawing.renderer import Renderer, draw, render_inputs
+from render.drawing.renderer import Renderer, draw, log_source_scale, render_inputs
 from render.video.reader import Frame
 
 #: Skin so near the mouth, or where the matte is less, is not used to match the tone.
@@ -34,7 +37,9 @@ class Painter:
     Attributes:
         part: whose track has crops of the renderer's size.
         renderer: the prior's with the actor's delta, on `device`.
-        texture: [1, C, H, W] the actor's, on `device`.
+        look: the actor's, on `device`.
+        detail: the actor's, at the shot's scale; None where neither shows more than a crop holds.
+        size: side of the patches, px.
         weight: [T] how much of it each frame takes.
         occlusion: what lies in front; None where it is not to be asked.
         region: of `render.compositing.region.REGIONS`.
@@ -43,7 +48,9 @@ class Painter:
 
     part: Part
     renderer: Renderer
-    texture: torch.Tensor
+    look: Look
+    detail: Detail | None
+    size: int
     weight: torch.Tensor
     occlusion: Occlusion | None
     region: str
@@ -60,8 +67,15 @@ class Painter:
         """A painter for a part."""
         small = replace(part, track=part.track.with_crop_size(CROP_SIZE))
         renderer = adapted_renderer(part.prior, part.bundle.delta).to(device)
-        texture = part.bundle.texture[None].to(device)
-        return Painter(small, renderer, texture, weight, occlusion, region, torch.device(device))
+        sure = small.track.sure()
+        every = log_source_scale(small.track.crop_from_image[sure if bool(sure.any()) else slice(None)])
+        scale = float(every.median().exp())
+        detail = None
+        if part.bundle.detail and scale >= LEAST_SCALE:
+            detail = Detail.of_stored(part.bundle.detail).at_scale(scale)
+        size = CROP_SIZE if detail is None else native_size(scale)
+        look = part.bundle.look.to(device)
+        return Painter(small, renderer, look, detail, size, weight, occlusion, region, torch.device(device))
 
     def paint(self, frames: Sequence[Frame]) -> list[Patch | None]:
         """What is put into each frame; None where nothing is."""
@@ -81,7 +95,7 @@ class Painter:
         ]
         outlines = [Outline.of(model, *vertices) for vertices in places]
         inputs = replace(inputs, put_back=torch.maximum(inputs.put_back, _stacked(outlines, "bare") * inputs.erased))
-        drawn = draw(self.renderer, self.texture, inputs.to(self.device))
+        drawn = draw(self.renderer, self.look, inputs.to(self.device))
         rgb, matte = drawn.rgb.permute(0, 2, 3, 1).cpu().numpy(), drawn.matte[:, 0].cpu().numpy()
         mouth = torch.maximum(inputs.buffer.mouth, _stacked(outlines, "mouth"))
         put_back = region_mask(mouth, inputs.put_back, self.region)[:, 0].numpy()
@@ -93,8 +107,19 @@ class Painter:
             carried = carried_skin(model, *places[row], source)
             carried[~(skin[row, 0].numpy() & (soft > SURE_MATTE))] = np.nan
             colour = match_tone(np.ascontiguousarray(rgb[row]), source, soft, carried)
-            patches[frame.index] = Patch(colour, soft * float(self.weight[frame.index]), affine[row])
+            patch = Patch(colour, soft * float(self.weight[frame.index]), affine[row])
+            patches[frame.index] = self._detailed(patch, drawn.shares[row : row + 1].cpu(), places[row][0])
         return [patches.get(frame.index) for frame in frames]
+
+    def _detailed(self, patch: Patch, shares: torch.Tensor, vertices: torch.Tensor) -> Patch:
+        """The patch at the source's own resolution, with what the actor's frames show of it."""
+        if self.detail is None:
+            return patch
+        buffer = gbuffer(self.part.prior.model, vertices, self.size)
+        rgb = torch.from_numpy(patch.rgb).permute(2, 0, 1)[None]
+        fine = with_detail(rgb, shares, self.detail, buffer.uv, buffer.covered)
+        matte = cv2.resize(patch.matte, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
+        return Patch(fine[0].permute(1, 2, 0).numpy(), matte, patch.crop_from_image * (self.size / CROP_SIZE))
 
     def _free(self, frame: int) -> np.ndarray | float:
         """1 where nothing lies in front, falling to 0 towards what does, float32 [CROP_SIZE, CROP_SIZE]; or 1."""

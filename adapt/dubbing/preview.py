@@ -1,6 +1,6 @@
 """`adapt preview`: real frames beside re-rendered ones and a grid over mouth opening, as one picture in seconds.
 
-In: an actor bundle, or none for the unadapted renderer with a texture encoded from the video itself, and a video. Out:
+In: an actor bundle, or none for the unadapted renderer with a look encoded from the video itself, and a video. Out:
 pictures; every row is a frame: as it is, re-rendered with its own motion, then with the jaw held at each of the given
 openings.
 """
@@ -22,13 +22,14 @@ from adapt.tracking.track import track_footage
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from render.compositing.matte import put_back
 from render.drawing.crop import CROP_SIZE
+from render.drawing.look import Look
 from render.drawing.renderer import draw, render_inputs
 from render.errors import FootageError, TrackingError
 from render.head.track import Track
 from render.video.container import timecode
 from render.video.reader import Footage
 
-#: Frames that are shown where none are asked for, and frames that a texture is encoded from.
+#: Frames that are shown where none are asked for, and frames that a look is encoded from.
 SHOWN, ENCODED = 4, 48
 #: Mouth openings that are held where none are asked for.
 JAWS = (0.0, 0.5, 1.0)
@@ -90,18 +91,18 @@ def preview(
     footage = Footage(video, progressive)
     track = track_footage(footage, person, "the same command with --person 1", progress).with_crop_size(CROP_SIZE)
     frames = choose_frames(track, at, footage.duration)
-    texture = encoded(prior, footage, track, progress) if bundle is None else bundle.texture[None].float()
+    look = encoded(prior, footage, track, progress) if bundle is None else bundle.look
     delta = {} if bundle is None else bundle.delta
     crops = read_crops(footage, track, frames, progress).float() / 255
     inputs = (prior.model, track, frames, crops, prior.erasing_expressions)
     renderer = adapted_renderer(prior, delta)
-    pictures = [crops, put_back(draw(renderer, texture, render_inputs(*inputs)), crops)]
+    pictures = [crops, put_back(draw(renderer, look, render_inputs(*inputs)), crops)]
     columns = ["real", "re-rendered"]
     closed, widest = prior.erasing_expressions[[CLOSED, WIDEST], 0]
     for jaw in jaws:
         lower = track.lower_expression.clone()
         lower[:, 0] = closed + jaw * (widest - closed)
-        pictures.append(put_back(draw(renderer, texture, render_inputs(*inputs, lower)), crops))
+        pictures.append(put_back(draw(renderer, look, render_inputs(*inputs, lower)), crops))
         columns.append(f"jaw {jaw:g}")
     stacked = torch.stack(pictures, 1).permute(0, 1, 3, 4, 2)
     shown = (stacked.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
@@ -133,9 +134,9 @@ def choose_frames(track: Track, times: Sequence[float], seconds: float) -> torch
     return torch.stack([sure[(clock[sure] - time).abs().argmin()] for time in times])
 
 
-def encoded(prior: RendererPrior, footage: Footage, track: Track, progress: Progress) -> torch.Tensor:
-    """Unadapted texture [1, C, H, W] from frames spread over the video."""
+def encoded(prior: RendererPrior, footage: Footage, track: Track, progress: Progress) -> Look:
+    """Unadapted look from frames spread over the video."""
     sure = track.sure().nonzero()[:, 0]
     frames = sure[torch.linspace(0, len(sure) - 1, min(ENCODED, len(sure))).long()]
     crops = read_crops(footage, track, frames, progress).float() / 255
-    return prior.encode_texture((track, frames, crops))
+    return prior.encode_look((track, frames, crops))

@@ -1,17 +1,22 @@
-"""Clips as a fit reads them: crops in memory, and the network's inputs for single frames of them."""
+"""Clips as a fit reads them: crops in memory, the network's inputs for single frames, and the look that is adapted."""
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
+from prior.renderer.bank_choice import bank_frames, bank_of
 from prior.renderer.prior import RendererPrior
+from prior.renderer.unwrapping import enrollment_of
+from render.drawing.look import Bank, Look
 from render.drawing.renderer import RenderInputs, render_inputs
 from render.head.track import Track
 
 #: Inputs of so many frames are kept while learning; 2 MB each.
 KEPT_INPUTS = 160
+#: A frame is learnt from and judged without those of the bank that are nearer in time: they would be copied.
+APART_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -33,18 +38,55 @@ class FitClip:
     held_out: torch.Tensor
 
 
+@dataclass(frozen=True)
+class FirstLook:
+    """An actor's look before any step.
+
+    Attributes:
+        look: of the prior's encoder, and the bank.
+        frames: of each frame of the bank the number of its clip, and of the frame there.
+        seconds: when each was.
+    """
+
+    look: Look
+    frames: list[tuple[int, int]]
+    seconds: list[float]
+
+    def bank_for(self, number: int, seconds: float) -> Bank:
+        """The bank for a frame of the clip of that number: what lies within `APART_SECONDS` of it is hidden."""
+        near = [
+            clip == number and abs(time - seconds) < APART_SECONDS
+            for (clip, _), time in zip(self.frames, self.seconds, strict=True)
+        ]
+        bank = self.look.bank
+        return bank.without(torch.tensor([near], device=bank.seen.device)) if any(near) else bank
+
+
+def first_look(prior: RendererPrior, clips: Sequence[FitClip]) -> FirstLook:
+    """The unadapted look of an actor, from the frames to learn from."""
+    parts = [(clip.track, clip.frames[clip.learn], clip.crops[clip.learn].float() / 255) for clip in clips]
+    frames, rows = bank_frames(prior.model, *parts)
+    with torch.no_grad():
+        texture = prior.encode(enrollment_of(prior.model, *parts))
+    chosen = [(number, int(parts[number][1][row])) for number, row in rows]
+    seconds = [float(clips[number].track.timestamps[frame]) for number, frame in chosen]
+    return FirstLook(Look(texture, bank_of(prior.model, frames).rounded()), chosen, seconds)
+
+
 class FrameReader:
     """What the network and the loss read of single frames of clips, narrowed to what is seen; kept once made.
 
     Attributes:
         prior: renderer prior; not changed.
         clips: where the frames are from.
+        first: look that is adapted, on `device`.
         device: where they are put.
         renderer: the prior's, laid out for speed, on `device`.
     """
 
-    def __init__(self, prior: RendererPrior, clips: Sequence[FitClip], device: str = "cpu") -> None:
+    def __init__(self, prior: RendererPrior, clips: Sequence[FitClip], first: FirstLook, device: str = "cpu") -> None:
         self.prior, self.clips, self.device = prior, clips, torch.device(device)
+        self.first = replace(first, look=first.look.to(self.device))
         renderer = copy.deepcopy(prior.renderer).to(self.device)
         self.renderer = renderer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._kept: dict[tuple[int, int], RenderInputs] = {}
@@ -57,6 +99,11 @@ class FrameReader:
             if len(self._kept) < KEPT_INPUTS:
                 self._kept[number, row] = inputs
         return inputs
+
+    def bank(self, number: int, row: int) -> Bank:
+        """The bank to draw the same frame with."""
+        clip = self.clips[number]
+        return self.first.bank_for(number, float(clip.track.timestamps[clip.frames[row]]))
 
 
 def clip_inputs(prior: RendererPrior, clip: FitClip, rows: torch.Tensor) -> RenderInputs:

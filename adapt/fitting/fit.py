@@ -1,7 +1,7 @@
 """`adapt fit`: a few seconds of an actor's footage become an actor bundle.
 
 In: footage of the actor. Each clip is tracked, frames are chosen to learn from and to be judged on
-(`adapt.fitting.frame_choice`), the prior's encoder gives a first texture, `adapt.fitting.optimiser` adapts it. Out: an
+(`adapt.fitting.frame_choice`), the prior's encoder gives a first look, `adapt.fitting.optimiser` adapts it. Out: an
 `ActorBundle`, and what its contact sheet and report are drawn from.
 """
 
@@ -16,9 +16,10 @@ from adapt.actor.bundle import ActorBundle, FitFacts
 from adapt.actor.renderer import adapted_renderer
 from adapt.cache import code_sha256
 from adapt.cast.resemblance import describe
-from adapt.fitting.clip import FitClip, clip_inputs
+from adapt.fitting.clip import FirstLook, FitClip, clip_inputs, first_look
 from adapt.fitting.covered_frames import LEAST_CLEAR, clear_frames
 from adapt.fitting.frame_choice import ChosenFrames, choose_enrollment, describe_enrollment
+from adapt.fitting.native_detail import native_detail
 from adapt.fitting.optimiser import optimise
 from adapt.fitting.options import FitOptions
 from adapt.fitting.state import Checkpoint, FitState
@@ -30,6 +31,7 @@ from prior.motion.style import LEAST_STYLE_FRAMES, mouth_style
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from prior.shipped import TERMS
 from render.drawing.crop import CROP_SIZE
+from render.drawing.look import Look
 from render.drawing.renderer import RenderOutput, draw
 from render.errors import FitError
 from render.head.track import Track
@@ -47,7 +49,7 @@ class Fitted:
     Attributes:
         bundle: what is written.
         clips: what it was learnt from and judged on.
-        unadapted: [1, C, H, W] texture before any step.
+        unadapted: look before any step.
         state: last state of the optimisation.
         options: how it was fitted.
         prior: that was fitted.
@@ -55,7 +57,7 @@ class Fitted:
 
     bundle: ActorBundle
     clips: list[FitClip]
-    unadapted: torch.Tensor
+    unadapted: FirstLook
     state: FitState
     options: FitOptions
     prior: RendererPrior
@@ -91,15 +93,18 @@ def fit(
     tracks = tracks or [track_footage(file, options.person, advice, progress) for file in files]
     tracks = [limit(track.with_crop_size(CROP_SIZE), options.part) for track in tracks]
     clips, enrollment = learnable_clips(prior, files, tracks, options.seconds, progress)
-    texture = first_texture(prior, clips)
+    first = first_look(prior, clips)
+    # Each clip is of one file; files that nothing was chosen from have none.
+    of_clips = [file for file, track in zip(files, tracks, strict=True) for clip in clips if clip.track is track]
+    detail = native_detail(prior.model, of_clips, clips, first, progress)
     sources = [{**track.source, "frames": len(rows)} for track, rows in zip(tracks, enrollment.learn, strict=True)]
     if checkpoint is not None:
         checkpoint = replace(checkpoint, identity=_identity(prior, clips, sources, options))
-    state = optimise(prior, clips, texture, options, checkpoint, progress)
+    state = optimise(prior, clips, first, options, checkpoint, progress)
     adapted = state.adapted
     bundle = ActorBundle(
         name=name,
-        texture=(texture if adapted is None else adapted.texture)[0],
+        texture=(first.look.texture if adapted is None else adapted.texture)[0],
         delta={} if adapted is None else adapted.delta,
         style=_style(prior, tracks, enrollment),
         prior_sha256=prior.sha256,
@@ -107,8 +112,10 @@ def fit(
         pose_range=enrollment.pose_range,
         facts=_facts(enrollment, state, options),
         appearance=_appearance(prior, clips),
+        bank=first.look.bank.stored(),
+        detail={} if detail is None else detail.stored(),
     )
-    return Fitted(bundle, clips, texture, state, options, prior)
+    return Fitted(bundle, clips, first, state, options, prior)
 
 
 def learnable_clips(
@@ -166,12 +173,6 @@ def limit(track: Track, part: tuple[float, float] | None) -> Track:
         name = track.source.get("file", "the footage")
         raise FitError(f"--range {part[0]:g}-{part[1]:g}: outside {name}, which is {float(time[-1]):.2f} s long")
     return replace(track, confidence=track.confidence * inside)
-
-
-def first_texture(prior: RendererPrior, clips: Sequence[FitClip]) -> torch.Tensor:
-    """The unadapted texture [1, C, H, W], from the frames to learn from."""
-    parts = [(clip.track, clip.frames[clip.learn], clip.crops[clip.learn].float() / 255) for clip in clips]
-    return prior.encode_texture(*parts)
 
 
 def _clip(footage: Footage, track: Track, learn: torch.Tensor, held_out: torch.Tensor, progress: Progress) -> FitClip:
@@ -236,7 +237,7 @@ def _facts(enrollment: ChosenFrames, state: FitState, options: FitOptions) -> Fi
 
 def draw_clip(
     prior: RendererPrior,
-    texture: torch.Tensor,
+    look: Look,
     delta: dict[str, torch.Tensor],
     clip: FitClip,
     rows: torch.Tensor,
@@ -246,7 +247,7 @@ def draw_clip(
 
     Args:
         prior: renderer prior.
-        texture: [1, C, H, W].
+        look: of the actor.
         delta: of the renderer; empty for the prior's own.
         clip: where the frames are from.
         rows: int64, rows of `clip.frames`.
@@ -255,7 +256,7 @@ def draw_clip(
     renderer = adapted_renderer(prior, delta)
     parts = []
     for part in rows.split(DRAWN_AT_ONCE):
-        parts.append(draw(renderer, texture, clip_inputs(prior, clip, part)))
+        parts.append(draw(renderer, look, clip_inputs(prior, clip, part)))
         advance(len(part))
     names = [item.name for item in fields(RenderOutput)]
     return RenderOutput(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})

@@ -1,6 +1,6 @@
 """The optimisation of `adapt fit`: a texture and a small delta of the renderer learn one actor's frames.
 
-In: the unadapted texture, and clips with frames to learn from and held-out ones. Texture and delta are optimised
+In: the unadapted look, and clips with frames to learn from and held-out ones. Texture and delta are optimised
 together, a frame a step, by the loss that the prior was learnt with. Kept is a point on the way from the prior to the
 state that draws the held-out frames best (Wortsman et al. 2022); where every state is worse than the unadapted prior,
 that is kept. A checkpoint resumes to the same bytes.
@@ -16,12 +16,13 @@ from itertools import accumulate
 import torch
 
 from adapt.actor.delta import new_delta, with_delta
-from adapt.fitting.clip import FitClip, FrameReader
+from adapt.fitting.clip import FirstLook, FitClip, FrameReader
 from adapt.fitting.options import FitOptions
 from adapt.fitting.state import Checkpoint, FitState
 from adapt.progress import SILENT, Progress
 from prior.renderer.losses import renderer_loss
 from prior.renderer.prior import RendererPrior
+from render.drawing.look import Bank, Look
 from render.drawing.renderer import Renderer, RenderInputs, draw_trainable
 
 #: Tried, no gain: four times the texture's rate; the delta's times three or a third; the texture alone at first.
@@ -44,7 +45,7 @@ LEVEL = 0.01
 def optimise(
     prior: RendererPrior,
     clips: list[FitClip],
-    texture: torch.Tensor,
+    first: FirstLook,
     options: FitOptions,
     checkpoint: Checkpoint | None = None,
     progress: Progress = SILENT,
@@ -54,7 +55,7 @@ def optimise(
     Args:
         prior: renderer prior; not changed.
         clips: what to learn from and be judged on.
-        texture: [1, C, H, W] the unadapted texture.
+        first: the unadapted look; its bank stays as it is.
         options: steps, minutes, seed and device are read. Steps grow smaller towards the end of the minutes, too; 0
             minutes take no step.
         checkpoint: saved to every `CHECKPOINT_EVERY` steps.
@@ -63,7 +64,8 @@ def optimise(
     Returns:
         The last state, on the CPU; `adapted` holds the parameters to draw with.
     """
-    reader = FrameReader(prior, clips, options.device)
+    reader = FrameReader(prior, clips, first, options.device)
+    texture = first.look.texture
     steps, seed = options.steps, options.seed
     seconds = None if options.minutes is None else options.minutes * 60
     if checkpoint is not None and checkpoint.resume and checkpoint.path.is_file():
@@ -171,11 +173,12 @@ def take_step(reader: FrameReader, state: FitState, done: float, seed: int) -> N
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
     number, place = frame_of_step([len(clip.learn) for clip in reader.clips], seed, state.step)
-    inputs = reader.read(number, int(reader.clips[number].learn[place]))
+    row = int(reader.clips[number].learn[place])
+    inputs = reader.read(number, row)
     noise = torch.randn(1, 1, inputs.window.shape[2], generator=generator).to(reader.device)
     inputs = replace(inputs, window=inputs.window + EXPRESSION_NOISE * reader.renderer.expression_scale * noise)
     leaves = {name: value.requires_grad_() for name, value in state.parameters.items()}
-    loss = _loss(reader.renderer, inputs, state)
+    loss = _loss(reader.renderer, inputs, state, reader.bank(number, row))
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     decay = LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
     state.step += 1
@@ -203,8 +206,8 @@ def _adam(state: FitState, name: str, value: torch.Tensor, gradient: torch.Tenso
     value -= rate / (1 - 0.9 ** float(count)) * first / (corrected.sqrt() + 1e-8)
 
 
-def _loss(renderer: Renderer, inputs: RenderInputs, state: FitState) -> torch.Tensor:
-    drawn = draw_trainable(renderer, state.texture, inputs, with_delta(renderer, state.delta))
+def _loss(renderer: Renderer, inputs: RenderInputs, state: FitState, bank: Bank) -> torch.Tensor:
+    drawn = draw_trainable(renderer, Look(state.texture, bank), inputs, with_delta(renderer, state.delta))
     # No perceptual trunk: a loss on network features buys feature distance with PSNR.
     return renderer_loss(drawn, inputs)["total"]
 
@@ -216,7 +219,7 @@ def held_out_loss(reader: FrameReader, state: FitState) -> float:
         for number, clip in enumerate(reader.clips):
             every = max(1, math.ceil(len(clip.held_out) * len(reader.clips) / MOST_JUDGED))
             losses += [
-                float(_loss(reader.renderer, reader.read(number, row), state))
+                float(_loss(reader.renderer, reader.read(number, row), state, reader.bank(number, row)))
                 for row in clip.held_out[::every].tolist()
             ]
     return sum(losses) / max(len(losses), 1)

@@ -64,8 +64,8 @@ def write_report(fitted: Fitted, folder: Path, progress: Progress) -> FitScores:
     clip = max(fitted.clips, key=lambda clip: len(clip.held_out))
     rows = clip.held_out
     with progress.stage("report", 2 * len(rows)) as advance:
-        before = draw_clip(fitted.prior, fitted.unadapted, {}, clip, rows, advance)
-        after = draw_clip(fitted.prior, fitted.bundle.texture[None], fitted.bundle.delta, clip, rows, advance)
+        before = draw_clip(fitted.prior, fitted.unadapted.look, {}, clip, rows, advance)
+        after = draw_clip(fitted.prior, fitted.bundle.look, fitted.bundle.delta, clip, rows, advance)
     real = clip.crops[rows].float() / 255
     means = [round(float(psnr(drawn.rgb, real, drawn.erased).mean()), 2) for drawn in (before, after)]
     scores, facts = FitScores(*means), fitted.bundle.facts

@@ -35,7 +35,7 @@ class LossWeights:
 
     colour: float = 1.0
     lower_face: float = 1.0
-    mouth: float = 4.0
+    mouth: float = 8.0
     detail: float = 1.0
     # Four times as much in a fit was tried: texture .945 → .948, but feature distance over the erased area 1.55 → 1.63.
     texture: float = 1.0

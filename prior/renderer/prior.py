@@ -15,18 +15,19 @@ from torch import nn
 from prior.face.model import load_face_model
 from prior.face.points import lip_gap
 from prior.network import stored_network, unpacked_weights
+from prior.renderer.bank_choice import EnrollmentPart, bank_frames, bank_of
 from prior.renderer.unwrapping import FRAMES_PER_BIN, SECOND_WEIGHT, WIDEST_FACTOR, TextureFrames, enrollment_of, unwrap
+from render.drawing.look import Look
 from render.drawing.neural_texture import COLOUR_BINS, COLOUR_CHANNELS, TEXTURE_CHANNELS, TEXTURE_SIZE
 from render.drawing.renderer import Renderer
 from render.drawing.unet import UNet
 from render.head.face_model import FaceModel
-from render.head.track import Track
 from render.store import file_sha256, load_tensors, packed, save_tensors
 
 KIND = "adapt-renderer-prior"
 #: What files of this version call the fixed expressions, and how many there are.
 STORED, COUNT = {"erasing_expressions": "outer_expressions"}, "outer_count"
-KIND_VERSION = 1
+KIND_VERSION = 2
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "renderer.safetensors"
 
@@ -113,15 +114,16 @@ class RendererPrior(nn.Module):
             fallback = others * ever + (mean + tint) * (1 - ever)
             return rgb * here + fallback * (1 - here), seen
 
-    def encode_texture(self, *parts: tuple[Track, torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """Texture [1, C, H, W] of one person without any training step.
+    def encode_look(self, *parts: EnrollmentPart) -> Look:
+        """Look of one person without any training step.
 
         Args:
             parts: for each clip of the enrollment its track, confident frames [N] int64 of it, and their crops
-                [N, 3, H, W] sRGB in [0, 1]; the best for the bins are chosen among all.
+                [N, 3, H, W] sRGB in [0, 1]; the best for bins and bank are chosen among all.
         """
         with torch.no_grad():
-            return self.encode(enrollment_of(self.model, *parts))
+            texture = self.encode(enrollment_of(self.model, *parts))
+            return Look(texture, bank_of(self.model, bank_frames(self.model, *parts)[0]))
 
     def save(self, path: Path = WEIGHTS) -> None:
         """Write in 8 bits (see `packed`), atomically."""

@@ -54,27 +54,30 @@ def choose_bins(opening: torch.Tensor) -> torch.Tensor:
     return torch.tensor([closed, half, wide])
 
 
-def unwrap(model: FaceModel, clip_vertices: torch.Tensor, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def unwrap(
+    model: FaceModel, clip_vertices: torch.Tensor, crops: torch.Tensor, texels: int = TEXTURE_SIZE
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Bring crops into uv.
 
     Args:
         model: the face model.
         clip_vertices: [N, V, 4] of each crop.
-        crops: [N, 3, H, W] sRGB in [0, 1].
+        crops: [N, C, H, W] sRGB in [0, 1], or anything else that goes with their pixels.
+        texels: side of the square of uv.
 
     Returns:
-        rgb [N, 3, TEXTURE_SIZE, TEXTURE_SIZE] and weight [N, 1, …] in [0, 1]: 0 where the texel is not seen, else
-        crop pixels per texel, at most 1.
+        values [N, C, texels, texels] and weight [N, 1, …] in [0, 1]: 0 where the texel is not seen, else crop pixels
+        per texel, at most 1.
     """
     count, size = len(crops), crops.shape[-1]
     faces = model.faces.long()
     flat = torch.stack([2 * model.uv[:, 0] - 1, 1 - 2 * model.uv[:, 1]], -1)
     at_uv = torch.cat([flat, torch.zeros_like(flat[:, :1]), torch.ones_like(flat[:, :1])], -1)
-    texels = ops.rasterize(at_uv[None].contiguous(), model.faces, (TEXTURE_SIZE, TEXTURE_SIZE))
+    flat_raster = ops.rasterize(at_uv[None].contiguous(), model.faces, (texels, texels))
     raster = Raster(
-        texels.face_id.expand(count, -1, -1).contiguous(),
-        texels.barycentrics.expand(count, -1, -1, -1).contiguous(),
-        texels.depth.expand(count, -1, -1).contiguous(),
+        flat_raster.face_id.expand(count, -1, -1).contiguous(),
+        flat_raster.barycentrics.expand(count, -1, -1, -1).contiguous(),
+        flat_raster.depth.expand(count, -1, -1).contiguous(),
     )
     clip = ops.interpolate(clip_vertices, raster, model.faces)  # [N, H', W', 4]
     depth_cm = clip[..., 3]
@@ -85,7 +88,7 @@ def unwrap(model: FaceModel, clip_vertices: torch.Tensor, crops: torch.Tensor) -
     image_cm = 2 * FAR_CM * NEAR_CM / (FAR_CM + NEAR_CM - image_depth * (FAR_CM - NEAR_CM))
     front_cm = F.grid_sample(image_cm[:, None], grid, mode="nearest", padding_mode="border", align_corners=False)[:, 0]
     ndc = clip_vertices[..., :2] / clip_vertices[..., 3:]
-    density = _areas(ndc, faces) * size**2 / (_areas(flat[None], faces) * TEXTURE_SIZE**2).clamp(min=1e-9)  # [N, F]
+    density = _areas(ndc, faces) * size**2 / (_areas(flat[None], faces) * texels**2).clamp(min=1e-9)  # [N, F]
     density = torch.cat([density.clamp(0, 1), density.new_zeros(count, 1)], 1)
     weight = density.gather(1, raster.face_id.long().flatten(1) % density.shape[1]).view_as(depth_cm)
     inside = (position.abs() < 1).all(-1) & (depth_cm < front_cm + VISIBLE_CM)
@@ -100,7 +103,7 @@ def _areas(points: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
 
 
 def enrollment_of(model: FaceModel, *parts: tuple[Track, torch.Tensor, torch.Tensor]) -> TextureFrames:
-    """Choose the frames of the bins; arguments as for `RendererPrior.encode_texture`; one person."""
+    """Choose the frames of the bins; arguments as for `RendererPrior.encode_look`; one person."""
     opening = torch.cat([track.lower_expression[frames, 0] for track, frames, _ in parts])
     owner = [(part, row) for part, (_, frames, _) in enumerate(parts) for row in range(len(frames))]
     bins = choose_bins(opening)

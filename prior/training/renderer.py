@@ -3,7 +3,7 @@
 In: what `adapt prepare` wrote of many people. Out: `renderer.safetensors` with an exponential mean of the weights, and
 in `--checkpoints` a JSON-lines log and a state from which the same command goes on. Texture encoder and network learn
 together: every batch draws people, encodes each one's texture from a random stretch of their footage, and draws
-neighbouring other frames of them; in the later part of the run a discriminator judges these as well. Some people are
+neighbouring other frames of them; in the later part of the run a judge looks at the mouths as well. Some people are
 kept out for validation. Several GPUs: `torchrun --nproc-per-node N -m
 prior.training.renderer …`.
 """
@@ -24,25 +24,28 @@ from prior.face.model import load_face_model
 from prior.renderer.losses import detail_weight, renderer_loss
 from prior.renderer.perceptual import load_trunk
 from prior.renderer.prior import WEIGHTS, RendererPrior, extreme_expressions, load_renderer_prior
-from prior.training.discriminator import Discriminator, patch_error
+from prior.training.mouth_judge import MouthJudge, around_mouths, convinced, judged, teach
 from prior.training.renderer_batch import Augmentation, Drawing, prepare_drawing
 from prior.training.renderer_items import BatchStream, RendererDataset, TrainingItem, good_frames
 from prior.training.run import RunPart, TrainingRun, one_line_errors
 from render.drawing.neural_texture import COLOUR_CHANNELS
-from render.drawing.renderer import RenderInputs
 from render.errors import StoreError
 
 CHECKPOINT = "adapt-renderer-checkpoint"
-CHECKPOINT_VERSION = 3
+CHECKPOINT_VERSION = 4
 BEST_NAME = "best.safetensors"
 MEAN_PEOPLE = 64
 VALIDATION_SHARE = 16  # one person in so many is kept out
 VALIDATION_ITEMS = 12
 MEAN_DECAY = 0.998
-#: The discriminator's weight rises from 0 over this part of the run.
-#: The 250 steps that the shipped prior learnt with it changed next to nothing that was measured.
-ADVERSARIAL_RISE = 0.1
-DISCRIMINATOR_RATE = 1e-3
+#: The judge learns alone at first, for this part of the run, and its say rises from 0 over as much again.
+#: A judge of patches that knew no person was tried: it changed next to nothing that was measured.
+JUDGE_RISE = 0.1
+JUDGE_RATE = 1e-3
+#: It is taught by so many real mouths a person before that.
+TAUGHT_MOUTHS = 12
+#: The judge's features beside its verdict.
+FEATURE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,14 @@ class TrainingConfig:
     """Settings of a training run.
 
     Attributes:
-        people: items a batch; targets: neighbouring frames an item, which the discriminator sees stacked.
+        people: items a batch; targets: neighbouring frames an item.
         minutes: of training, over all resumed runs; steps: instead of minutes, where not 0.
         learning_rate: highest; it rises over `warmup_steps` and falls to a fiftieth along a cosine.
         save_minutes: between checkpoints, each with a validation.
         colour_jitter: largest change of gain of a person; a third of it between enrollment and target.
         code_noise: standard deviation added to normalised expressions; code_dropout: share withheld.
-        adversarial: weight of the discriminator's say, 0 for none; adversarial_from: part of the run before it.
+        adversarial: size of the judge's say, as a share of the gradient of all else; 0 for none.
+        adversarial_from: part of the run before the judge; teaching: steps in which real mouths teach it before that.
         use_scale, use_window: whether the network gets the source's scale, and the expression window (ablations).
         every_person: learn from one person in so many (ablation); the people kept out stay the same.
         seed: of everything.
@@ -72,8 +76,9 @@ class TrainingConfig:
     colour_jitter: float = 0.25
     code_noise: float = 0.15
     code_dropout: float = 0.1
-    adversarial: float = 0.02
+    adversarial: float = 0.3
     adversarial_from: float = 0.5
+    teaching: int = 400
     use_scale: bool = True
     use_window: bool = True
     every_person: int = 1
@@ -105,7 +110,7 @@ def start_prior(cache: Path, prior: RendererPrior, people: list[str]) -> None:
 
 
 class RendererTrainer:
-    """One training run: weights, their running mean, optimiser, discriminator; resumes from its folder.
+    """One training run: weights, their running mean, optimiser, judge; resumes from its folder.
 
     Args:
         cache: prepared folder.
@@ -127,7 +132,7 @@ class RendererTrainer:
             raise StoreError(f"{cache}: holds {len(names)} person; at least 2 are needed")
         self.validation_people = names[VALIDATION_SHARE // 2 :: VALIDATION_SHARE] or names[-1:]
         self.people = [name for name in names if name not in self.validation_people][:: config.every_person]
-        self.best = math.inf
+        self.best, self.taught = math.inf, False
         self.started_from = {key: prior.facts[key] for key in ("steps", "minutes", "sha256") if key in prior.facts}
         if not self.run.is_begun and not prior.facts:
             start_prior(cache, prior, self.people)
@@ -137,10 +142,11 @@ class RendererTrainer:
         parameters = dict(prior.named_parameters())
         self.mean = {name: value.detach().clone() for name, value in parameters.items()}
         self.optimiser = torch.optim.Adam(parameters.values(), config.learning_rate, betas=(0.9, 0.99), eps=1e-10)
-        self.judge = Discriminator(config.targets).to(device)
-        self.judge_optimiser = torch.optim.Adam(self.judge.parameters(), DISCRIMINATOR_RATE, betas=(0.5, 0.99))
+        self.judge = MouthJudge().to(device)
+        self.judge_optimiser = torch.optim.Adam(self.judge.parameters(), JUDGE_RATE, betas=(0.5, 0.99))
         if self.run.is_begun:
-            self.best = float(self.run.resume(self._parts())["best"])
+            facts = self.run.resume(self._parts())
+            self.best, self.taught = float(facts["best"]), bool(facts["taught"])
         erased = self.prior.erasing_expressions.cpu()
         self.dataset = RendererDataset(cache, cpu_model, erased, self.people, config.targets, config.seed)
         held = RendererDataset(cache, cpu_model, erased, self.validation_people, config.targets, config.seed + 1)
@@ -181,9 +187,8 @@ class RendererTrainer:
         drawing = prepare_drawing(self.prior, item.to(self.device), random, augmentation)
         drawn = self._drawn(drawing, has_window.to(self.device))
         losses = renderer_loss(drawn, drawing.inputs, trunk=self.trunk)
-        losses |= self._judged(drawing.inputs, drawn[0])
         self.optimiser.zero_grad(set_to_none=True)
-        (losses["total"] + losses.pop("weighted_adversarial", 0)).backward()
+        losses |= self._learn(drawing, drawn, losses["total"])
         parameters = [parameter for parameter in self.prior.parameters() if parameter.grad is not None]
         run.tick()
         if self.ranks > 1:
@@ -199,33 +204,55 @@ class RendererTrainer:
 
     def _drawn(self, drawing: Drawing, has_window: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What the network draws; it gets neither the source's scale nor the window where these are ablated."""
-        inputs = replace(drawing.inputs, log_scale=drawing.inputs.log_scale * self.config.use_scale)
-        return self.prior.renderer(drawing.features, inputs, has_window * self.config.use_window)
+        inputs = replace(drawing.shown, log_scale=drawing.inputs.log_scale * self.config.use_scale)
+        rgb, matte_logit, _ = self.prior.renderer(drawing.samples, inputs, has_window * self.config.use_window)
+        return rgb, matte_logit
 
-    def _judged(self, inputs: RenderInputs, rgb: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What the discriminator makes of a drawn batch, after it has learnt from the batch; empty before its time."""
-        config = self.config
-        share = (self.progress() - config.adversarial_from) / ADVERSARIAL_RISE
-        if not config.adversarial or share <= 0:
+    def _learn(
+        self, drawing: Drawing, drawn: tuple[torch.Tensor, torch.Tensor], total: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Send the gradient of the loss, and the judge's share of it, back through the network; what the judge said."""
+        said = self._judged(drawing, drawn[0])
+        if "convinced" not in said:
+            total.backward()
+            return said
+        wanted = said["convinced"] + FEATURE_SHARE * said["features"]
+        loss_gradient, matte_gradient = torch.autograd.grad(total, drawn)
+        (judge_gradient,) = torch.autograd.grad(wanted, drawn[0])
+        rise = min(1.0, (self.progress() - self.config.adversarial_from) / JUDGE_RISE - 1)
+        # So the judge has as much to say as is wanted, however large its loss is.
+        size = self.config.adversarial * rise * loss_gradient.norm() / judge_gradient.norm().clamp(min=1e-12)
+        torch.autograd.backward(drawn, (loss_gradient + size * judge_gradient, matte_gradient))
+        return {name: value.detach() for name, value in said.items()}
+
+    def _judged(self, drawing: Drawing, rgb: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What the judge makes of a drawn batch, after it has learnt from the batch; empty before its time."""
+        share = (self.progress() - self.config.adversarial_from) / JUDGE_RISE
+        if not self.config.adversarial or share <= 0:
             return {}
-
-        def stacked(images: torch.Tensor) -> torch.Tensor:
-            return images.unflatten(0, (-1, config.targets))
-
-        erased, trust = stacked(inputs.erased), stacked(detail_weight(inputs.log_scale)).amin(1)
-        drawn = stacked(torch.where(inputs.erased > 0, rgb.clamp(-0.2, 1.2), inputs.crop))
-        judge_loss = patch_error(self.judge(stacked(inputs.crop), erased), 1, erased, trust)
-        judge_loss = judge_loss + patch_error(self.judge(drawn.detach(), erased), 0, erased, trust)
+        if not self.taught:
+            mouths = self.dataset.mouths(TAUGHT_MOUTHS)
+            people = [around_mouths(*pictures).to(self.device) for pictures in mouths]
+            random = torch.Generator().manual_seed(self.config.seed)
+            tqdm.write(f"judge: {teach(self.judge, people, self.config.teaching, random):.3f}")
+            self.taught = True
+        inputs = drawing.inputs
+        mouth, trust = inputs.buffer.mouth, detail_weight(inputs.log_scale)
+        whole = torch.where(inputs.erased > 0, rgb.clamp(-0.2, 1.2), inputs.crop)
+        known = around_mouths(drawing.known, drawing.known_mouth)
+        real, asked = around_mouths(inputs.crop, mouth), around_mouths(whole, mouth)
+        loss = judged(self.judge, known, real, asked.detach(), trust)
         self.judge_optimiser.zero_grad(set_to_none=True)
-        judge_loss.backward()
+        loss.backward()
         if self.ranks > 1:
             self._share([p.grad for p in self.judge.parameters() if p.grad is not None])
         self.judge_optimiser.step()
+        if share <= 1:
+            return {"judge": loss.detach()}
         self.judge.requires_grad_(False)
-        fooled = patch_error(self.judge(drawn, erased), 1, erased, trust)
+        verdict, features = convinced(self.judge, known, real, asked, trust)
         self.judge.requires_grad_(True)
-        weighted = config.adversarial * min(1.0, share) * fooled
-        return {"discriminator": judge_loss.detach(), "adversarial": fooled.detach(), "weighted_adversarial": weighted}
+        return {"judge": loss.detach(), "convinced": verdict, "features": features}
 
     def _share(self, gradients: list[torch.Tensor]) -> None:
         """Average gradients over ranks, and the clock with them: all ranks must agree on how far the run is."""
@@ -259,7 +286,7 @@ class RendererTrainer:
             return
         validation, run = self.validate(), self.run
         run.log({"step": run.step, "minutes": run.seconds / 60, "training": training, "validation": validation})
-        # The discriminator's part is not in this total and may raise it: from there on the last state counts.
+        # The judge's part is not in this total and may raise it: from there on the last state counts.
         if validation["total"] < self.best or (
             self.config.adversarial and self.progress() > self.config.adversarial_from
         ):
@@ -276,7 +303,7 @@ class RendererTrainer:
             }
             self.prior.save(run.folder / BEST_NAME)
             self._put(current)
-        run.save(self._parts(), {"best": self.best})
+        run.save(self._parts(), {"best": self.best, "taught": self.taught})
 
     def _parts(self) -> dict[str, RunPart]:
         return {

@@ -8,13 +8,17 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from prior.renderer.bank_choice import bank_of
 from prior.renderer.prior import RendererPrior
 from prior.renderer.unwrapping import TextureFrames
 from prior.training.renderer_items import TrainingItem
 from render.drawing.erasure import erased_mask
 from render.drawing.gbuffer import GBuffer, gbuffer
-from render.drawing.neural_texture import sample_texture
+from render.drawing.look import Look, Samples, sample_look
 from render.drawing.renderer import RenderInputs, seen_corners
+
+#: What a mirror does to pitch and yaw.
+MIRRORED_TURN = (1.0, -1.0)
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,25 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A batch as the network and the loss read it: texture samples and the rest, of B = P · T samples."""
+    """A batch as the network and the loss read it, of B = P · T samples.
 
-    features: torch.Tensor
+    Attributes:
+        samples: of the looks.
+        inputs: the rest, with the real crops.
+        surround: [B, 3, H, W] what the network sees in place of the crops.
+        known: [B, 3, H', W'] another crop of each person; known_mouth: [B, 1, H', W'] its mouth.
+    """
+
+    samples: Samples
     inputs: RenderInputs
+    surround: torch.Tensor
+    known: torch.Tensor
+    known_mouth: torch.Tensor
+
+    @property
+    def shown(self) -> RenderInputs:
+        """The inputs as the network gets them."""
+        return replace(self.inputs, crop=self.surround)
 
     def region_errors(self, rgb: torch.Tensor) -> dict[str, float]:
         """Mean absolute difference from the real crop on the mouth, the rest of the lower face, and around it."""
@@ -58,29 +77,43 @@ def mirror_signs(prior: RendererPrior) -> torch.Tensor:
 def prepare_drawing(
     prior: RendererPrior, item: TrainingItem, random: torch.Generator, augmentation: Augmentation | None = None
 ) -> Drawing:
-    """Rasterize a batch, encode its textures and sample them; an augmented copy where asked."""
+    """Rasterize a batch, encode its looks and sample them; an augmented copy where asked."""
     people, targets = item.crops.shape[:2]
-    enrollment, crop = item.enrollment(), item.crops.float() / 255
+    enrollment, bank_frames = item.enrollment(), item.bank()
+    crop, surround = item.crops.float() / 255, item.surround.float() / 255
     if augmentation:
         spread = augmentation.colour_jitter
         gain = 1 + spread * (2 * torch.rand(people, 3, generator=random) - 1)
         other = gain * (1 + spread / 3 * (2 * torch.rand(people, 3, generator=random) - 1))
         gain, other = gain.to(crop.device), other.to(crop.device)
-        crop = (crop * gain[:, None, :, None, None]).clamp(0, 1)
+        crop, surround = ((image * gain[:, None, :, None, None]).clamp(0, 1) for image in (crop, surround))
         tinted = (enrollment.crops * other[:, None, None, :, None, None]).clamp(0, 1)
         enrollment = TextureFrames(tinted, enrollment.clip_vertices, enrollment.opening)
+        bank_frames = replace(bank_frames, crops=(bank_frames.crops * other[:, None, :, None, None]).clamp(0, 1))
     textures = prior.encode(enrollment)
+    bank = bank_of(prior.model, bank_frames).without(item.bank_hidden)
     erased = erased_mask(prior.model, item.erasing_vertices.flatten(0, 1))
     buffer = gbuffer(prior.model, item.clip_vertices.flatten(0, 1))
     whole = RenderInputs(
-        buffer, erased, erased, crop.flatten(0, 1), item.window.flatten(0, 1), item.log_scale.flatten()
+        buffer,
+        erased,
+        erased,
+        crop.flatten(0, 1),
+        item.window.flatten(0, 1),
+        item.log_scale.flatten(),
+        item.turn.flatten(0, 1),
     )
-    inputs = whole.seen(seen_corners(erased)[0])
+    corners = seen_corners(erased)[0]
+    inputs = whole.seen(corners)
+    seen_surround = replace(whole, crop=surround.flatten(0, 1)).seen(corners).crop
     # One person after the other: a repeated texture would cost its gradient once a frame.
-    features = torch.cat(
+    samples = Samples.joined(
         [
-            sample_texture(texture[None], inputs.buffer.frames(slice(first, first + targets)))
-            for texture, first in zip(textures, range(0, people * targets, targets), strict=True)
+            sample_look(
+                Look(textures[number][None], bank.of(number)),
+                inputs.buffer.frames(slice(number * targets, (number + 1) * targets)),
+            )
+            for number in range(people)
         ]
     )
     if augmentation:
@@ -88,8 +121,14 @@ def prepare_drawing(
         noise = torch.randn(window.shape, generator=random).to(window.device)
         inputs = replace(inputs, window=window + augmentation.code_noise * prior.renderer.expression_scale * noise)
         if torch.rand((), generator=random) < 0.5:
-            features, inputs = features.flip(-1), mirrored(prior, inputs)
-    return Drawing(_channels_last(features), _laid_out(inputs))
+            samples, inputs = mirrored_samples(prior, samples), mirrored(prior, inputs)
+            seen_surround = seen_surround.flip(-1)
+    samples = replace(samples, features=_channels_last(samples.features))
+    chosen = torch.randint(bank_frames.crops.shape[1], (people,), generator=random)
+    known = bank_frames.crops[torch.arange(people), chosen].repeat_interleave(targets, 0)
+    vertices = bank_frames.clip_vertices[torch.arange(people), chosen]
+    known_mouth = gbuffer(prior.model, vertices).mouth.repeat_interleave(targets, 0)
+    return Drawing(samples, _laid_out(inputs), _channels_last(seen_surround), known, known_mouth)
 
 
 def mirrored(prior: RendererPrior, inputs: RenderInputs) -> RenderInputs:
@@ -102,6 +141,18 @@ def mirrored(prior: RendererPrior, inputs: RenderInputs) -> RenderInputs:
         inputs.crop.flip(-1),
         inputs.window * mirror_signs(prior).to(inputs.window.device),
         inputs.log_scale,
+        inputs.turn * inputs.turn.new_tensor(MIRRORED_TURN),
+    )
+
+
+def mirrored_samples(prior: RendererPrior, samples: Samples) -> Samples:
+    """The same as a mirror shows it, expressions and turns of the bank included."""
+    return Samples(
+        samples.features.flip(-1),
+        samples.colours.flip(-1),
+        samples.seen.flip(-1),
+        samples.expression * mirror_signs(prior).to(samples.expression.device),
+        samples.turn * samples.turn.new_tensor(MIRRORED_TURN),
     )
 
 

@@ -14,8 +14,11 @@ import numpy as np
 import torch
 
 from prior.cache.prepared import PreparedClip, prepared_clips
+from prior.renderer.bank_choice import TURN_SPREAD, BankFrames, mouth_shape, spread_out
 from prior.renderer.unwrapping import TextureFrames, choose_bins
-from render.drawing.renderer import expression_window, log_source_scale
+from render.drawing.gbuffer import gbuffer
+from render.drawing.look import BANK_FRAMES
+from render.drawing.renderer import expression_window, head_turn, log_source_scale
 from render.errors import StoreError
 from render.head.face_model import FaceModel
 
@@ -23,6 +26,14 @@ from render.head.face_model import FaceModel
 ENROLLMENT_SECONDS = (1.5, 6.0)
 GAP_SECONDS = 1.0
 FEWEST_FRAMES = 24
+#: How often an item's surroundings are out of step, and by how many frames at most, within so many seconds.
+OUT_OF_STEP, STEP_FRAMES, STEP_SECONDS = 0.5, 3, 0.14
+#: Targets by chance: any frame, an evenly drawn opening, one of the widest, a small opening.
+TARGET_SHARES = (0.35, 0.3, 0.2, 0.15)
+#: The widest are those from this quantile on; a small opening lies between these, in eye distances.
+WIDEST_FROM, SMALL_OPENINGS = 0.8, (0.015, 0.08)
+#: Frames that a bank of an item has at least, and how often it goes without the one most like the target.
+FEWEST_BANK, WITHOUT_NEAREST = 3, 0.5
 
 
 #: A clip with its surely tracked frames [N].
@@ -37,7 +48,12 @@ class TrainingItem:
         crops: uint8 [T, 3, H, W] sRGB of the targets.
         clip_vertices: [T, V, 4] of the targets; erasing_vertices: [T, K, V, 4] with the fixed expressions.
         window: [T, W, E]; log_scale: [T].
+        turn: [T, 2] pitch and yaw, radians.
+        surround: uint8 [T, 3, H, W], what the network sees around the erased area: the crops, or those of frames just
+            before or after, so that chin and neck are out of step, as they are in a dub.
         enrollment_crops: uint8 [bins, n, 3, H, W]; enrollment_vertices: [bins, n, V, 4]; opening: [bins].
+        bank_crops: uint8 [K, 3, H, W]; bank_vertices: [K, V, 4]; bank_expression: [K, E]; bank_turn: [K, 2];
+            bank_hidden: bool [K], frames that are not to be used.
     """
 
     crops: torch.Tensor
@@ -45,9 +61,16 @@ class TrainingItem:
     erasing_vertices: torch.Tensor
     window: torch.Tensor
     log_scale: torch.Tensor
+    turn: torch.Tensor
+    surround: torch.Tensor
     enrollment_crops: torch.Tensor
     enrollment_vertices: torch.Tensor
     opening: torch.Tensor
+    bank_crops: torch.Tensor
+    bank_vertices: torch.Tensor
+    bank_expression: torch.Tensor
+    bank_turn: torch.Tensor
+    bank_hidden: torch.Tensor
 
     @staticmethod
     def stack(items: "list[TrainingItem]") -> "TrainingItem":
@@ -63,6 +86,10 @@ class TrainingItem:
     def enrollment(self) -> TextureFrames:
         """The enrollment of a batch, colours in [0, 1]."""
         return TextureFrames(self.enrollment_crops.float() / 255, self.enrollment_vertices, self.opening)
+
+    def bank(self) -> BankFrames:
+        """The frames of a batch's banks, colours in [0, 1]."""
+        return BankFrames(self.bank_crops.float() / 255, self.bank_vertices, self.bank_expression, self.bank_turn)
 
 
 def good_frames(clip: PreparedClip) -> torch.Tensor:
@@ -101,6 +128,13 @@ class RendererDataset:
         if not self.clips:
             raise StoreError(f"{cache}: no clip with {FEWEST_FRAMES} surely tracked frames; see `adapt prepare --help`")
         self.people = sorted(self.clips)
+        self.openings = {
+            clip.folder.name: mouth_shape(model, clip.track.lower_expression)[:, 0]
+            for clips in self.clips.values()
+            for clip, _ in clips
+        }
+        every = [clip.track.lower_expression[frames] for clips in self.clips.values() for clip, frames in clips]
+        self.scale = torch.cat(every).std(0).clamp(min=1e-3)
 
     def __getitem__(self, index: int) -> TrainingItem:
         """Item `index`, any int ≥ 0."""
@@ -113,16 +147,26 @@ class RendererDataset:
         if other is clip:
             apart = (clip.track.timestamps[frames][:, None] - clip.track.timestamps[part]).abs().amin(1) >= GAP_SECONDS
             frames = frames[apart] if int(apart.sum()) >= self.targets else frames
-        return self.item(clip, self._targets(clip, frames, random), other, part)
+        targets = self._targets(clip, frames, random)
+        surround = out_of_step(clip, targets, random) if random.random() < OUT_OF_STEP else targets
+        return self.item(clip, targets, other, part, surround, random)
 
     def item(
-        self, clip: PreparedClip, targets: torch.Tensor, other: PreparedClip, enrollment: torch.Tensor
+        self,
+        clip: PreparedClip,
+        targets: torch.Tensor,
+        other: PreparedClip,
+        enrollment: torch.Tensor,
+        surround: torch.Tensor,
+        random: np.random.Generator,
     ) -> TrainingItem:
-        """Target frames of a clip with an enrollment from frames of another (or the same)."""
+        """Targets of a clip in the surroundings of frames of it, with an enrollment from another clip (or the same)."""
         track = clip.track
         opening = other.track.lower_expression[enrollment, 0]
         bins = choose_bins(opening)
         chosen = enrollment[bins.flatten()]
+        bank = self._bank(other, enrollment, random)
+        expression = other.track.lower_expression[bank]
         count = len(self.erasing_expressions)
         fixed = track.clip_vertices(
             self.model, targets.repeat_interleave(count), self.erasing_expressions.repeat(len(targets), 1)
@@ -133,10 +177,33 @@ class RendererDataset:
             erasing_vertices=fixed.unflatten(0, (len(targets), count)),
             window=expression_window(track.lower_expression, track.timestamps, track.shot, targets),
             log_scale=log_source_scale(track.crop_from_image[targets]),
+            turn=head_turn(track, targets),
+            surround=_stacked(clip, surround),
             enrollment_crops=_stacked(other, chosen).unflatten(0, bins.shape),
             enrollment_vertices=other.track.clip_vertices(self.model, chosen).unflatten(0, bins.shape),
             opening=opening[bins].mean(1),
+            bank_crops=_stacked(other, bank),
+            bank_vertices=other.track.clip_vertices(self.model, bank),
+            bank_expression=expression,
+            bank_turn=head_turn(other.track, bank),
+            bank_hidden=_hidden(expression - track.lower_expression[targets[:1]], self.scale, random),
         )
+
+    def mouths(self, count: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Of each person up to so many crops [N, 3, H, W] in [0, 1], spread over all clips, and their mouths' masks."""
+        for person in self.people:
+            every = [(clip, int(frame)) for clip, frames in self.clips[person] for frame in frames]
+            chosen = [every[place] for place in np.linspace(0, len(every) - 1, min(count, len(every))).astype(int)]
+            crops = torch.cat([_stacked(clip, torch.tensor([frame])) for clip, frame in chosen]).float() / 255
+            clip_vertices = [clip.track.clip_vertices(self.model, torch.tensor([frame])) for clip, frame in chosen]
+            yield crops, gbuffer(self.model, torch.cat(clip_vertices)).mouth
+
+    def _bank(self, clip: PreparedClip, frames: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
+        """Frames [BANK_FRAMES] of an enrollment that differ, starting anywhere."""
+        description = clip.track.lower_expression[frames] / self.scale
+        description = torch.cat([description, head_turn(clip.track, frames) / TURN_SPREAD], 1)
+        rows = spread_out(description, torch.from_numpy(random.random(len(frames))))
+        return frames[rows.repeat(BANK_FRAMES // len(rows) + 1)[:BANK_FRAMES]]
 
     def _part(self, clip: PreparedClip, frames: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
         """A random stretch of a clip's frames, at most half of it."""
@@ -148,16 +215,45 @@ class RendererDataset:
         return part if len(part) >= FEWEST_FRAMES // 4 else frames
 
     def _targets(self, clip: PreparedClip, frames: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
-        """Neighbours in time around a frame that is, each half of the time, any or one of an evenly drawn opening."""
-        place = int(random.integers(len(frames)))
-        if random.random() < 0.5:
-            opening = clip.track.lower_expression[frames, 0].numpy()
-            place = int(np.abs(opening - random.uniform(opening.min(), opening.max())).argmin())
+        """Neighbours in time around a frame chosen by `TARGET_SHARES`."""
+        opening = self.openings[clip.folder.name][frames].numpy()
+        kind = random.choice(len(TARGET_SHARES), p=TARGET_SHARES)
+        wanted = np.ones(len(frames), bool)
+        if kind == 1:
+            wanted = np.arange(len(frames)) == np.abs(opening - random.uniform(opening.min(), opening.max())).argmin()
+        elif kind == 2:
+            wanted = opening >= np.quantile(opening, WIDEST_FROM)
+        elif kind == 3:
+            wanted = (opening > SMALL_OPENINGS[0]) & (opening < SMALL_OPENINGS[1])
+        places = np.flatnonzero(wanted if wanted.any() else np.ones(len(frames), bool))
+        place = int(places[random.integers(len(places))])
         # Crops are in short runs: whichever stretch around the frame is shortest in time lies within one.
         starts = range(max(0, place - self.targets + 1), min(place, len(frames) - self.targets) + 1)
         times = clip.track.timestamps[frames]
         first = min(starts, key=lambda start: float(times[start + self.targets - 1] - times[start]))
         return frames[first : first + self.targets]
+
+
+def out_of_step(clip: PreparedClip, targets: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
+    """Frames [T] just before or after targets [T] of a clip, as far as there are crops of them; else the targets."""
+    shift = int(random.integers(1, STEP_FRAMES + 1)) * (1 if random.random() < 0.5 else -1)
+    frames, times = clip.frames(), clip.track.timestamps
+    places = (torch.searchsorted(frames, targets) + shift).clamp(0, len(frames) - 1)
+    moved = frames[places]
+    near = (times[moved] - times[targets]).abs() <= STEP_SECONDS
+    return torch.where(near, moved, targets)
+
+
+def _hidden(difference: torch.Tensor, scale: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
+    """Which frames of a bank are left out, bool [K], by its differences [K, E] from the target.
+
+    Some are, at times the most alike: choosing is to be learnt, and not copying.
+    """
+    hidden = torch.from_numpy(random.permutation(len(difference)) >= random.integers(FEWEST_BANK, len(difference) + 1))
+    if random.random() < WITHOUT_NEAREST:
+        distance = (difference / scale).square().sum(1).masked_fill(hidden, torch.inf)
+        hidden[distance.argmin()] = int((~hidden).sum()) > 1
+    return hidden
 
 
 def _stacked(clip: PreparedClip, frames: torch.Tensor) -> torch.Tensor:

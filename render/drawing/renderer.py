@@ -1,8 +1,9 @@
-"""The deferred neural renderer: a sampled neural texture and the real pixels around it become a mouth.
+"""The deferred neural renderer: a sampled look and the real pixels around it become a mouth.
 
-In, per crop: texture samples, real pixels outside the erased area (those inside are erased here and filled smoothly
-from the rest, before the network sees them), both masks, the log of source pixels per crop pixel, and the lower
-expression of a short window of frames. Out: rgb over all of the erased area and a matte. Colours are sRGB in [0, 1].
+In, per crop: samples of the actor's texture and bank of frames, real pixels outside the erased area (those inside are
+erased here and filled smoothly from the rest, before the network sees them), both masks, the log of source pixels per
+crop pixel, how the head is turned, and the lower expression of a short window of frames. Out: rgb over all of the
+erased area and a matte. Colours are sRGB in [0, 1].
 
 The network sees a fixed part of the crop around the erased area and runs at one fixed batch size, so that the same
 frame gives the same bytes in any batch.
@@ -20,16 +21,29 @@ from torch.func import functional_call
 from render.drawing.crop import CROP_SIZE
 from render.drawing.erasure import RIM_PX, colour_shift, erased_mask, fill_erased
 from render.drawing.gbuffer import GBuffer, gbuffer
+from render.drawing.look import Look, Samples, sample_look
 from render.drawing.masks import lower_face_mask, put_back_mask
-from render.drawing.neural_texture import COLOUR_BINS, COLOUR_CHANNELS, TEXTURE_CHANNELS, sample_texture
+from render.drawing.neural_texture import COLOUR_BINS, COLOUR_CHANNELS, TEXTURE_CHANNELS
 from render.drawing.unet import UNet, prefers_bfloat16
 from render.head.face_model import FaceModel
 from render.head.track import Track
 
 #: Times of the expression window around a frame, seconds.
 WINDOW_SECONDS = (-0.08, -0.04, 0.0, 0.04, 0.08)
+#: The frame's own place in it.
+WINDOW_CENTRE = 2
 FIXED_BATCH = 4
 CONDITION_SIZE = 128
+#: What the network says about every pixel: blend of the texture's colours, correction of the blend, how much the bank
+#: counts beside the texture, a query to the frames of the bank, matte.
+QUERY = 4
+OUTPUTS = (COLOUR_BINS, 3, 1, QUERY, 1)
+#: A turn that makes a frame of the bank fit as badly as one standard deviation of an expression axis, radians.
+TURN_SCALE = 0.15
+#: The bank's logit beside the texture's before anything is learnt.
+BANK_LOGIT = -1.0
+#: A texel that a frame of the bank hardly shows does not count; added to weights before their logarithm.
+LEAST_SEEN = 1e-4
 #: Rows and columns of a 256 px crop that the network sees, and where they start, where the erased area allows; other
 #: starts are whole steps away, so that what is seen seldom moves.
 SEEN_PX = (192, 224)
@@ -51,6 +65,7 @@ class RenderInputs:
         crop: [B, 3, H, W] sRGB in [0, 1], the real frame; its pixels inside the erased area are never read.
         window: [B, W, E] lower expression around the frame, of `expression_window`.
         log_scale: [B] natural log of source px per crop px.
+        turn: [B, 2] pitch and yaw of the head, radians.
     """
 
     buffer: GBuffer
@@ -59,6 +74,7 @@ class RenderInputs:
     crop: torch.Tensor
     window: torch.Tensor
     log_scale: torch.Tensor
+    turn: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.crop)
@@ -108,21 +124,61 @@ class RenderOutput:
     Attributes:
         rgb: [B, 3, H, W] sRGB in [0, 1]; meaningful inside the erased area only.
         matte: [B, 1, H, W] in [0, 1], exactly 0 outside what is put back; not feathered.
+        shares: [B, K, H, W] how much each frame of the bank counts beside the others, 0 where none shows anything.
         lower_face, erased, put_back: [B, 1, H, W] masks of 0 and 1.
     """
 
     rgb: torch.Tensor
     matte: torch.Tensor
+    shares: torch.Tensor
     lower_face: torch.Tensor
     erased: torch.Tensor
     put_back: torch.Tensor
 
 
-class Renderer(nn.Module):
-    """U-Net from texture samples and surrounding pixels to rgb and matte.
+class BankChoice(nn.Module):
+    """How well each frame of a bank fits what is to be drawn, pixel by pixel.
 
-    The colour is a blend of the texture's own colour channels, chosen pixel by pixel (the surroundings' colour where no
-    texture is), plus a correction: detail of the actor passes straight through, light and motion are what is learnt.
+    A frame whose expression and turn are alike scores high; how much each axis counts is learnt. The network asks for
+    something of its own at every pixel, which is held against what each frame has to offer (attention over frames).
+
+    Args:
+        axes: of lower expressions that are compared.
+    """
+
+    def __init__(self, axes: int) -> None:
+        super().__init__()
+        self.log_weight = nn.Parameter(torch.full((axes + 2,), -1.0))
+        self.offer = nn.Linear(2 * (axes + 2), QUERY)
+        self.off_weight = nn.Parameter(torch.zeros(()))
+        nn.init.normal_(self.offer.weight, std=0.1)
+
+    def likeness(self, difference: torch.Tensor) -> torch.Tensor:
+        """Scores [B, K] of frames by normalised differences [B, K, axes + 2] of expression and turn; 0 is alike."""
+        return -(difference.square() * self.log_weight.exp()).sum(-1)
+
+    def forward(
+        self, difference: torch.Tensor, seen: torch.Tensor, off: torch.Tensor, query: torch.Tensor
+    ) -> torch.Tensor:
+        """Scores [B, K, H, W].
+
+        Args:
+            difference: [B, K, axes + 2], see `likeness`.
+            seen: [B, K, H, W] how well each frame shows the texel.
+            off: [B, K, H, W] how far its colour is from that of the frames that are alike.
+            query: [B, QUERY, H, W] of the network.
+        """
+        offer = self.offer(torch.cat([difference, difference.abs()], -1))  # [B, K, QUERY]
+        asked = torch.einsum("bkq,bqhw->bkhw", offer, query)
+        return asked + self.off_weight * off + self.likeness(difference)[..., None, None] + (seen + LEAST_SEEN).log()
+
+
+class Renderer(nn.Module):
+    """U-Net from samples of a look and surrounding pixels to rgb and matte.
+
+    The colour is a blend of the texture's own colour channels and of the bank's frames, chosen pixel by pixel (the
+    surroundings' colour where neither is), plus a correction: detail of the actor passes straight through, light and
+    motion are what is learnt.
 
     Args:
         expression_size: length of a full lower expression; its first `expression_axes` are used.
@@ -149,37 +205,74 @@ class Renderer(nn.Module):
         self.condition = nn.Sequential(
             nn.Linear(window_size + 2, CONDITION_SIZE), nn.SiLU(), nn.Linear(CONDITION_SIZE, CONDITION_SIZE), nn.SiLU()
         )
-        self.unet = UNet(TEXTURE_CHANNELS + 8, COLOUR_BINS + 4, widths, CONDITION_SIZE)
+        self.unet = UNet(TEXTURE_CHANNELS + 12, sum(OUTPUTS), widths, CONDITION_SIZE)
+        self.bank = BankChoice(expression_axes)
 
     def forward(
-        self, features: torch.Tensor, inputs: RenderInputs, has_window: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, samples: Samples, inputs: RenderInputs, has_window: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Draw.
 
         Args:
-            features: [B, TEXTURE_CHANNELS + 2, H, W] of `sample_texture`.
+            samples: of `sample_look`.
             inputs: of the same B frames.
             has_window: [B] 1 where the window may be read, 0 where it is withheld (training); default 1.
 
         Returns:
-            rgb [B, 3, H, W] (not clamped) and the matte's logit [B, 1, H, W], float32.
+            rgb [B, 3, H, W] (not clamped), the matte's logit [B, 1, H, W], and how much each frame of the bank counts
+            beside the others [B, K, H, W], float32.
         """
+        features = samples.features
         lower_face, erased, log_scale = inputs.buffer.lower_face, inputs.erased, inputs.log_scale
-        code = ((inputs.window - self.expression_mean) / self.expression_scale)[..., : self.expression_axes].flatten(1)
+        code = self._normalised(inputs.window).flatten(1)
         has_window = torch.ones_like(log_scale) if has_window is None else has_window
         condition = self.condition(torch.cat([code * has_window[:, None], has_window[:, None], log_scale[:, None]], 1))
         surround = fill_erased(inputs.crop, erased)
-        colours = features[:, :COLOUR_CHANNELS]
         covered, still = features[:, -2:-1], features[:, -1:]
-        shift = colour_shift(surround.repeat(1, COLOUR_BINS, 1, 1) - colours, still * (1 - erased))
-        colours = (colours + shift) * (covered * erased)
-        features = torch.cat([colours, features[:, COLOUR_CHANNELS:] * erased], 1)
+        colours = _toned(features[:, :COLOUR_CHANNELS], surround, still * (1 - erased)) * (covered * erased)
+        colours = colours.unflatten(1, (COLOUR_BINS, 3))  # [B, bins, 3, H, W]
+        frames, seen = self._frames(samples, surround, still * (1 - erased), erased)
+        difference = self._difference(samples, inputs)
+        likeness = self.bank.likeness(difference)[..., None, None]
+        share = (likeness + (seen + LEAST_SEEN).log()).softmax(1)  # [B, K, H, W]
+        alike = (share[:, :, None] * frames).sum(1)
+        known = seen.amax(1, keepdim=True)
         scale = log_scale[:, None, None, None].expand_as(erased)
-        drawn = self.unet(torch.cat([features, surround - 0.5, lower_face, erased, scale], 1), condition)
-        blend = drawn[:, :COLOUR_BINS].softmax(1)
-        bins = colours.unflatten(1, (COLOUR_BINS, 3))  # [B, bins, 3, H, W]
-        first = (blend[:, :, None] * bins).sum(1) + surround * (1 - covered * erased)
-        return first + drawn[:, COLOUR_BINS : COLOUR_BINS + 3], drawn[:, -1:] + 4 * (2 * lower_face - 1)
+        flat = torch.cat([colours.flatten(1, 2), features[:, COLOUR_CHANNELS:] * erased], 1)
+        image = [flat, surround - 0.5, lower_face, erased, scale, alike * known, known]
+        drawn = self.unet(torch.cat(image, 1), condition)
+        blend, correction, gate, query, matte = drawn.split(OUTPUTS, 1)
+        off = (frames - alike[:, None]).abs().mean(2)
+        scores = self.bank(difference, seen, off, query) + gate + BANK_LOGIT
+        weight = torch.cat([blend, scores], 1).softmax(1)
+        first = (weight[:, :COLOUR_BINS, None] * colours).sum(1) + (weight[:, COLOUR_BINS:, None] * frames).sum(1)
+        rgb = first + surround * (1 - covered * erased) + correction
+        return rgb, matte + 4 * (2 * lower_face - 1), scores.softmax(1) * (known > 0)
+
+    def _normalised(self, expression: torch.Tensor) -> torch.Tensor:
+        """The axes that are used of lower expressions [..., E], in standard deviations."""
+        return ((expression - self.expression_mean) / self.expression_scale)[..., : self.expression_axes]
+
+    def _difference(self, samples: Samples, inputs: RenderInputs) -> torch.Tensor:
+        """Normalised differences [B, K, axes + 2] between the bank's frames and what is to be drawn."""
+        own = self._normalised(inputs.window[:, WINDOW_CENTRE])[:, None] - self._normalised(samples.expression)
+        return torch.cat([own, (inputs.turn[:, None] - samples.turn) / TURN_SCALE], -1)
+
+    def _frames(
+        self, samples: Samples, surround: torch.Tensor, skin: torch.Tensor, erased: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Colours [B, K, 3, H, W] of the bank's frames in the light of the crop, and how well each shows them."""
+        count = samples.colours.shape[1]
+        flat, seen = samples.colours.flatten(0, 1), samples.seen.flatten(0, 1)
+        around, where = (value.repeat_interleave(count, 0) for value in (surround, skin))
+        toned = _toned(flat, around, where * seen).unflatten(0, (-1, count))
+        seen = samples.seen * erased[:, None]
+        return toned * (seen > 0), seen[:, :, 0]
+
+
+def _toned(colours: torch.Tensor, surround: torch.Tensor, skin: torch.Tensor) -> torch.Tensor:
+    """Colours [B, 3 n, H, W] in the light of the surroundings [B, 3, H, W], by the skin [B, 1, H, W] that both show."""
+    return colours + colour_shift(surround.repeat(1, colours.shape[1] // 3, 1, 1) - colours, skin)
 
 
 def seen_size(crop_size: int) -> tuple[int, int]:
@@ -287,13 +380,18 @@ def render_inputs(
         source = lower_face_mask(model, own_vertices, size)
     if window is None:
         window = expression_window(lower, track.timestamps, track.shot, frames)
-    scale = log_source_scale(track.crop_from_image[frames])
-    return RenderInputs(buffer, erased, put_back_mask(buffer.lower_face, source, erased), crops, window, scale)
+    scale, turn = log_source_scale(track.crop_from_image[frames]), head_turn(track, frames)
+    return RenderInputs(buffer, erased, put_back_mask(buffer.lower_face, source, erased), crops, window, scale, turn)
+
+
+def head_turn(track: Track, frames: torch.Tensor) -> torch.Tensor:
+    """Pitch and yaw [N, 2] of the head in some frames of a track, radians."""
+    return track.rotation[frames, :2].float()
 
 
 def draw_trainable(
     renderer: Renderer,
-    texture: torch.Tensor,
+    look: Look,
     inputs: RenderInputs,
     parameters: Mapping[str, torch.Tensor] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -301,7 +399,7 @@ def draw_trainable(
 
     Args:
         renderer: any.
-        texture: [1 or B, TEXTURE_CHANNELS, H', W'] float32; differentiable in it.
+        look: of one actor, or of the B frames; differentiable in its texture.
         inputs: of `render_inputs`, best narrowed to what the network sees.
         parameters: in place of the renderer's own of the same names, such as its own with a delta added; differentiable
             in them.
@@ -309,20 +407,23 @@ def draw_trainable(
     Returns:
         Rgb [B, 3, H, W] (not clamped) and the matte's logit [B, 1, H, W].
     """
-    arguments = (sample_texture(texture, inputs.buffer), inputs)
-    return renderer(*arguments) if parameters is None else functional_call(renderer, dict(parameters), arguments)
+    arguments = (sample_look(look, inputs.buffer), inputs)
+    own = renderer if parameters is None else lambda *given: functional_call(renderer, dict(parameters), given)
+    rgb, matte_logit, _ = own(*arguments)
+    return rgb, matte_logit
 
 
-def draw(renderer: Renderer, texture: torch.Tensor, inputs: RenderInputs) -> RenderOutput:
+def draw(renderer: Renderer, look: Look, inputs: RenderInputs) -> RenderOutput:
     """Render B frames without gradients, in runs of `FIXED_BATCH` (the last one padded).
 
     Args:
         renderer: of `fast_renderer`, or any.
-        texture: [1, TEXTURE_CHANNELS, H', W'] float32.
+        look: of one actor.
         inputs: of `render_inputs`.
     """
     lower_face = inputs.buffer.lower_face
     rgb, logit = torch.zeros_like(inputs.crop), torch.full_like(lower_face, UNSEEN_LOGIT)
+    shares = rgb.new_zeros(len(rgb), look.bank.seen.shape[1], *rgb.shape[2:])
     corners, fits = seen_corners(inputs.erased)
     with torch.inference_mode():
         for whole in (False, True):
@@ -332,13 +433,13 @@ def draw(renderer: Renderer, texture: torch.Tensor, inputs: RenderInputs) -> Ren
                 part = inputs.rows(padded)
                 start = torch.zeros_like(corners[padded]) if whole else corners[padded]
                 part = part if whole else part.seen(start)
-                drawn = renderer(sample_texture(texture, part.buffer), part)
+                drawn = renderer(sample_look(look, part.buffer), part)
                 height, width = drawn[0].shape[-2:]
                 for row, (top, left), *values in zip(rows.tolist(), start.tolist(), *drawn, strict=False):
-                    for target, value in zip((rgb, logit), values, strict=True):
+                    for target, value in zip((rgb, logit, shares), values, strict=True):
                         target[row, :, top : top + height, left : left + width] = value
         matte = _visible(logit, lower_face) * inputs.put_back
-    return RenderOutput(rgb.clamp(0, 1), matte, lower_face, inputs.erased, inputs.put_back)
+    return RenderOutput(rgb.clamp(0, 1), matte, shares, lower_face, inputs.erased, inputs.put_back)
 
 
 def _visible(logit: torch.Tensor, lower_face: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ def test_a_fit_draws_a_mouth_where_there_was_a_hole(fitted):
     """The worst that could be drawn is mid grey: held-out frames must be far nearer to the real ones than that."""
     prior, clip = load_renderer_prior(), fitted.clips[0]
     rows = clip.held_out[:4]
-    drawn = draw_clip(prior, fitted.unadapted, {}, clip, rows)
+    drawn = draw_clip(prior, fitted.unadapted.look, {}, clip, rows)
     real = clip.crops[rows].float() / 255
     error = ((drawn.rgb - real).abs() * drawn.erased).sum()
     grey = ((0.5 - real).abs() * drawn.erased).sum()
@@ -86,7 +86,7 @@ def test_a_gpu_learns_the_same_but_for_rounding(fitted):
 
 def test_the_first_step_moves_the_texture_and_the_delta(fitted):
     state = optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, FitOptions(steps=1))
-    assert not torch.equal(state.texture, fitted.unadapted)
+    assert not torch.equal(state.texture, fitted.unadapted.look.texture)
     assert any(bool(value.any()) for name, value in state.delta.items() if name.endswith(".left"))
 
 
@@ -114,7 +114,7 @@ def test_a_part_of_the_way_scales_the_texture_and_one_factor_of_a_product(fitted
     monkeypatch.setattr("adapt.fitting.optimiser.chosen_part", lambda *arguments: (part, 0.5))
     state = optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, FitOptions(steps=1))
     assert state.best_loss == 0.5
-    torch.testing.assert_close(state.best["texture"], torch.lerp(fitted.unadapted, state.texture, part))
+    torch.testing.assert_close(state.best["texture"], torch.lerp(fitted.unadapted.look.texture, state.texture, part))
     for name, value in state.delta.items():
         torch.testing.assert_close(state.best[name], value if name.endswith(".right") else part * value)
 

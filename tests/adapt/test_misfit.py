@@ -5,7 +5,7 @@ from hashlib import sha256
 import pytest
 import torch
 
-from adapt.actor.bundle import FACTS, TENSORS, ActorBundle
+from adapt.actor.bundle import FACTS, KIND_VERSION, TENSORS, ActorBundle
 from adapt.actor.misfit import refuse_misfit
 from adapt.motion.sources import TrackFile
 from prior.face.model import load_face_model
@@ -90,7 +90,7 @@ def test_other_json_is_no_bundle(ada, tmp_path, text):
 
 def test_tensors_that_are_missing_are_named(ada, tmp_path):
     path = ada.save(tmp_path / "ada.actor")
-    save_tensors(path / TENSORS, "adapt-actor", 1, {"style.closed": torch.zeros(16)}, {})
+    save_tensors(path / TENSORS, "adapt-actor", KIND_VERSION, {"style.closed": torch.zeros(16)}, {})
     rewrite(path, files={TENSORS: file_sha256(path / TENSORS)})
     with pytest.raises(StoreError, match="has no texture"):
         ActorBundle.load(path)

@@ -34,7 +34,7 @@ def test_loss_is_least_at_the_truth_and_counts_the_mouth_most(models):
     lower_face[..., 16:, :], mouth[..., 30:40, 20:40] = 1, 1
     nothing = torch.zeros_like(erased)
     buffer = GBuffer(torch.zeros(2, 64, 64, 2), lower_face, mouth, lower_face, nothing, nothing[:, 0])
-    inputs = RenderInputs(buffer, erased, erased, real, torch.zeros(2, 5, 1), torch.zeros(2))
+    inputs = RenderInputs(buffer, erased, erased, real, torch.zeros(2, 5, 1), torch.zeros(2), torch.zeros(2, 2))
     trunk = load_trunk(models / TRUNK_NAME)
 
     def loss(rgb: torch.Tensor, log_scale: float = 0.0) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Training of the renderer prior on a cache made of the synthetic actor: batches, discriminator, runs, command."""
+"""Training of the renderer prior on a cache made of the synthetic actor: batches, judge, runs, command."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ import torch
 
 from prior.face.model import load_face_model
 from prior.renderer.prior import RendererPrior, load_renderer_prior
-from prior.training.discriminator import Discriminator, patch_error
+from prior.training.mouth_judge import BOX_PX, MouthJudge, around_mouths, convinced, judged
 from prior.training.renderer import RendererTrainer, TrainingConfig, main, start_prior
 from prior.training.renderer_batch import Augmentation, mirror_signs, mirrored, prepare_drawing
 from prior.training.renderer_items import BatchStream, RendererDataset
@@ -19,21 +19,46 @@ MODEL = load_face_model()
 SMALL = {"widths": [8, 8, 8, 8, 8]}
 
 
-def test_discriminator_learns_what_blur_is():
+def test_the_judge_learns_what_a_real_mouth_of_one_person_is():
     torch.manual_seed(0)
-    judge = Discriminator(2, 8)
-    optimiser = torch.optim.Adam(judge.parameters(), 3e-3)
-    erased, trust = torch.ones(2, 2, 1, 48, 48), torch.ones(2)
-    for _ in range(40):
-        real = torch.rand(2, 2, 3, 48, 48)
-        drawn = torch.nn.functional.avg_pool2d(real.flatten(0, 1), 3, 1, 1).view_as(real)
-        error = patch_error(judge(real, erased), 1, erased, trust) + patch_error(judge(drawn, erased), 0, erased, trust)
+    judge, trust = MouthJudge(8), torch.ones(8)
+    optimiser = torch.optim.Adam(judge.parameters(), 2e-3)
+    mouth = torch.zeros(8, 1, 160, 192)
+    mouth[..., 70:90, 60:120] = 1
+    # A person is the spacing of stripes; a drawn mouth has none.
+    people = [torch.sin(torch.arange(192) / (1.5 + person)).expand(160, 192) for person in (0, 1)]
+    kinds = [people[0]] * 4 + [people[1]] * 4
+
+    def batch(strength: float = 1.0) -> torch.Tensor:
+        pictures = torch.stack([0.5 + 0.2 * strength * kind.roll(int(torch.randint(20, ())), 1) for kind in kinds])
+        return around_mouths((pictures + 0.02 * torch.randn(8, 160, 192))[:, None].expand(-1, 3, -1, -1), mouth)
+
+    for _ in range(60):
+        loss = judged(judge, batch(), batch(), batch(0.2), trust)
         optimiser.zero_grad()
-        error.backward()
+        loss.backward()
         optimiser.step()
-    assert float(error.detach()) < 0.2, "chance is 0.5"
-    coarse = patch_error(judge(drawn, erased).detach(), 1, erased, torch.zeros(2))
-    assert float(coarse) == 0, "sources without detail do not count"
+    known, real, other = (judge.encode(one)[-1] for one in (batch(), batch(), batch().roll(4, 0)))
+    right, wrong, drawn = judge(known, real), judge(known, other), judge(known, judge.encode(batch(0.2))[-1])
+    assert float(right.mean().detach()) > 0 > max(float(wrong.mean().detach()), float(drawn.mean().detach()))
+    asked = batch(0.2).requires_grad_(True)
+    verdict, features = convinced(judge, batch(), batch(), asked, trust)
+    assert float(verdict.detach()) > 0.7 > 0 < float(features.detach())
+    (gradient,) = torch.autograd.grad(verdict, asked)
+    assert float(gradient.abs().sum()) > 0
+    assert float(judged(judge, batch(), batch(), batch(0.2), torch.zeros(8)).detach()) == 0, "no detail, no say"
+
+
+def test_the_picture_lies_around_the_mouth():
+    rgb, mouth = torch.zeros(2, 3, 192, 224), torch.zeros(2, 1, 192, 224)
+    for row, (y, x) in enumerate([(100, 110), (20, 200)]):
+        mouth[row, 0, y - 5 : y + 5, x - 10 : x + 10] = 1
+        rgb[row, :, y, x] = 1
+    pictures = around_mouths(rgb, mouth)
+    places = [divmod(int(picture.argmax()), BOX_PX[1]) for picture in pictures]
+    assert pictures.shape == (2, 1, *BOX_PX)
+    assert abs(places[0][0] - 56) <= 1 and abs(places[0][1] - 72) <= 1
+    assert places[1] == (20, 200 - (224 - BOX_PX[1])), "at the border as far as there is picture"
 
 
 def test_mirroring_twice_changes_nothing_and_the_jaw_stays():
@@ -58,7 +83,7 @@ def test_augmented_drawing_keeps_its_parts_together(prepared_cache):
         assert inputs.crop.shape == (4, 3, 192, 224) and inputs.window.shape[0] == 4
         # The sampled texture is a picture of the crop: mirrored or not, tinted or not, they agree.
         seen = (inputs.buffer.lower_face * inputs.erased)[:, 0] == 1
-        error = (drawing.features[:, :3] - inputs.crop).abs().mean(1)[seen].mean()
+        error = (drawing.samples.features[:, :3] - inputs.crop).abs().mean(1)[seen].mean()
         assert float(error.detach()) < 0.12
     plain = drawings[-1].inputs.buffer.lower_face
     turned = [torch.equal(drawing.inputs.buffer.lower_face, plain.flip(-1)) for drawing in drawings[:-1]]
@@ -72,7 +97,7 @@ def test_augmented_drawing_keeps_its_parts_together(prepared_cache):
 
 def test_resumed_training_gives_the_same_bytes(prepared_cache, models, tmp_path, monkeypatch):
     monkeypatch.setenv("ADAPT_MODELS", str(models))
-    config = TrainingConfig(people=1, targets=1, steps=3, adversarial_from=0.0)
+    config = TrainingConfig(people=1, targets=1, steps=3, adversarial_from=0.0, teaching=2)
 
     def trainer(run: Path) -> RendererTrainer:
         torch.manual_seed(0)
@@ -96,8 +121,8 @@ def test_resumed_training_gives_the_same_bytes(prepared_cache, models, tmp_path,
     assert all(torch.equal(own[name], other[name]) for name in own)
     assert all(torch.equal(whole.mean[name], resumed.mean[name]) for name in whole.mean)
     judges = whole.judge.state_dict(), resumed.judge.state_dict()
-    assert all(torch.equal(judges[0][name], judges[1][name]) for name in judges[0]), "the discriminator too"
-    assert "adversarial" in first[1] and "adversarial" not in first[0], "it starts in the course of the run"
+    assert all(torch.equal(judges[0][name], judges[1][name]) for name in judges[0]), "the judge too"
+    assert "convinced" in first[1] and "convinced" not in first[0], "it starts in the course of the run"
 
 
 def test_one_person_alone_is_too_few(prepared_cache, tmp_path):

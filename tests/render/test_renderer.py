@@ -12,10 +12,13 @@ from prior.renderer.prior import RendererPrior, extreme_expressions
 from prior.renderer.unwrapping import choose_bins, enrollment_of, unwrap
 from render.drawing.erasure import ERASED_MARGIN_PX, erased_mask, fill_erased
 from render.drawing.gbuffer import gbuffer
+from render.drawing.look import BANK_FRAMES, Bank, Look
 from render.drawing.masks import dilate, put_back_mask
-from render.drawing.neural_texture import COLOUR_CHANNELS, TEXTURE_CHANNELS, sample_texture
+from render.drawing.neural_texture import COLOUR_BINS, COLOUR_CHANNELS, TEXTURE_CHANNELS, sample_texture
 from render.drawing.renderer import (
     FIXED_BATCH,
+    QUERY,
+    BankChoice,
     Renderer,
     RenderInputs,
     _visible,
@@ -29,6 +32,7 @@ from render.drawing.renderer import (
     seen_size,
 )
 from render.drawing.unet import UNet
+from render.errors import StoreError
 from render.head.track import Track
 from render.video.reader import Footage
 
@@ -57,26 +61,31 @@ def prior(scene: tuple[Track, torch.Tensor, torch.Tensor]) -> RendererPrior:
     return prior.eval().requires_grad_(False)
 
 
+def unseen_bank(track: Track) -> Bank:
+    """A bank that shows nothing."""
+    expressions = track.lower_expression[:1].expand(BANK_FRAMES, -1)[None]
+    empty = torch.zeros(1, BANK_FRAMES, 4, 256, 256)
+    return Bank(empty[:, :, :3], empty[:, :, 3:], expressions, torch.zeros(1, BANK_FRAMES, 2))
+
+
 def painted(inputs: RenderInputs, inside: torch.Tensor) -> RenderInputs:
     crop = torch.where(inputs.erased > 0, inside, inputs.crop)
-    return RenderInputs(inputs.buffer, inputs.erased, inputs.put_back, crop, inputs.window, inputs.log_scale)
+    return replace(inputs, crop=crop)
 
 
 def test_erased_pixels_and_own_expression_cannot_leak(scene, prior):
     track, frames, crops = scene
-    texture = prior.encode_texture((track, frames, crops))
+    look = prior.encode_look((track, frames, crops))
     renderer = fast_renderer(prior.renderer)
     inputs = render_inputs(MODEL, track, frames[:2], crops[:2], prior.erasing_expressions)
-    first = draw(renderer, texture, inputs)
+    first = draw(renderer, look, inputs)
     noise = torch.rand(crops[:2].shape, generator=torch.Generator().manual_seed(1))
     for inside in (noise, torch.zeros_like(noise), crops[5:7], torch.full_like(noise, torch.nan)):
-        again = draw(renderer, texture, painted(inputs, inside))
+        again = draw(renderer, look, painted(inputs, inside))
         assert torch.equal(again.rgb, first.rgb) and torch.equal(again.matte, first.matte)
-    outside = draw(renderer, texture, painted(inputs, crops[:2]))  # control: the check can fail
-    changed = RenderInputs(
-        inputs.buffer, inputs.erased, inputs.put_back, crops[:2] * 0.5, inputs.window, inputs.log_scale
-    )
-    assert torch.equal(outside.rgb, first.rgb) and not torch.equal(draw(renderer, texture, changed).rgb, first.rgb)
+    outside = draw(renderer, look, painted(inputs, crops[:2]))  # control: the check can fail
+    changed = replace(inputs, crop=crops[:2] * 0.5)
+    assert torch.equal(outside.rgb, first.rgb) and not torch.equal(draw(renderer, look, changed).rgb, first.rgb)
     # The hole is the same whatever the frame's own mouth does.
     other = track.with_motion(track.lower_expression.flip(0))
     assert torch.equal(
@@ -86,32 +95,31 @@ def test_erased_pixels_and_own_expression_cannot_leak(scene, prior):
 
 def test_any_batch_gives_the_same_bytes(scene, prior):
     track, frames, crops = scene
-    texture = prior.encode_texture((track, frames, crops))
+    look = prior.encode_look((track, frames, crops))
     renderer = fast_renderer(prior.renderer)
-    whole = draw(renderer, texture, render_inputs(MODEL, track, frames[:7], crops[:7], prior.erasing_expressions))
+    whole = draw(renderer, look, render_inputs(MODEL, track, frames[:7], crops[:7], prior.erasing_expressions))
     assert FIXED_BATCH < 7
     for index in (0, 4, 6):
         one = slice(index, index + 1)
-        single = draw(
-            renderer, texture, render_inputs(MODEL, track, frames[one], crops[one], prior.erasing_expressions)
-        )
+        single = draw(renderer, look, render_inputs(MODEL, track, frames[one], crops[one], prior.erasing_expressions))
         assert torch.equal(single.rgb[0], whole.rgb[index]) and torch.equal(single.matte[0], whole.matte[index])
 
 
 def test_what_is_learnt_from_is_what_is_drawn(scene, prior):
     track, frames, crops = scene
-    texture = prior.encode_texture((track, frames, crops)).requires_grad_(True)
+    look = prior.encode_look((track, frames, crops))
+    look.texture.requires_grad_(True)
     inputs = render_inputs(MODEL, track, frames[:FIXED_BATCH], crops[:FIXED_BATCH], prior.erasing_expressions)
-    rgb, logit = draw_trainable(prior.renderer, texture, inputs.narrowed())
+    rgb, logit = draw_trainable(prior.renderer, look, inputs.narrowed())
     (top, left), (rows, columns) = seen_corners(inputs.erased)[0][0].tolist(), seen_size(256)
-    drawn = draw(prior.renderer, texture, inputs).rgb[..., top : top + rows, left : left + columns]
+    drawn = draw(prior.renderer, look, inputs).rgb[..., top : top + rows, left : left + columns]
     assert torch.equal(rgb.detach().clamp(0, 1), drawn) and logit.shape == rgb[:, :1].shape
     rgb.sum().backward()
-    assert float(texture.grad.abs().sum()) > 0
+    assert float(look.texture.grad.abs().sum()) > 0
     own = dict(prior.renderer.named_parameters())
-    assert torch.equal(draw_trainable(prior.renderer, texture, inputs.narrowed(), own)[0], rgb)
+    assert torch.equal(draw_trainable(prior.renderer, look, inputs.narrowed(), own)[0], rgb)
     blank = {**own, "unet.head.weight": torch.zeros_like(own["unet.head.weight"])}
-    assert not torch.equal(draw_trainable(prior.renderer, texture, inputs.narrowed(), blank)[0], rgb)
+    assert not torch.equal(draw_trainable(prior.renderer, look, inputs.narrowed(), blank)[0], rgb)
 
 
 def test_the_network_sees_all_that_is_erased_and_what_does_not_fit_is_drawn_whole(scene, prior):
@@ -123,12 +131,12 @@ def test_the_network_sees_all_that_is_erased_and_what_does_not_fit_is_drawn_whol
     assert float(inputs.seen(corners).erased.sum()) == float(inputs.erased.sum())
     moved = inputs.erased.roll((-20, 12), (2, 3))
     assert seen_corners(moved)[0].tolist() == [[24, 32]] * 3 and bool(seen_corners(moved)[1].all())
-    texture = prior.encode_texture((track, frames, crops))
+    look = prior.encode_look((track, frames, crops))
     large = inputs.erased.clone()
     large[1, :, :, 4] = large[1, :, :, -4] = 1
     assert seen_corners(large)[1].tolist() == [True, False, True]
-    mixed = draw(prior.renderer, texture, replace(inputs, erased=large))
-    assert torch.equal(mixed.rgb[[0, 2]], draw(prior.renderer, texture, inputs).rgb[[0, 2]])
+    mixed = draw(prior.renderer, look, replace(inputs, erased=large))
+    assert torch.equal(mixed.rgb[[0, 2]], draw(prior.renderer, look, inputs).rgb[[0, 2]])
     assert float(mixed.rgb[1, :, :, 4].abs().sum()) > 0 and float(mixed.rgb[0, :, :, 4].abs().sum()) == 0
 
 
@@ -144,7 +152,7 @@ def test_masks_nest_and_the_matte_ends_with_what_is_put_back(scene, prior):
         "new and old mouth are put back"
     )
     assert 0.1 < float(erased.mean()) < 0.5
-    drawn = draw(prior.renderer, prior.mean_texture[None], inputs)
+    drawn = draw(prior.renderer, Look(prior.mean_texture[None], unseen_bank(track)), inputs)
     assert bool((drawn.matte[put_back == 0] == 0).all()) and float(drawn.matte[lower_face * put_back == 1].min()) > 0.5
 
 
@@ -238,13 +246,60 @@ def test_detail_of_the_texture_passes_straight_through_in_the_light_of_the_shot(
     texture[:, :COLOUR_CHANNELS, 100:140] += 0.1
     lit = shot[None, :, None, None].expand(1, 3, 256, 256).contiguous()
     inputs = render_inputs(MODEL, track, frames[:1], lit, track.lower_expression[:2])
-    rgb = draw(renderer, texture, inputs).rgb[0]
+    rgb = draw(renderer, Look(texture, unseen_bank(track)), inputs).rgb[0]
     inside = inputs.buffer.lower_face[0, 0] * inputs.erased[0, 0] == 1
     band = (inputs.buffer.uv[0, ..., 1] * 256 > 102) & (inputs.buffer.uv[0, ..., 1] * 256 < 138) & inside
     rest = (inputs.buffer.uv[0, ..., 1] * 256 > 142) & inside
     assert int(band.sum()) > 500 and int(rest.sum()) > 500
     assert torch.allclose(rgb[:, rest].mean(1), shot, atol=0.05)
     assert torch.allclose(rgb[:, band].mean(1) - rgb[:, rest].mean(1), torch.full((3,), 0.1), atol=0.02)
+
+
+def test_of_a_banks_frames_the_seen_one_that_is_alike_counts_and_a_query_can_ask_for_another():
+    torch.manual_seed(0)
+    choice = BankChoice(axes=2)
+    difference = torch.tensor([[[0.0, 0, 0, 0], [0.5, 0, 0, 0], [0.5, 0, 0, 2], [5, 5, 0, 0]]])
+    assert choice.likeness(difference)[0].argsort(descending=True).tolist() == [0, 1, 2, 3]
+    seen, off = torch.ones(1, 4, 2, 2), torch.zeros(1, 4, 2, 2)
+    seen[0, 0, 0, 0] = 0  # one pixel of the first frame is hidden
+    query = torch.zeros(1, QUERY, 2, 2)
+    scores = choice(difference, seen, off, query)
+    assert scores.argmax(1)[0].tolist() == [[1, 0], [0, 0]]
+    offer = choice.offer(torch.cat([difference, difference.abs()], -1))[0, 2]
+    query[0, :, 1, 1] = 1000 * offer
+    assert choice(difference, seen, off, query).argmax(1)[0, 0].tolist() == [1, 0]
+    assert float((choice(difference, seen, off, query) - scores)[..., 1, 1].abs().max()) > 1
+
+
+def test_what_the_bank_shows_is_drawn_where_the_network_asks_for_it(scene):
+    track, frames, crops = scene
+    torch.manual_seed(0)
+    renderer = Renderer(track.lower_expression.shape[1], widths=(8, 8, 16))
+    torch.nn.init.zeros_(renderer.unet.head.weight)  # a network that corrects nothing
+    look = Look(torch.full((1, TEXTURE_CHANNELS, 256, 256), 0.5), unseen_bank(track))
+    look.bank.colours[0, 2], look.bank.seen[0, 2] = 0.5, 1.0
+    look.bank.colours[0, 2, :, ::2] += 0.1  # rows of texels
+    inputs = render_inputs(MODEL, track, frames[:1], torch.full_like(crops[:1], 0.5), track.lower_expression[:2])
+    inside = (inputs.buffer.lower_face * inputs.erased)[0, 0] == 1
+    shown = []
+    for gate in (-20.0, 20.0):
+        renderer.unet.head.bias.data[COLOUR_BINS + 3] = gate
+        shown.append(draw(renderer, look, inputs).rgb[0][:, inside].std())
+    assert float(shown[0]) < 1e-3 < 0.01 < float(shown[1])
+
+
+def test_a_bank_survives_eight_bits_and_hides_what_it_is_told_to():
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((3, 8, 8), (1, 8, 8), (16,), (2,))
+    bank = Bank(*(torch.rand(1, BANK_FRAMES, *shape, generator=generator) for shape in shapes))
+    again = Bank.of_stored(bank.stored())
+    assert float((again.colours - bank.colours).abs().max()) <= 0.51 / 255
+    assert torch.equal(again.expression, bank.expression) and torch.equal(bank.rounded().seen, again.seen)
+    hidden = torch.arange(BANK_FRAMES)[None] == 3
+    left = bank.without(hidden)
+    assert float(left.seen[0, 3].max()) == 0 and torch.equal(left.seen[0, 4], bank.seen[0, 4])
+    with pytest.raises(StoreError, match="turn missing"):
+        Bank.of_stored({name: value for name, value in bank.stored().items() if name != "turn"})
 
 
 def test_bins_are_closed_half_and_open():
@@ -263,7 +318,7 @@ def test_prior_survives_a_round_trip(tmp_path, scene, prior):
     prior.save(tmp_path / "renderer.safetensors")
     again = load_renderer_prior(tmp_path / "renderer.safetensors")
     assert again.facts["steps"] == 3 and len(again.facts["sha256"]) == 64
-    first, second = (each.encode_texture((track, frames, crops)) for each in (prior, again))
+    first, second = (each.encode_look((track, frames, crops)).texture for each in (prior, again))
     assert float((first - second).abs().max()) < 0.02  # half precision
     enrollment = enrollment_of(MODEL, (track, frames, crops))
     assert enrollment.crops.shape[:3] == (1, 3, 2) and bool((enrollment.opening.diff() >= 0).all())

@@ -1,0 +1,55 @@
+"""Native detail: what the frames of an actor's bank show beyond the renderer's crops, read again at their own size."""
+
+from collections.abc import Sequence
+
+import torch
+
+from adapt.fitting.clip import FirstLook, FitClip
+from adapt.progress import SILENT, Progress
+from adapt.tracking.crop import read_crops
+from prior.renderer.unwrapping import unwrap
+from render.drawing.detail import Detail, detail_size, fine_luma, native_size
+from render.drawing.renderer import log_source_scale
+from render.head.face_model import FaceModel
+from render.video.reader import Footage
+
+
+def native_detail(
+    model: FaceModel,
+    files: Sequence[Footage],
+    clips: Sequence[FitClip],
+    first: FirstLook,
+    progress: Progress = SILENT,
+) -> Detail | None:
+    """Detail of the frames of a bank; None where the footage is no finer than the renderer's crops.
+
+    Args:
+        model: the face model.
+        files: the footage, one a clip.
+        clips: of `FitClip`, in the order of the bank's origins.
+        first: the look whose bank it belongs to.
+        progress: where the bar goes.
+    """
+    scales = [
+        float(log_source_scale(clips[number].track.crop_from_image[frame : frame + 1]).exp())
+        for number, frame in first.frames
+    ]
+    scale = sorted(scales)[len(scales) // 2]
+    texels = detail_size(scale)
+    if texels is None:
+        return None
+    size = native_size(scale)
+    maps = torch.zeros(1, len(first.frames), texels, texels)
+    for number, clip in enumerate(clips):
+        places = [place for place, (owner, _) in enumerate(first.frames) if owner == number]
+        if not places:
+            continue
+        frames = torch.tensor([first.frames[place][1] for place in places])
+        native = read_crops(files[number], clip.track.with_crop_size(size), frames.tolist(), progress)
+        rows = torch.searchsorted(clip.frames.sort().values, frames)
+        crops = clip.crops[clip.frames.argsort()[rows]].float() / 255
+        for place, frame, one, crop in zip(places, frames, native, crops, strict=True):
+            fine = fine_luma(one[None].float() / 255, crop[None])
+            values, weight = unwrap(model, clip.track.clip_vertices(model, frame[None]), fine, texels)
+            maps[0, place] = (values * (weight > 0))[0, 0]
+    return Detail(maps, scale)

@@ -1,0 +1,124 @@
+"""Detail: what an actor's own frames show beyond the renderer's resolution, and how it is drawn at the source's.
+
+The renderer draws crops of 256 px. What a frame of the bank shows that such a crop cannot hold (pores, stubble, the
+edges of teeth) is kept as differences of luma over uv. A drawn crop is scaled up, and the differences are added where
+the frames of the bank count, pixel by pixel, as much as the renderer counted each beside the others.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from cuda_ext import ops
+from render.drawing.crop import CROP_SIZE
+from render.drawing.look import BANK_FRAMES
+from render.errors import StoreError
+
+#: Sides of the maps, texels; the smallest is taken that holds what the footage shows.
+DETAIL_SIZES = (512, 1024)
+#: Source px per crop px from which detail is kept and drawn, and up to which.
+LEAST_SCALE, LARGEST_SCALE = 1.15, 4.0
+#: Differences of luma are stored in steps of one, over this range to either side.
+RANGE = 0.35
+QUALITY = 95
+#: Frames of the bank that count little count less: what is fine would be averaged away.
+SHARPENING = 4
+SCALE = "scale"
+
+
+@dataclass(frozen=True)
+class Detail:
+    """Fine differences of luma of K frames of one actor over uv.
+
+    Attributes:
+        maps: [1, K, D, D] float32, what is added to sRGB in [0, 1].
+        scale: source px per crop px of the footage that they are from.
+    """
+
+    maps: torch.Tensor
+    scale: float
+
+    def stored(self) -> dict[str, torch.Tensor]:
+        """As tensors of a file: each map as bytes of a grey JPEG."""
+        tensors = {SCALE: torch.tensor(self.scale)}
+        for number, one in enumerate(self.maps[0].numpy()):
+            grey = np.clip(np.rint((one / RANGE + 1) * 127.5), 0, 255).astype(np.uint8)
+            tensors[str(number)] = torch.from_numpy(cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1])
+        return tensors
+
+    @staticmethod
+    def of_stored(tensors: dict[str, torch.Tensor]) -> "Detail":
+        """The inverse of `stored`, but for what a JPEG loses; raises `StoreError` for what are no such tensors."""
+        names = [str(number) for number in range(BANK_FRAMES)]
+        if set(tensors) != {SCALE, *names} or tensors[SCALE].numel() != 1:
+            raise StoreError(f"detail: holds {', '.join(sorted(tensors))}; fit the actor again")
+        decoded = [cv2.imdecode(tensors[name].numpy(), cv2.IMREAD_GRAYSCALE) for name in names]
+        maps = [one for one in decoded if one is not None]
+        if len(maps) < len(names) or {one.shape for one in maps} not in [{(size, size)} for size in DETAIL_SIZES]:
+            raise StoreError("detail: its maps cannot be read as pictures of one size; fit the actor again")
+        values = (torch.from_numpy(np.stack(maps)).float() / 127.5 - 1) * RANGE
+        return Detail(values[None], float(tensors[SCALE]))
+
+    def at_scale(self, scale: float) -> "Detail":
+        """The same for a source of so many px per crop px: finer than that, nothing is left."""
+        size = self.maps.shape[-1]
+        wanted = max(CROP_SIZE, round(size * min(1.0, scale / self.scale)))
+        if wanted >= size:
+            return self
+        return Detail(F.interpolate(self.maps, size=(wanted, wanted), mode="area"), scale)
+
+
+def detail_size(scale: float) -> int | None:
+    """Side of the maps for footage of so many source px per crop px; None where a crop holds all there is."""
+    if scale < LEAST_SCALE:
+        return None
+    return next((size for size in DETAIL_SIZES if size >= CROP_SIZE * scale), DETAIL_SIZES[-1])
+
+
+def native_size(scale: float) -> int:
+    """Side of a crop, px, that holds what a source of so many px per crop px shows: a multiple of 16."""
+    return round(CROP_SIZE * min(max(scale, 1.0), LARGEST_SCALE) / 16) * 16
+
+
+def fine_luma(native: torch.Tensor, crops: torch.Tensor) -> torch.Tensor:
+    """What crops do not hold of the same crops at native size.
+
+    Args:
+        native: [N, 3, S, S] sRGB in [0, 1].
+        crops: [N, 3, CROP_SIZE, CROP_SIZE] the same pictures.
+
+    Returns:
+        [N, 1, S, S] differences of luma.
+    """
+    return (native - enlarged(crops, native.shape[-1])).mean(1, keepdim=True)
+
+
+def enlarged(images: torch.Tensor, size: int) -> torch.Tensor:
+    """Crops [N, C, H, W] scaled up to a size in px, as smoothly as they are put into a picture."""
+    return F.interpolate(images, size=(size, size), mode="bicubic", align_corners=False)
+
+
+def with_detail(
+    rgb: torch.Tensor, shares: torch.Tensor, detail: Detail, uv: torch.Tensor, where: torch.Tensor
+) -> torch.Tensor:
+    """Drawn crops at the size of `uv`, with detail.
+
+    Args:
+        rgb: [B, 3, CROP_SIZE, CROP_SIZE] sRGB in [0, 1], as drawn.
+        shares: [B, K, CROP_SIZE, CROP_SIZE], how much each frame of the bank counts at a pixel.
+        detail: of the actor, at the source's scale.
+        uv: [B, S, S, 2] of the same crops at native size.
+        where: [B, 1, S, S] in [0, 1], how much of the detail is wanted.
+
+    Returns:
+        [B, 3, S, S] in [0, 1].
+    """
+    size = uv.shape[1]
+    fine = ops.texture(detail.maps, uv, filter_mode="bilinear")
+    weight = shares.pow(SHARPENING) / shares.pow(SHARPENING).sum(1, keepdim=True).clamp(min=1e-6)
+    weight = F.interpolate(weight, size=(size, size), mode="bilinear", align_corners=False)
+    added = (fine * weight).sum(1, keepdim=True) * where
+    return (enlarged(rgb, size) + added).clamp(0, 1)
