@@ -157,6 +157,8 @@ def analyse(footage: Footage, backend: LandmarkBackend | None = None, progress: 
 
 def _sight(run: Run, frame: Frame, face: Face, layout: LandmarkLayout, landmark_file: LandmarkFile) -> None:
     run.frames.append(frame.index)
+    run.times.append(frame.timestamp)
+    run.seconds.append(float(int(frame.footage.durations[frame.index]) * frame.footage.time_base))
     run.rows.append(landmark_file.append(face.landmarks))
     run.confidence.append(face.confidence)
     run.boxes.extend(face.box.tolist())

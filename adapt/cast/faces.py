@@ -15,11 +15,11 @@ import numpy as np
 
 from render.video.reader import Frame
 
-# Frames from one look at the whole picture to the next, and to the next that also looks for small faces.
-LOOK_EVERY = 10
-LOOK_CLOSELY_EVERY = 30
-# Frames without its face after which a run ends.
-LOST_AFTER = 12
+# Seconds from one look at the whole picture to the next, and to the next that also looks for small faces.
+LOOK_SECONDS = 0.4
+LOOK_CLOSELY_SECONDS = 1.2
+# Seconds without its face after which a run ends.
+LOST_SECONDS = 0.48
 # Two boxes that share this much of the smaller one are the same face; less where one is half the other's height, or
 # smaller: it is then a part of the larger face, or of the hair, taken for a face.
 SAME_FACE = 0.4
@@ -170,27 +170,35 @@ def follow_faces(
     over a few frames without its face, looked for where it was; it ends with its shot.
     """
     runs: dict[int, Face] = {}  # last sighting of every run of this shot that is still looked for
+    seen_at: dict[int, float] = {}  # when that was
     unseen: dict[int, int] = {}  # frames since then
     next_run = 0
-    age = 0
+    start = last = 0.0  # seconds of this shot's first frame, and since then of the frame before
     for frame, is_cut in marked:
-        age = 0 if is_cut else age + 1
         if is_cut:
-            runs, unseen = {}, {}
+            runs, seen_at, unseen, start, last = {}, {}, {}, frame.timestamp, -1.0
+        now = frame.timestamp - start
         followed = {run: backend.follow(frame.preview, face) for run, face in runs.items()}
         faces = _without_doubles({run: face for run, face in followed.items() if face})
         unseen = {run: 0 if followed[run] else unseen[run] + 1 for run in runs if run in faces or not followed[run]}
-        closely = age % LOOK_CLOSELY_EVERY == 0 or 1 in unseen.values()
-        if closely or age % LOOK_EVERY == 0:
+        closely = _is_due(LOOK_CLOSELY_SECONDS, last, now) or 1 in unseen.values()
+        if closely or _is_due(LOOK_SECONDS, last, now):
             for face in backend.detect(frame.preview, small=closely):
                 if is_known(face, faces.values()):
                     continue
                 number = next((run for run in unseen if unseen[run] and is_known(face, [runs[run]])), next_run)
                 next_run += number == next_run
                 faces[number], unseen[number] = face, 0
-        runs = {run: faces.get(run) or runs[run] for run in unseen if unseen[run] <= LOST_AFTER}
+        seen_at |= dict.fromkeys(faces, now)
+        runs = {run: faces.get(run) or runs[run] for run in unseen if round(now - seen_at[run], 3) <= LOST_SECONDS}
         unseen = {run: unseen[run] for run in runs}
+        last = now
         yield frame, is_cut, faces
+
+
+def _is_due(every: float, last: float, now: float) -> bool:
+    """Whether a multiple of `every` seconds lies after `last` and not after `now`, to the millisecond."""
+    return int((now + 5e-4) // every) > (last + 5e-4) // every
 
 
 def _without_doubles(faces: dict[int, Face]) -> dict[int, Face]:

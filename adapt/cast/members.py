@@ -21,11 +21,11 @@ from adapt.cast.faces import (
 
 # What is added to the likeness of two runs of one shot of which the second begins where the first was lost.
 RESUMED_BONUS = 4.0
-# Frames within which, and shared part of the boxes with which, a lost face counts as resumed.
-RESUMED_FRAMES = 50
+# Seconds within which, and shared part of the boxes with which, a lost face counts as resumed.
+RESUMED_SECONDS = 2.0
 RESUMED_OVERLAP = 0.3
-# A run shorter than this, in frames, whose median confidence is below this, is not a face.
-DOUBTFUL_FRAMES = 25
+# A run shorter than this, in seconds or in frames, whose median confidence is below this, is not a face.
+DOUBTFUL_SECONDS, DOUBTFUL_FRAMES = 1.0, 3
 DOUBTFUL_CONFIDENCE = 0.95
 # A likeness no clustering can make up for: two faces in one frame are two people.
 TWO_PEOPLE = -1e4
@@ -37,7 +37,8 @@ class Run:
 
     Attributes:
         shot: index of the shot.
-        frames: index of the frame. `rows`: where its landmarks are kept.
+        frames: index of the frame; `times`: its seconds, `seconds`: how long it is shown.
+        rows: where its landmarks are kept.
         confidence: in [0, 1]. `boxes`: px, four numbers a sighting.
         eye_distance: px. `yaw`, `roll`: radians. `opening`: of the mouth, in eye distances.
         sharpness: see `faces.sharpness`. `is_whole`: whether mouth and chin are inside the picture, 0 or 1.
@@ -46,6 +47,8 @@ class Run:
 
     shot: int
     frames: array = field(default_factory=lambda: array("i"))
+    times: array = field(default_factory=lambda: array("d"))
+    seconds: array = field(default_factory=lambda: array("d"))
     rows: array = field(default_factory=lambda: array("i"))
     confidence: array = field(default_factory=lambda: array("f"))
     boxes: array = field(default_factory=lambda: array("f"))
@@ -56,6 +59,12 @@ class Run:
     sharpness: array = field(default_factory=lambda: array("f"))
     is_whole: array = field(default_factory=lambda: array("b"))
     appearance: Appearance = field(default_factory=Appearance)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it is too short for how sure it is."""
+        is_short = round(sum(self.seconds), 3) < DOUBTFUL_SECONDS or len(self.frames) < DOUBTFUL_FRAMES
+        return is_short and float(np.median(self.confidence)) < DOUBTFUL_CONFIDENCE
 
     def box(self, sighting: int) -> np.ndarray:
         """Box of one sighting, float32 [4] px."""
@@ -82,9 +91,7 @@ class CastMember:
 
 def gather_cast(runs: list[Run]) -> tuple[CastMember, ...]:
     """Cluster runs into people (average linkage on their likeness), most frames first; doubtful runs are left out."""
-    runs = [
-        run for run in runs if len(run.frames) >= DOUBTFUL_FRAMES or np.median(run.confidence) >= DOUBTFUL_CONFIDENCE
-    ]
+    runs = [run for run in runs if not run.is_doubtful]
     if not runs:
         return ()
     labels = np.ones(1, int)
@@ -116,8 +123,8 @@ def _bonus(first: Run, second: Run) -> float:
     """What is added to the likeness of two runs of one shot."""
     if first.frames[0] > second.frames[0]:
         first, second = second, first
-    gap = second.frames[0] - first.frames[-1]
-    if gap <= 0:
+    if second.frames[0] <= first.frames[-1]:
         return TWO_PEOPLE
-    resumed = gap <= RESUMED_FRAMES and overlap(first.box(-1), second.box(0)) > RESUMED_OVERLAP
+    gap = round(second.times[0] - first.times[-1], 3)
+    resumed = gap <= RESUMED_SECONDS and overlap(first.box(-1), second.box(0)) > RESUMED_OVERLAP
     return RESUMED_BONUS if resumed else 0.0

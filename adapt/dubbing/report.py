@@ -23,8 +23,8 @@ STATUS_COLOURS = {DUBBED: "#3a8a4d", PASSED: "#9aa0a6", LOW: "#d9a300", OCCLUDED
 #: Side of the report's player, px, and how many frames it shows at most.
 PLAYER_PX = 384
 MOST_SHOWN = 1500
-#: Where the dub begins later than that, the player begins so many frames before it.
-LEAD_FRAMES = 25
+#: Where the dub begins later than that, the player begins so many seconds before it.
+LEAD_SECONDS = 1.0
 SHEET_ROWS = 6
 
 
@@ -34,8 +34,12 @@ class Recorder:
     def __init__(self, part: Part) -> None:
         self.track = part.track.with_crop_size(PLAYER_PX)
         driven = part.driven.nonzero()[:, 0].tolist()
-        late = bool(driven) and driven[0] > MOST_SHOWN - LEAD_FRAMES
-        self.first = driven[0] - LEAD_FRAMES if late else 0
+        self.first = 0
+        if driven:
+            times, begins = part.track.timestamps, driven[0]
+            lead = int((times < times[begins] - LEAD_SECONDS - 1e-6).sum())
+            if 2 * begins - lead > MOST_SHOWN:
+                self.first = max(lead, begins - MOST_SHOWN // 2)
         self.before, self.after = ClipEncoder(), ClipEncoder()
         self.frames: list[int] = []
         self.times: list[float] = []

@@ -39,8 +39,8 @@ from render.errors import DubError
 from render.head.track import Track
 from render.video.reader import Footage
 
-#: Confident frames among which an actor is compared with a bundle.
-COMPARED_FRAMES = 48
+#: Confident frames of so many seconds, and at least so many, are those among which an actor is compared with a bundle.
+COMPARED_SECONDS, LEAST_COMPARED = 2.0, 8
 
 
 class Session:
@@ -187,10 +187,12 @@ class Session:
 
     def _compare(self, bundle: ActorBundle, track: Track, name: str) -> None:
         """Refuse a bundle that is clearly of somebody else than the person in the shot, and tell where it may be."""
-        rows = (track.confidence >= LEAST_TO_DUB).nonzero()[:COMPARED_FRAMES, 0]
+        rows = (track.confidence >= LEAST_TO_DUB).nonzero()[:, 0]
         if not bundle.appearance or not len(rows):
             return
-        rows = rows[:: max(1, len(rows) // 8)]
+        near = int((track.timestamps[rows] < track.timestamps[rows[0]] + COMPARED_SECONDS).sum())
+        rows = rows[: max(near, LEAST_COMPARED)]
+        rows = rows[:: max(1, len(rows) // LEAST_COMPARED)]
         small = track.with_crop_size(CROP_SIZE)
         crops = read_crops(self.footage, small, rows.tolist())
         odds = log_odds(bundle.appearance, describe(self.prior.model, small, rows, crops))

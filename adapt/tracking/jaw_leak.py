@@ -9,6 +9,7 @@ depends on the gap, so that dependence is the leak. It is measured on each track
 import torch
 
 from render.head.camera import rotation_matrix, rotation_vector
+from render.head.track import frame_seconds
 
 #: Turn (axis-angle in head axes, radians) that a lip gap of one eye distance adds: what is usual, and how much it
 #: differs between tracks. Both are measured on the people of the face model.
@@ -16,8 +17,8 @@ USUAL_LEAK = (-0.02, 0.0, 0.0)
 LEAK_SPREAD = (0.03, 0.03, 0.02)
 #: Changes faster than about this count.
 FAST_SECONDS = 0.5
-#: Neighbouring frames err alike: so many say as much as one.
-SHARED_FRAMES = 5.0
+#: Neighbouring frames err alike: all within so long say as much as one.
+SHARED_SECONDS = 0.2
 
 
 def without_jaw_leak(
@@ -43,10 +44,11 @@ def jaw_leak(rotation: torch.Tensor, gap: torch.Tensor, timestamps: torch.Tensor
     change = gap - slow[:, 3]
     usual = rotation.new_tensor(USUAL_LEAK)
     rest = turns - change[:, None] * usual
-    information = change @ change / SHARED_FRAMES
+    shared = max(1, round(SHARED_SECONDS / max(frame_seconds(timestamps), 1e-3)))  # frames
+    information = change @ change / shared
     noise = rest.square().mean(0)
     certainty = rotation.new_tensor(LEAK_SPREAD) ** -2 * noise
-    return usual + (change @ rest / SHARED_FRAMES) / (information + certainty).clamp(min=1e-12)
+    return usual + (change @ rest / shared) / (information + certainty).clamp(min=1e-12)
 
 
 def local_mean(values: torch.Tensor, timestamps: torch.Tensor, shot: torch.Tensor) -> torch.Tensor:

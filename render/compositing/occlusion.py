@@ -113,8 +113,10 @@ class OccluderSeeker:
 
     def _lasting(self, frame: int) -> bytes | None:
         """The part of a frame's mask that a neighbour confirms; None where that is nothing."""
-        shot = self.track.shot
+        shot, times = self.track.shot, self.track.timestamps
         beside = [n for n in (frame - 1, frame + 1) if 0 <= n < len(shot) and shot[n] == shot[frame]]
+        if any(abs(float(times[n] - times[frame])) > SAME_STRETCH_SECONDS for n in beside):
+            return self._masks[frame]  # at such a rate of frames none confirms another
         near = [_unpacked(self._masks[other]) for other in beside if other in self._masks]
         if not near:
             return None
@@ -192,7 +194,8 @@ def lasting(hidden: torch.Tensor, unknown: torch.Tensor, shot: torch.Tensor, tim
 
     Args:
         hidden: [T] bool.
-        unknown: [T] bool; frames that were not looked at: they confirm a hidden neighbour.
+        unknown: [T] bool; frames that were not looked at: they confirm a hidden neighbour, as do those further away
+            than `SAME_STRETCH_SECONDS`, which do not speak against it.
         shot: [T].
         timestamps: [T] seconds.
 
@@ -200,9 +203,10 @@ def lasting(hidden: torch.Tensor, unknown: torch.Tensor, shot: torch.Tensor, tim
         bool [T].
     """
     same = shot[1:] == shot[:-1]
+    far = timestamps[1:] - timestamps[:-1] > SAME_STRETCH_SECONDS
     kept = torch.zeros_like(hidden)
-    kept[1:] |= hidden[1:] & (hidden | unknown)[:-1] & same
-    kept[:-1] |= hidden[:-1] & (hidden | unknown)[1:] & same
+    kept[1:] |= hidden[1:] & ((hidden | unknown)[:-1] | far) & same
+    kept[:-1] |= hidden[:-1] & ((hidden | unknown)[1:] | far) & same
     frames = kept.nonzero()[:, 0].tolist()
     for first, last in zip(frames, frames[1:], strict=False):
         if shot[first] == shot[last] and timestamps[last] - timestamps[first] <= SAME_STRETCH_SECONDS:

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import adapt.cast.members as members_module
 from adapt.benchmarks.cast import Piece, evaluate_two_faces, read_clips, right_shots, write_reel
 from adapt.cast.analyse import Analysis, analyse
 from adapt.cast.appearance import BIAS, HAIR_WEIGHT, PATTERN_WEIGHT, SKIN_WEIGHT, UNSEEN_DISTANCE, likenesses
@@ -20,10 +21,12 @@ def backend() -> MediaPipeBackend:
     return MediaPipeBackend()
 
 
-def run(shot: int, start: int, count: int, look: int, box: tuple[float, ...] = (0, 0, 50, 50)) -> Run:
+def run(shot: int, start: int, count: int, look: int, box: tuple[float, ...] = (0, 0, 50, 50), rate: int = 25) -> Run:
     """A run whose appearance is one of a few clearly different ones."""
     result = Run(shot)
     result.frames.extend(range(start, start + count))
+    result.times.extend(frame / rate for frame in range(start, start + count))
+    result.seconds.extend([1 / rate] * count)
     result.confidence.extend([1.0] * count)
     for _ in range(count):
         result.boxes.extend(box)
@@ -85,6 +88,22 @@ def test_no_runs_no_cast_and_short_doubtful_ones_are_left_out() -> None:
     doubtful = run(0, 0, 5, look=1)
     doubtful.confidence[:] = type(doubtful.confidence)("f", [0.7] * 5)
     assert gather_cast([doubtful]) == ()
+
+
+@pytest.mark.parametrize(("rate", "count", "is_one"), [(25, 24, False), (25, 25, True), (240, 60, False), (5, 5, True)])
+def test_how_long_a_doubtful_face_has_to_be_seen_is_a_second_at_any_rate(rate: int, count: int, is_one: bool) -> None:
+    doubtful = run(0, 0, count, look=1, rate=rate)
+    doubtful.confidence[:] = type(doubtful.confidence)("f", [0.7] * count)
+    assert len(gather_cast([doubtful])) == is_one
+
+
+@pytest.mark.parametrize("rate", [5, 25, 240])
+def test_a_face_is_resumed_within_two_seconds_at_any_rate(rate: int) -> None:
+    def gap(seconds: float) -> float:
+        first = run(0, 0, rate, look=1, rate=rate)
+        return members_module._bonus(first, run(0, rate - 1 + round(seconds * rate), rate, look=1, rate=rate))
+
+    assert gap(2.0) == members_module.RESUMED_BONUS and gap(2.2) == 0
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,12 @@
-import os
 from collections.abc import Iterator
-from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
-from adapt.cast.faces import Face, eye_distance, follow_faces, is_known, mouth_opening, overlap, sharpness, yaw
-from adapt.cast.fan_backend import FAN_LAYOUT, MESH_OF_FAN, WEIGHT_FILES, FanBackend, relative_depth
+from adapt.cast.faces import Face, follow_faces, is_known, mouth_opening, overlap, sharpness, yaw
 from adapt.cast.mediapipe_backend import FACE_MESH_LAYOUT, MediaPipeBackend, Square
-from prior.face.model import load_face_model
-from render.errors import StoreError
 from tests.heads import portrait
 
 
@@ -113,72 +108,34 @@ class Picture:
         self.preview[0, : len(centres), 0] = centres
 
 
-def numbers(pictures: list[tuple[Picture, bool]]) -> Iterator[list[int]]:
-    for _, _, faces in follow_faces(pictures, Scripted()):  # type: ignore[arg-type]
+def numbers(pictures: list[tuple[Picture, bool]], rate: int) -> Iterator[list[int]]:
+    timed = (
+        (SimpleNamespace(preview=picture.preview, timestamp=7 + index / rate), is_cut)
+        for index, (picture, is_cut) in enumerate(pictures)
+    )
+    for _, _, faces in follow_faces(timed, Scripted()):  # type: ignore[arg-type]
         yield sorted(faces)
 
 
-def test_a_run_goes_on_over_a_few_frames_and_ends_with_its_shot_or_where_its_face_is_lost() -> None:
-    def both(count: int, is_cut: bool = False) -> list[tuple[Picture, bool]]:
-        return [(Picture(50, 100), is_cut and index == 0) for index in range(count)]
-
-    def one(count: int) -> list[tuple[Picture, bool]]:
-        return [(Picture(50), False)] * count
-
-    seen = list(numbers(both(4, is_cut=True) + one(8) + both(20) + one(20) + both(20) + both(3, is_cut=True)))
-    assert seen[:4] == [[0, 1]] * 4
-    assert seen[4:12] == [[0]] * 8
-    assert seen[12:32] == [[0, 1]] * 20  # found again where it was
-    assert seen[32:52] == [[0]] * 20
-    assert seen[71] == [0, 2]  # too long ago: another run
-    assert seen[72:] == [[3, 4]] * 3
+def both(count: int, is_cut: bool = False) -> list[tuple[Picture, bool]]:
+    return [(Picture(50, 100), is_cut and index == 0) for index in range(count)]
 
 
-def test_depth_of_a_turned_face_comes_from_the_mean_face() -> None:
-    mean = load_face_model().mean[list(MESH_OF_FAN)].double().numpy()
-    for degrees in (-40, 0, 25):
-        angle = np.radians(degrees)
-        turn = np.array([[np.cos(angle), 0, -np.sin(angle)], [0, 1, 0], [np.sin(angle), 0, np.cos(angle)]])
-        camera = 20 * (mean * (1, -1, -1)) @ turn.T
-        depth = relative_depth(camera[:, :2] + 300, mean)
-        assert np.allclose(depth, camera[:, 2] - camera[:, 2].mean(), atol=1e-6)
-        landmarks = np.concatenate([camera[:, :2], depth[:, None]], axis=1)
-        assert np.degrees(yaw(landmarks, FAN_LAYOUT)) == pytest.approx(degrees, abs=3)
-    assert eye_distance(landmarks, FAN_LAYOUT) == pytest.approx(20 * 6.3, rel=0.15)
+def one(count: int, is_cut: bool = False) -> list[tuple[Picture, bool]]:
+    return [(Picture(50), is_cut and index == 0) for index in range(count)]
 
 
-def test_fan_says_which_weights_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("face_alignment", reason="extra `fan` is not installed")
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(StoreError, match=r"s3fd-619a316812\.pth: missing weights"):
-        FanBackend()
+@pytest.mark.parametrize("times", [1, 2, 10])
+def test_a_run_goes_on_over_a_while_and_ends_with_its_shot_or_where_its_face_is_lost(times: int) -> None:
+    shots = [both(4 * times, is_cut=True), one(8 * times), both(20 * times), one(20 * times), both(20 * times)]
+    seen = list(numbers([*sum(shots, []), *both(3, is_cut=True)], 25 * times))
+    assert seen[: 4 * times] == [[0, 1]] * 4 * times
+    assert seen[4 * times : 12 * times] == [[0]] * 8 * times
+    assert seen[12 * times : 32 * times] == [[0, 1]] * 20 * times  # found again where it was
+    assert seen[32 * times : 52 * times] == [[0]] * 20 * times
+    assert seen[72 * times - 1] == [0, 2]  # too long ago: another run
+    assert seen[72 * times :] == [[3, 4]] * 3
 
 
-def test_fan_loads_its_weights_and_gives_68_landmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("face_alignment", reason="extra `fan` is not installed")
-    from face_alignment.detection.sfd.net_s3fd import s3fd
-    from face_alignment.models import FAN
-
-    torch.manual_seed(0)
-    folder = tmp_path / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    detector = s3fd()
-    for name, values in detector.named_parameters():
-        if name.endswith("mbox_conf.bias"):
-            values.data[:-1] = 50.0  # sure that nothing is a face: random boxes by the thousand take minutes
-    for name, network in zip(WEIGHT_FILES, (detector, FAN(4)), strict=True):
-        torch.save(network.state_dict(), folder / name)
-    monkeypatch.setitem(os.environ, "TORCH_HOME", str(tmp_path))
-    fan = FanBackend()
-    picture = portrait(110, size=(320, 240), at=(160, 120))
-    assert fan.detect(picture, small=False) == []
-    monkeypatch.setattr("adapt.cast.fan_backend.LEAST_PEAK", -1.0)  # random weights are sure of nothing
-    known = Face(np.array([110, 60, 210, 170], np.float32), np.zeros((68, 3), np.float32), 1.0)
-    face = fan.follow(picture, known)
-    assert face is not None and face.landmarks.shape == (68, 3) and np.isfinite(face.landmarks).all()
-
-
-def test_fan_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapt.cast.fan_backend.find_spec", lambda name: None)
-    with pytest.raises(StoreError, match=r"adapt-dub\[fan\]"):
-        FanBackend()
+def test_at_a_frame_a_second_every_picture_is_searched() -> None:
+    assert list(numbers([*one(3, is_cut=True), *both(2)], 1)) == [[0]] * 3 + [[0, 1]] * 2

@@ -34,6 +34,14 @@ def test_a_mouth_that_does_not_move_says_nothing_of_the_leak():
     assert torch.allclose(found, found.new_tensor(USUAL_LEAK))
 
 
+def test_more_frames_a_second_of_the_same_motion_say_no_more():
+    _, gap, seen = talking((-0.12, 0.05, 0.0))
+    twice = [values.repeat_interleave(10, 0) for values in (seen[:100], gap[:100], ONE_SHOT[:100])]
+    fast = torch.arange(1000, dtype=torch.float64) / 250
+    once = jaw_leak(seen[:100], gap[:100], TIMES[:100], ONE_SHOT[:100])
+    assert (jaw_leak(twice[0], twice[1], fast, twice[2]) - once).abs().max() < 2e-3
+
+
 def test_means_stay_in_their_shot_and_keep_a_line():
     values = torch.cat([TIMES[:20], 100 + TIMES[:30]])[:, None]
     shot = (torch.arange(50) >= 20).int()

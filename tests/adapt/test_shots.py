@@ -5,8 +5,9 @@ from adapt.cast.shots import mark_cuts
 
 
 class Picture:
-    def __init__(self, rgb: np.ndarray) -> None:
+    def __init__(self, rgb: np.ndarray, timestamp: float) -> None:
         self.preview = rgb
+        self.timestamp = timestamp
 
 
 def scene(seed: int, shift: float = 0.0, light: float = 1.0) -> np.ndarray:
@@ -22,8 +23,8 @@ def scene(seed: int, shift: float = 0.0, light: float = 1.0) -> np.ndarray:
     return np.clip(np.stack(waves, axis=2) * light, 0, 255).astype(np.uint8)
 
 
-def cuts(pictures: list[np.ndarray]) -> list[int]:
-    marked = list(mark_cuts(Picture(rgb) for rgb in pictures))
+def cuts(pictures: list[np.ndarray], rate: float = 25) -> list[int]:
+    marked = list(mark_cuts(Picture(rgb, index / rate) for index, rgb in enumerate(pictures)))
     assert [picture.preview is rgb for (picture, _), rgb in zip(marked, pictures, strict=True)] == [True] * len(
         pictures
     )
@@ -62,3 +63,16 @@ def test_one_frame_and_none() -> None:
 
 def test_a_cut_in_the_last_frames_is_found() -> None:
     assert cuts([scene(1)] * 10 + [scene(2)]) == [0, 10]
+
+
+@pytest.mark.parametrize("rate", [24, 30, 60, 240])
+def test_a_flash_is_no_shot_at_any_frame_rate_and_what_lasts_is_one(rate: int) -> None:
+    flash, insert = round(0.15 * rate), round(0.4 * rate)
+    before = [scene(1)] * rate
+    assert cuts(before + [scene(4)] * flash + before, rate) == [0]
+    assert cuts(before + [scene(4)] * insert + before, rate) == [0, rate, rate + insert]
+
+
+def test_at_a_frame_a_second_every_picture_may_be_a_shot() -> None:
+    assert cuts([scene(1)] * 4 + [scene(4)] + [scene(1)] * 4, 1) == [0, 4, 5]
+    assert cuts([scene(1, shift=6.0 * index) for index in range(9)], 1) == [0]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -82,6 +84,15 @@ def test_hidden_stretches_close_but_not_over_a_cut():
     beside = torch.tensor([0, 0, 1], dtype=torch.bool)
     assert lasting(alone, beside, shot[:3], times[:3]).any()
     assert not lasting(alone, beside, torch.tensor([0, 0, 1]), times[:3]).any()
+
+
+def test_frames_a_second_apart_need_no_neighbour_to_confirm_them(seen):
+    (model, texture, take), crops = seen
+    slow = replace(take, timestamps=torch.arange(len(take), dtype=torch.float64))
+    found = occlusion_of((model, texture, slow), crops, hand, (4,))
+    assert found.hidden.nonzero().flatten().tolist() == [4]
+    found = occlusion_of((model, texture, slow), crops, microphone, (4,))
+    assert set(found.masks) == {4}
 
 
 def test_enrollment_keeps_the_clear_frames(seen):
