@@ -7,7 +7,6 @@ refuses another format or version by name. A write goes to a temporary name besi
 import errno
 import json
 import math
-import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +14,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import torch
@@ -23,14 +21,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from render.errors import OutputError, StoreError, StoreVersionError
+from render.part_file import PartFile
 from render.text import json_text, printable
 
 #: The one metadata entry of every file.
 HEADER = "adapt"
 #: Error numbers of a disk, a quota or a file size limit that is used up.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-#: Characters of a name that the temporary one begins with: four bytes each at most, of the 255 that a name may have.
-NAME_START = 59
 
 
 def code_version() -> str:
@@ -44,24 +41,25 @@ def code_version() -> str:
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Call `write(temporary_path)` in `path`'s directory, then rename over `path`; nothing is left if it fails.
 
-    A new file has the mode that the umask gives, a replaced one keeps its own.
+    What a process that was killed left there is removed first. A new file has the mode that the umask gives, a replaced
+    one keeps its own.
 
     Raises:
         OutputError: the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Shortened, so that any name the file system takes can be written.
-    temporary = path.with_name(f".{path.name[:NAME_START]}.{token_hex(4)}.part")
     kept_mode = stat.S_IMODE(path.stat().st_mode) if path.is_file() else None
+    part: PartFile | None = None
     try:
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if kept_mode is None else kept_mode))
-        write(temporary)
+        part = PartFile.beside(path, 0o666 if kept_mode is None else kept_mode)
+        write(part.path)
         if kept_mode is not None:
             with suppress(PermissionError):  # some disks have no modes
-                temporary.chmod(kept_mode)
-        temporary.replace(path)
+                part.path.chmod(kept_mode)
+        part.become(path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        if part is not None:
+            part.drop()
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise OutputError(f"{path}: {error.strerror}; make room, or choose another folder") from error
         raise

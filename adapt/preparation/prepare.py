@@ -74,8 +74,6 @@ def prepare_clip(clip: ListedClip, folder: Path, stage: str, progressive: bool =
     if is_done(folder, facts):
         return False
     (folder / FACTS_NAME).unlink(missing_ok=True)  # half of a new one with old facts would pass for done
-    for left in folder.glob(".*.part"):  # by a run that was killed; a cache is made by one run at a time
-        left.unlink()
     analysis = analyse(footage)
     analysis.member(1)  # raises where there is nobody
     if stage == "landmarks":

@@ -23,6 +23,7 @@ import numpy as np
 from av.stream import Discard
 
 from render.errors import FootageError
+from render.video.clean_aperture import WHOLE, CleanAperture, read_aperture
 from render.video.container import (
     audio_info,
     choose_video,
@@ -101,7 +102,8 @@ class Footage:
 
     Attributes:
         path: the file.
-        width, height: upright size in square px. `coded_width`, `coded_height`: size of the coded luma plane.
+        width, height: upright size of what is shown, square px. `coded_width`, `coded_height`: of the coded luma plane.
+        aperture: what of the coded picture is shown.
         orientation: how the coded picture is turned upright; `rotation` is its clockwise angle in degrees.
         pix_fmt: planar FFmpeg name of `Frame.planes` (`yuv420p10le`); `bit_depth`: bits per sample.
         colour: matrix, range, primaries, transfer (as tagged, and the matrix in force where the tag is silent).
@@ -134,6 +136,7 @@ class Footage:
             self._read_container(container, stream)
             first = self._probe(container, stream)
             header = matroska_header(stream)
+            self._measure(read_aperture(header, first.width, first.height))
             self.dynamic_hdr = dynamic_hdr(first, header)
             self.siting = self._sited(first, HALF_AND_HALF in header)
         self._decodes_in_order = self._scan(first)
@@ -170,10 +173,6 @@ class Footage:
         self.pix_fmt = planar_format(first.format.name, self.path)
         self.bit_depth: int = av.VideoFormat(self.pix_fmt).components[0].bits
         self.orientation = Orientation.of(first, self.path)
-        square = square_size(first.width, first.height, self.sample_aspect)
-        self.width, self.height = self.orientation.size(*square)
-        if not Fraction(1, LARGEST_ASPECT) <= self.sample_aspect <= LARGEST_ASPECT:
-            self.notes.append(f"a pixel shape of {shape_words(self.sample_aspect)} is not believed; taken as square")
         self.colour: Colour = frame_colour(first, self.path)
         self.mastering = mastering_words(first)
         self._kind = PictureKind(self.path, self.codec, first.width, first.height, self.pix_fmt, self.progressive)
@@ -182,6 +181,20 @@ class Footage:
         for pts, picture in pictures:
             self._kind.refuse_other(picture, float(pts * self.time_base))
         return first
+
+    def _measure(self, aperture: CleanAperture) -> None:
+        """Find the size of what is shown."""
+        self.aperture = aperture
+        square = square_size(*aperture.size(self.coded_width, self.coded_height), self.sample_aspect)
+        self.width, self.height = self.orientation.size(*square)
+        if not Fraction(1, LARGEST_ASPECT) <= self.sample_aspect <= LARGEST_ASPECT:
+            self.notes.append(f"a pixel shape of {shape_words(self.sample_aspect)} is not believed; taken as square")
+        if aperture != WHOLE:
+            clean = "x".join(map(str, aperture.size(self.coded_width, self.coded_height)))
+            self.notes.append(
+                f"of {self.coded_width}x{self.coded_height} coded pixels {clean} are shown (clean aperture); the rest "
+                "is kept as it is"
+            )
 
     def _sited(self, first: av.VideoFrame, is_said: bool) -> Siting:
         """Where chroma lies; where nothing says so, decoders are told `ASSUMED` from here on."""
@@ -199,15 +212,19 @@ class Footage:
         return self.orientation.rotation
 
     def shown(self, coded: np.ndarray, is_exact: bool = True) -> np.ndarray:
-        """A coded picture uint8 [H, W, 3] as it is shown: upright, in square pixels."""
-        return resized(self.orientation.upright(coded), self.width, self.height, is_exact)
+        """A coded picture uint8 [H, W, 3] as it is shown: its clean aperture, upright, in square pixels."""
+        upright = np.ascontiguousarray(self.orientation.upright(self.aperture.of(coded)))
+        return resized(upright, self.width, self.height, is_exact)
 
     @property
     def coded_from_image(self) -> np.ndarray:
         """Affine map, float64 [2, 3], from px of the picture that is shown to px of the coded luma plane."""
-        width, height = self.orientation.size(self.coded_width, self.coded_height)
+        clean = self.aperture.size(self.coded_width, self.coded_height)
+        width, height = self.orientation.size(*clean)
         upright_from_image = np.diag([width / self.width, height / self.height, 1.0])
-        return self.orientation.coded_from_upright(self.coded_width, self.coded_height) @ upright_from_image
+        coded_from_image = self.orientation.coded_from_upright(*clean) @ upright_from_image
+        coded_from_image[:, 2] += self.aperture.left, self.aperture.top
+        return coded_from_image
 
     def _scan(self, first: av.VideoFrame) -> bool:
         """Fill `pts` and `durations`; True where frame numbers are only known by decoding from the start."""

@@ -3,13 +3,12 @@
 In: `Frame`s, untouched or with new planes. Out: one encode with the source's timestamps, rotation, colour tags, sample
 aspect, metadata, chapters and other streams, and the delivered sound, copied packet by packet where the container
 allows. The file appears under its name when all of it is written and read back (frame times and sound compared); until
-then it is a hidden `.partial` beside it, which is removed when anything goes wrong.
+then it is a hidden `.part` beside it, which is removed when anything goes wrong, or by the next one to write there.
 """
 
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +21,8 @@ from av.stream import Disposition
 from av.video.reformatter import ColorRange
 
 from render.errors import OutputError
+from render.part_file import PartFile
+from render.video.clean_aperture import WHOLE, write_aperture
 from render.video.delivery import StreamFeed, open_feeds
 from render.video.encoder import ENCODERS, FORMATS, MISFITS, codec_like, encoded_format, encoder_options, losses
 from render.video.encoding import QUALITIES, DeliveredSound, Encoding
@@ -74,7 +75,7 @@ class VideoWriter:
         self._durations: dict[int, int] = {}
         self._feeds: list[StreamFeed] = []
         self._output: Any = None
-        self._partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        self._part: PartFile | None = None
         self._refuse_bad_path()
         try:
             self._open(encoding, metadata or {})
@@ -102,11 +103,10 @@ class VideoWriter:
     def _open(self, encoding: Encoding, added: dict[str, str]) -> None:
         footage, encoder = self.footage, ENCODERS[self.codec]
         container_name = FORMATS[self.path.suffix.lower()]
-        with self._partial.open("wb"):
-            pass  # a folder without permission fails here, with the system's own words
+        self._part = PartFile.beside(self.path)  # a folder without permission fails here, with the system's own words
         metadata = {k: v for k, v in footage.metadata.items() if k not in OWN_METADATA} | added
         self._output = av.open(
-            f"file:{self._partial}",
+            f"file:{self._part.path}",
             "w",
             format=container_name,
             container_options=self._mux_options(container_name, metadata),
@@ -245,10 +245,16 @@ class VideoWriter:
                 feed.finish()
             self._output.close()
             self._output = None
-            self._compare()
+            part = self._part
+            assert part is not None
+            if self.footage.aperture != WHOLE and self.path.suffix.lower() != ".mkv":
+                size = self.footage.coded_width, self.footage.coded_height
+                write_aperture(part.path, self.footage.aperture, *size)
+            self._compare(part.path)
             if self.path.exists() and not self.overwrite:
                 raise OutputError(f"{self.path}: was made by somebody else meanwhile; this result is dropped")
-            os.replace(self._partial, self.path)
+            part.become(self.path)
+            self._part = None
         except BaseException as error:
             self.abandon()
             self._explain(error)
@@ -256,9 +262,9 @@ class VideoWriter:
         for feed in self._feeds:
             feed.close()
 
-    def _compare(self) -> None:
+    def _compare(self, written: Path) -> None:
         """Read the file back: as many frames, at the same times, and the same sound packets."""
-        result = Footage(self._partial, self.footage.progressive)
+        result = Footage(written, self.footage.progressive)
         times = [int(pts) * result.time_base for pts in result.pts]
         wanted = [pts * self.footage.time_base for pts in self._written]
         if len(times) != len(wanted):
@@ -274,8 +280,13 @@ class VideoWriter:
                 f"{self.codec} in {self.path.suffix} cannot say that chroma lies at {where}: players show colours up "
                 "to half a pixel off; .mkv says it"
             )
+        if result.aperture != self.footage.aperture:
+            self.notes.append(
+                f"{self.path.suffix} is not told which part of the pictures is shown (clean aperture): players show "
+                "all of them; a .mov says it"
+            )
         for feed in self._feeds:
-            feed.compare(self._partial)
+            feed.compare(written)
 
     def abandon(self) -> None:
         """Drop what was written so far."""
@@ -285,8 +296,9 @@ class VideoWriter:
             with suppress(av.error.FFmpegError, OSError):
                 self._output.close()
             self._output = None
-        with suppress(OSError):
-            self._partial.unlink(missing_ok=True)
+        if self._part is not None:
+            self._part.drop()
+            self._part = None
 
     def _explain(self, error: BaseException) -> None:
         """Turn what the system says about writing into one line."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from render.video.clean_aperture import CleanAperture, write_aperture
 from render.video.reader import Footage
 from tests.cases.case import Bench, case
 from tests.media import Sound, hold_last, make_clip, make_sound, make_voice, put_together, without_decoder
@@ -70,6 +71,25 @@ def reel_of(bench: Bench, second: dict[str, str], size: int = 320) -> Path:
     path = bench.folder / "reel.flv"
     path.write_bytes(first.read_bytes() + then.read_bytes()[FLASH_HEADER:])
     return path
+
+
+@case("clean aperture", "a border of noise that is not shown")
+def a_border_that_is_not_shown(bench: Bench) -> str:
+    noise, cut = np.random.default_rng(0), CleanAperture(20, 8, 12, 12)
+    pictures = []
+    for frame in Footage(bench.shared / "talking.mp4").frames():
+        picture = noise.integers(0, 255, (340, 352, 3), np.uint8)
+        cut.of(picture)[:] = frame.rgb
+        pictures.append(picture)
+    shot = make_clip(bench.folder / "clean.mov", pictures=pictures)
+    assert write_aperture(shot, cut, 352, 340)
+    text = told(bench, shot)
+    assert "320x320 (coded 352x340, pixels 1:1)" in text and "person 1" in text and "person 2" not in text, text
+    outcome = bench.dub(shot, bench.shared / "voice.wav")
+    assert outcome.code == 0, outcome
+    dubbed = Footage(bench.folder / "out" / "clean.dubbed.mov")
+    assert dubbed.aperture == cut and (dubbed.coded_width, dubbed.coded_height) == (352, 340), dubbed.aperture
+    return "faces are found in what is shown, border and tag are kept"
 
 
 @case("size change", "a call in a smaller size after 0.8 s")

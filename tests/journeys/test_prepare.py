@@ -54,7 +54,7 @@ def test_prepare_writes_what_training_reads_and_goes_on_where_it_was_stopped(tal
         with pytest.raises(KeyboardInterrupt):
             prepare([path], tmp_path / "again", crops_per_person=30)
     assert not (tmp_path / "again" / path.stem / FACTS_NAME).exists()
-    (tmp_path / "again" / path.stem / ".crops.mp4.x.part").write_bytes(b"killed without a chance to clean up")
+    (tmp_path / "again" / path.stem / ".crops.mp4.part").write_bytes(b"killed without a chance to clean up")
     prepare([path], tmp_path / "again", crops_per_person=30)
     assert contents(tmp_path / "again") == contents(tmp_path / "whole")
 

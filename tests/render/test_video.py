@@ -89,7 +89,7 @@ def test_lossless_copy_is_identical(kind: str, tmp_path: Path) -> None:
     assert [a.start for a in copy.audio] == pytest.approx([a.start for a in footage.audio], abs=1e-3)
     # H.263 has its chroma at the centre, for which FFV1 in MP4 has no word: said, and nothing else.
     said = ["cannot say that chroma lies at center" in note for note in writer.notes]
-    assert not list(tmp_path.glob("*.partial")) and said == [True] * (kind == "feature phone")
+    assert not list(tmp_path.glob(".*.part")) and said == [True] * (kind == "feature phone")
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
@@ -322,7 +322,7 @@ def test_codec_and_format_choice(tmp_path: Path) -> None:
     assert Footage(tmp_path / "out.mov").pix_fmt == "yuv422p10le" and "encoded as yuv422p10le" in writer.notes[0]
     with pytest.raises(OutputError, match="cannot hold prores"):
         VideoWriter(Footage(source), tmp_path / "out.mp4", Encoding("prores"))
-    assert not list(tmp_path.glob(".*partial"))
+    assert not list(tmp_path.glob(".*.part"))
 
 
 VP9 = {"codec": "libvpx-vp9", "options": {"deadline": "realtime"}}
