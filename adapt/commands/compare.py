@@ -40,6 +40,7 @@ def options_of(config: CompareConfig) -> CompareOptions:
         fit_steps=config.fit_steps,
         tracks=None if config.tracks is None else Path(config.tracks),
         prior=None if config.prior is None else Path(config.prior),
+        progressive=config.progressive,
     )
 
 

@@ -173,6 +173,7 @@ class CompareConfig:
         None, "cache folder of `adapt prepare`; its tracks of the same files are used", names=FILE
     )
     prior: str | None = option(None, "renderer prior to use instead of the shipped one, a safetensors file", names=FILE)
+    progressive: bool = option(CompareOptions.progressive, PROGRESSIVE)
     strict: bool = option(False, "exit with an error where anything was left out")
 
 

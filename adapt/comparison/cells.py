@@ -134,7 +134,7 @@ class Runner:
         self.comparison = comparison
         self.sound = None if sound is None else speech_track(sound)
         self.erased = content_key(prior.erasing_expressions.tolist())
-        self.voice = None if self.sound is None else read_waveform(self.sound)
+        self.voice = None if self.sound is None else read_waveform(self.sound, from_beginning=True)
         self.scorer = Scorer()
         comparison.problems.extend(Problem(reason) for reason in self.scorer.missing)
 

@@ -133,7 +133,7 @@ def find_splits(
     files = find_takes([str(file) for file in footage])
     for path, person, speech in progress.over("tracks", files, len(files)):
         try:
-            takes.append(open_take(path, person, speech, cache, options.tracks))
+            takes.append(open_take(path, person, speech, cache, options.tracks, options.progressive))
         except AdaptError as error:
             problems.append(Problem(str(error), path.stem))
     splits = []

@@ -36,6 +36,7 @@ class CompareOptions:
             much processor time.
         tracks: cache folder of `adapt prepare`, whose tracks of the same files are used.
         prior: renderer prior, a safetensors file; None for the shipped one.
+        progressive: the files' pictures are of one moment, whatever they are flagged as; see `Footage`.
 
     Raises:
         ConfigError: a number or a word that means nothing.
@@ -52,6 +53,7 @@ class CompareOptions:
     fit_steps: int = FitOptions.steps
     tracks: Path | None = None
     prior: Path | None = None
+    progressive: bool = False
 
     def __post_init__(self) -> None:
         least = {"enrollment": LEAST_SECONDS, "held_out": LEAST_SECONDS, "fit_steps": 1, "method_minutes": 1 / 60}

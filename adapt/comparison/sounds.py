@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from adapt.baselines.contract import sound_of
 from adapt.comparison.scores import SHIFTS, Heard
 from adapt.comparison.split import Split
 from prior.face.model import load_face_model
@@ -37,11 +36,10 @@ def speech_at(waveform: np.ndarray, track: Track) -> torch.Tensor:
 
 def shifted_sounds(split: Split) -> dict[int, np.ndarray]:
     """A held-out part's own sound, late by each of `SHIFTS` frames of 1/25 s; empty where it has none."""
-    waveform, track = split.held_out.take.waveform, split.held_out.track
-    if waveform is None:
-        return {}
+    take, track = split.held_out.take, split.held_out.track
     start, seconds = float(track.timestamps[0]), track.duration_seconds
-    return {shift: sound_of(waveform, start - shift / FRAME_RATE, seconds) for shift in SHIFTS}
+    sounds = {shift: take.heard(start - shift / FRAME_RATE, seconds) for shift in SHIFTS}
+    return {shift: sound for shift, sound in sounds.items() if sound is not None}
 
 
 def driver_opening(driver: Split, split: Split) -> torch.Tensor:

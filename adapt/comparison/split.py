@@ -65,8 +65,15 @@ class Take:
 
     @cached_property
     def waveform(self) -> np.ndarray | None:
-        """The sound of the whole file, where it belongs to the picture."""
-        return read_waveform(speech_track(self.footage.path)) if self.speech else None
+        """The sound of the whole file from its first frame on, where it belongs to the picture."""
+        if not self.speech:
+            return None
+        begins = int(self.footage.pts[0]) * self.footage.time_base
+        return read_waveform(replace(speech_track(self.footage.path), begins=begins))
+
+    def heard(self, start: float, seconds: float) -> np.ndarray | None:
+        """The sound [N] of `seconds` from `start` on, on the file's own clock."""
+        return None if self.waveform is None else sound_of(self.waveform, start - self.footage.start, seconds)
 
 
 @dataclass(frozen=True)
@@ -107,9 +114,7 @@ class TakePart:
     @cached_property
     def waveform(self) -> np.ndarray | None:
         """The part's own sound, time 0 at its first frame."""
-        if self.take.waveform is None:
-            return None
-        return sound_of(self.take.waveform, float(self.track.timestamps[0]), self.track.duration_seconds)
+        return self.take.heard(float(self.track.timestamps[0]), self.track.duration_seconds)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -164,7 +169,14 @@ def find_takes(footage: Sequence[str]) -> list[tuple[Path, str, bool | None]]:
     return [(clip.path, clip.person, clip.speech) for clip in find_clips(list(footage), 0)]
 
 
-def open_take(path: Path, person: str, speech: bool | None, cache: Cache, prepared: Path | None = None) -> Take:
+def open_take(
+    path: Path,
+    person: str,
+    speech: bool | None,
+    cache: Cache,
+    prepared: Path | None = None,
+    progressive: bool = False,
+) -> Take:
     """Open a file and track the person seen longest, unless a track is there already.
 
     Args:
@@ -173,11 +185,12 @@ def open_take(path: Path, person: str, speech: bool | None, cache: Cache, prepar
         speech: whether the sound belongs to the picture; None: not known.
         cache: where tracks are kept.
         prepared: folder of `adapt prepare`, whose track of the same file is taken.
+        progressive: as of `Footage`.
 
     Raises:
         FootageError, TrackingError: unreadable, or nobody in it.
     """
-    footage = Footage(path)
+    footage = Footage(path, progressive)
     track = prepared_track(prepared, footage) if prepared is not None else None
     if track is None:
         key = content_key([footage.sha256, file_sha256(FACE_MODEL), code_sha256("adapt.tracking.track")])

@@ -144,6 +144,11 @@ def audio_blocks(track: SoundTrack, notes: list[str] | None = None) -> Iterator[
         maker = BlockMaker(str(track), begins, is_late=is_late)
         # The clock of a transport stream may be hours old where the file begins.
         lead = max(0.0, float(first - begins))
+        if lead > LONGEST_HOLE_SECONDS:
+            raise FootageError(
+                f"{track}: its clock begins at {timecode(float(first))}; write it to a file whose clock begins at 0, "
+                "such as with ffmpeg -i IN -c copy OUT.mkv"
+            )
         end = 0
         for block in _decoded_blocks(container, stream, maker):
             missing = (block.start - end) / block.rate - (lead if end == 0 else 0.0)

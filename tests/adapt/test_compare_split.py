@@ -26,6 +26,8 @@ from prior.speech.sound import SAMPLE_RATE
 from render.errors import ConfigError, FootageError
 from render.head.track import Track
 from render.store import file_sha256, write_json
+from render.video.reader import Footage
+from tests.media import Sound, make_clip
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class File:
 
     path: Path
     sha256: str = "0"
+    start: float = 0.0
 
 
 def track(seconds: float, fps: float) -> Track:
@@ -134,6 +137,17 @@ def test_sound_is_cut_and_filled_with_silence() -> None:
     assert part[0] == SAMPLE_RATE / 2 and len(part) == SAMPLE_RATE and not part[SAMPLE_RATE // 2 :].any()
     early = sound_of(waveform, -0.25, 0.5)
     assert not early[: SAMPLE_RATE // 4].any() and early[SAMPLE_RATE // 4 + 1] == 1
+
+
+def test_the_sound_of_a_take_lies_beside_its_picture_whatever_the_clock(tmp_path: Path) -> None:
+    late = 100 * 3600
+    times = [25 * late + index for index in range(25)]
+    path = make_clip(tmp_path / "a.mkv", times=times, sounds=[Sound("pcm_s16le", start=late + 0.2, seconds=0.5)])
+    clip = replace(take("a.mkv", "ada", 1), footage=Footage(path))
+    heard = clip.heard(late + 0.1, 0.3)
+    assert heard is not None and len(heard) == 0.3 * SAMPLE_RATE
+    loud = np.flatnonzero(np.abs(heard) > 0.05) / SAMPLE_RATE
+    assert loud[0] == pytest.approx(0.1, abs=0.01) and loud[-1] > 0.29
 
 
 def test_tracks_of_a_prepared_cache_are_used_for_the_same_bytes_alone(tmp_path: Path) -> None:

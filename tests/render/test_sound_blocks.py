@@ -59,6 +59,13 @@ def test_planar_codecs_of_many_channels_are_read(tmp_path, layout):
     assert np.abs(np.fft.rfft(heard[RATE // 4 : 3 * RATE // 4])).argmax() * 2 == pytest.approx(220 * 1.5**2, abs=4)
 
 
+def test_a_clock_that_begins_hours_late_is_refused_where_its_zero_is_meant(tmp_path):
+    path = write_packets(tmp_path / "late.mkv", [360_000.0])
+    assert sum(len(block.samples) for block in audio_blocks(SoundTrack(path))) == pytest.approx(0.1 * RATE, abs=2)
+    with pytest.raises(FootageError, match="its clock begins at 100:00:00.000; write it to a file whose clock begins"):
+        next(audio_blocks(SoundTrack(path, begins=Fraction(0))))
+
+
 def test_holes_are_zeros_in_small_blocks(tmp_path):
     path = write_packets(tmp_path / "gap.mkv", [0.0, 1800.0])
     count = 0
