@@ -1,8 +1,10 @@
 """Part: one actor's part in a dub, ready to be drawn."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import torch
 
 from adapt.actor.bundle import ActorBundle
@@ -21,6 +23,7 @@ class Part:
         expression: [T, E] lower expression to be drawn, one row a frame.
         driven: [T] bool; frames whose motion is known.
         prior: renderer prior that the bundle belongs to; default the shipped one.
+        heads: outlines of other people's heads that lie before this one's face, of `nearer_heads`.
     """
 
     bundle: ActorBundle
@@ -28,6 +31,7 @@ class Part:
     expression: torch.Tensor
     driven: torch.Tensor
     prior: RendererPrior = field(default_factory=load_renderer_prior)
+    heads: Mapping[int, np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def in_picture(self) -> torch.Tensor:

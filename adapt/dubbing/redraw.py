@@ -51,7 +51,7 @@ class Redrawn:
 
 def find_occlusions(footage: Footage, parts: Sequence[Part], progress: Progress) -> list[Occlusion]:
     """Look once through the footage for what lies in front of each part's lower face."""
-    seekers = [OccluderSeeker(part.prior.model, part.bundle.texture, part.track) for part in parts]
+    seekers = [OccluderSeeker(part.prior.model, part.bundle.texture, part.track, part.heads) for part in parts]
     wanted = [part_weights(part) > 0 for part in parts]
     frames = torch.stack(wanted).any(0).nonzero()[:, 0]
     if len(frames):

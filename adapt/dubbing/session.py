@@ -29,6 +29,7 @@ from adapt.motion.placement import Placement
 from adapt.motion.sources import Driven, Sound, TrackFile, style_of
 from adapt.progress import SILENT, Progress
 from adapt.tracking.crop import read_crops
+from adapt.tracking.nearer_heads import nearer_heads
 from adapt.tracking.track import track_person
 from prior.motion.model import MotionModel, load_motion_model, shipped_motion_model
 from prior.motion.style import MouthStyle
@@ -153,7 +154,9 @@ class Session:
             expression, has_motion = motion.lower_expression, motion.confidence > 0
         else:
             expression, has_motion = self.placement.placed(motion, track, inside, self.seconds, style.closed)
-        return Part(bundle, track, controlled(expression, style, self.controls), has_motion & inside, self.prior)
+        expression = controlled(expression, style, self.controls)
+        heads = nearer_heads(self.analysis, person)
+        return Part(bundle, track, expression, has_motion & inside, self.prior, heads)
 
     def _fitted(self, track: Track, person: int) -> ActorBundle:
         """The person, fitted from the shot, now or earlier."""

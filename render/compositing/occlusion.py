@@ -3,11 +3,13 @@
 In: frames of a shot, an actor's texture and track. Each frame is compared, small, with the actor's own colours at the
 frame's own expression: the texture's colours with the mouth closed, half open and open, in the light of that frame.
 Two things are looked for: connected parts of the lower face of quite another colour (they are kept on top), and lips
-that are not there (the frame passes through). Out: an `Occlusion`. What is found must last over neighbouring frames of
-a shot; nothing crosses a cut.
+that are not there (the frame passes through). What is found must last over neighbouring frames of a shot; nothing
+crosses a cut. Heads of other people that are known to lie in front are kept on top as well. Out: an `Occlusion`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -67,15 +69,25 @@ class OccluderSeeker:
         model: the face model.
         texture: [C, H, W] of the actor.
         track: of the person in the shot.
+        heads: frame → outlines [N, K, 2], px, of other people's heads that lie before this one's; default none.
     """
 
-    def __init__(self, model: FaceModel, texture: torch.Tensor, track: Track) -> None:
+    def __init__(
+        self,
+        model: FaceModel,
+        texture: torch.Tensor,
+        track: Track,
+        heads: Mapping[int, np.ndarray] = MappingProxyType({}),
+    ) -> None:
         self.model = model
         self.colours = texture[None, :COLOUR_CHANNELS].contiguous()
         self.track = track.with_crop_size(LOOK_PX)
         self.likeness = torch.full((len(track),), torch.nan)
         self._covered = torch.zeros(len(track))
         self._masks: dict[int, bytes] = {}
+        self.heads = heads
+        self._behind_heads = torch.zeros(len(track), dtype=torch.bool)
+        self._head_masks: dict[int, bytes] = {}
 
     def look(self, frame: int, crop: np.ndarray) -> None:
         """Take in a frame, with its crop uint8 [LOOK_PX, LOOK_PX, 3] of `track`."""
@@ -87,6 +99,8 @@ class OccluderSeeker:
         real, expected = _blurred(picture, DETAIL_SIGMA_PX)[0], _blurred(colours, DETAIL_SIGMA_PX)
         lower_face = buffer.lower_face[0, 0] > 0
         mouth = dilate(buffer.mouth, 2)[0, 0] > 0
+        if frame in self.heads:
+            self._look_at_heads(frame, mouth.numpy())
         around = (dilate(buffer.mouth, 4)[0, 0] > 0) & lower_face
         if not bool(around.any()):
             return
@@ -99,17 +113,30 @@ class OccluderSeeker:
             self._masks[frame] = np.packbits(occluder | beyond & ~lower_face.numpy()).tobytes()
             self._covered[frame] = float((occluder & mouth.numpy()).sum() / mouth.sum())
 
+    def _look_at_heads(self, frame: int, mouth: np.ndarray) -> None:
+        crop_from_image = self.track.crop_from_image[frame].numpy()
+        heads = np.zeros((LOOK_PX, LOOK_PX), np.uint8)
+        for outline in self.heads[frame]:
+            corners = outline @ crop_from_image[:, :2].T + crop_from_image[:, 2]
+            cv2.fillPoly(heads, [np.rint(corners).astype(np.int32)], 1)
+        if heads.any():
+            self._head_masks[frame] = np.packbits(heads > 0).tobytes()
+            self._behind_heads[frame] = bool((mouth & (heads > 0)).sum() > COVERED * mouth.sum())
+
     def covers(self, frame: int) -> bool:
         """Whether something was seen in front in this frame."""
         return frame in self._masks
 
     def occlusion(self) -> Occlusion:
-        """What the frames show, kept where the frame before or after, within the shot, confirms it."""
+        """What the frames show, kept where the frame before or after, within the shot, confirms it; and the heads."""
         usual = max(float(self.likeness.nanmedian().nan_to_num()), LEAST_USUAL)
         hidden = (self.likeness < HIDDEN_PART * usual) | (self._covered > COVERED)
         masks = {frame: mask for frame in self._masks if (mask := self._lasting(frame))}
-        unknown = self.likeness.isnan()
-        return Occlusion(lasting(hidden, unknown, self.track.shot, self.track.timestamps), masks)
+        for frame, heads in self._head_masks.items():
+            both = _unpacked(heads) | _unpacked(masks[frame]) if frame in masks else _unpacked(heads)
+            masks[frame] = np.packbits(both).tobytes()
+        hidden = lasting(hidden, self.likeness.isnan(), self.track.shot, self.track.timestamps)
+        return Occlusion(hidden | self._behind_heads, dict(sorted(masks.items())))
 
     def _lasting(self, frame: int) -> bytes | None:
         """The part of a frame's mask that a neighbour confirms; None where that is nothing."""

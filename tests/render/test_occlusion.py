@@ -7,6 +7,7 @@ import torch
 
 from adapt.fitting.covered_frames import clear_frames
 from prior.face.model import load_face_model
+from prior.face.points import LIPS_OUTER
 from render.compositing.occlusion import LOOK_PX, OccluderSeeker, lasting
 from render.drawing.crop import cut_crop
 from render.video.reader import Footage
@@ -93,6 +94,30 @@ def test_frames_a_second_apart_need_no_neighbour_to_confirm_them(seen):
     assert found.hidden.nonzero().flatten().tolist() == [4]
     found = occlusion_of((model, texture, slow), crops, microphone, (4,))
     assert set(found.masks) == {4}
+
+
+def disc(take, frame, across, radius_px):
+    """The outline of a head of so many px, whose middle lies `across` mouth widths to the right of the mouth's."""
+    points = take.image_vertices(load_face_model(), torch.tensor([frame]))[0, list(LIPS_OUTER)].numpy()
+    angle = np.linspace(0, 2 * np.pi, 24)
+    middle = points.mean(0) + [across * np.ptp(points[:, 0]), 0]
+    return middle + radius_px * np.stack([np.cos(angle), np.sin(angle)], -1)
+
+
+def test_a_head_in_front_of_the_mouth_hides_it_and_beside_it_stays_on_top(seen):
+    (model, texture, take), crops = seen
+    width = float(np.ptp(take.image_vertices(model, torch.tensor([2]))[0, list(LIPS_OUTER), 0].numpy()))
+    heads = {2: disc(take, 2, 0.5, width)[None], 5: disc(take, 5, 1.6, width)[None], 7: disc(take, 7, 90, width)[None]}
+    seeker = OccluderSeeker(model, texture, take, heads)
+    for frame, crop in enumerate(crops):
+        seeker.look(frame, crop)
+    found = seeker.occlusion()
+    assert found.hidden.nonzero().flatten().tolist() == [2]
+    assert set(found.masks) == {2, 5}
+    small = take.with_crop_size(LOOK_PX).crop_from_image[5].numpy()
+    y, x = np.argwhere(found.mask(5)).mean(0)
+    rim = (disc(take, 5, 1.6, width) @ small[:, :2].T + small[:, 2]).clip(0, LOOK_PX - 1)
+    assert rim[:, 0].min() < x < rim[:, 0].max() and rim[:, 1].min() < y < rim[:, 1].max()
 
 
 def test_enrollment_keeps_the_clear_frames(seen):
