@@ -20,6 +20,8 @@ PLOT_WIDTH_INCHES = 4.2
 PLOT_DPI = 90
 #: Where the best is, for metrics that have such a place.
 BEST = {"one": 1.0, "zero": 0.0}
+#: Bytes of videos and sounds that a page holds at most: browsers open larger ones slowly, or not at all.
+MOST_BYTES = 100 << 20
 OURS_COLOUR, OTHER_COLOUR, PERSON_COLOUR = "#c2571a", "#30506e", "#b5bcc4"
 
 
@@ -33,6 +35,10 @@ class ComparedClip:
     seconds: list[float]
     videos: Mapping[str, Path]
     sound: Path | None
+
+    def files(self) -> list[Path]:
+        """What its player holds."""
+        return [*self.videos.values(), *([self.sound] if self.sound is not None else [])]
 
 
 def write_report(
@@ -58,6 +64,12 @@ def write_report(
     report = Report("Comparison")
     for sentence in facts:
         report.text(sentence)
+    shown = shown_clips(clips)
+    if len(shown) < len(clips):
+        report.text(
+            f"{len(shown)} of {len(clips)} players are in this page, so that it can be opened; every drawn video is in "
+            "cache/cells beside it."
+        )
     report.section("Left out")
     for problem in problems or ["nothing"]:
         report.text(problem)
@@ -69,12 +81,25 @@ def write_report(
             report.text("Nearer to the best than (paired over people; positive: ahead):")
             report.table(header, pairs)
         report.figure(plots(table, lane, ours), "a dot a person; mean and interval over people")
-        for clip in clips:
+        for clip in shown:
             if clip.lane == lane:
                 videos = {name: file.read_bytes() for name, file in clip.videos.items()}
                 sound = clip.sound.read_bytes() if clip.sound is not None else None
                 report.player(videos, clip.seconds, folded=f"{clip.clip} ({clip.person})", sound=sound)
     report.write(path)
+
+
+def shown_clips(clips: Sequence[ComparedClip]) -> list[ComparedClip]:
+    """Clips whose players a page can hold: all, or every so many of each lane."""
+    sizes = [sum(file.stat().st_size for file in clip.files()) for clip in clips]
+    every = -(-sum(sizes) // MOST_BYTES)
+    while True:
+        chosen: list[int] = []
+        for lane in sorted({clip.lane for clip in clips}):
+            chosen += [number for number, clip in enumerate(clips) if clip.lane == lane][:: max(every, 1)]
+        if sum(sizes[number] for number in chosen) <= MOST_BYTES or every > len(clips):
+            return [clips[number] for number in sorted(chosen)]
+        every += 1
 
 
 def plots(table: ScoreTable, lane: int, ours: str) -> Figure:

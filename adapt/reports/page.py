@@ -7,13 +7,14 @@ import base64
 import html
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from render.store import write_text
+from render.store import write_atomic
+from render.text import printable
 
 _STYLE, _SCRIPT = (Path(__file__).with_name(name) for name in ("page.css", "page.js"))
 
@@ -131,12 +132,18 @@ class Report:
         self._parts.append(player)
 
     def write(self, path: Path) -> None:
-        """Write the page, atomically."""
-        title = html.escape(self.title)
-        page = (
-            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-            f"<style>{_STYLE.read_text(encoding='utf-8')}</style></head><body><h1>{title}</h1>{''.join(self._parts)}"
-            f"<script>{_SCRIPT.read_text(encoding='utf-8')}</script></body></html>"
-        )
+        """Write the page, atomically; what it holds is not copied together for that."""
 
-        write_text(path, page)
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as file:
+                for part in self._page():
+                    file.write(printable(part).encode())
+
+        write_atomic(path, write)
+
+    def _page(self) -> Iterator[str]:
+        title = html.escape(self.title)
+        yield f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        yield f"<style>{_STYLE.read_text(encoding='utf-8')}</style></head><body><h1>{title}</h1>"
+        yield from self._parts
+        yield f"<script>{_SCRIPT.read_text(encoding='utf-8')}</script></body></html>"

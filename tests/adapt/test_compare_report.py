@@ -9,7 +9,7 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 
-from adapt.comparison.report import ComparedClip, plots, write_report
+from adapt.comparison.report import ComparedClip, plots, shown_clips, write_report
 from adapt.comparison.table import ScoreTable, estimate
 from adapt.reports.clip import encode_clip
 from prior.speech.sound import SAMPLE_RATE, write_audio
@@ -124,3 +124,23 @@ def title_of_page(profile: Path, seconds: float = 90) -> str:
             if title.startswith("done"):
                 break
     return title
+
+
+def test_a_large_comparison_is_a_page_that_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = tmp_path / "drawn.mp4"
+    video.write_bytes(bytes(10_000))
+    clips = [
+        ComparedClip(f"c{number}", f"P{number}", lane, TIMES, {method: video for method in METHODS}, None)
+        for number in range(500)
+        for lane in (1, 2)
+    ]
+    monkeypatch.setattr("adapt.comparison.report.MOST_BYTES", 1_500_000)
+    shown = shown_clips(clips)
+    assert 40 <= len(shown) <= 50 and [sum(clip.lane == lane for clip in shown) for lane in (1, 2)] == [25, 25]
+    assert shown == sorted(shown, key=clips.index) and shown[-1].clip > "c450"
+    write_report(tmp_path / "report.html", ScoreTable(score_lines(), METHODS), clips, "adapt", ("real",), [], [])
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "50 of 1000 players are in this page" in text
+    assert text.count('<div class="player"') == 25 and len(text) < 3_000_000  # there is no lane 2 in the table
+    monkeypatch.undo()
+    assert shown_clips(clips) == clips

@@ -32,7 +32,8 @@ def beside(x: float, size: float = 1.5) -> tuple[float, ...]:
 
 @pytest.mark.parametrize(("eyes", "who"), [(40.0, 1), (15.0, 2)])
 def test_the_larger_face_is_the_nearer_one(eyes: float, who: int) -> None:
-    analysis = shot(member(1, dict.fromkeys(range(6), FACE), 24.0), member(2, dict.fromkeys(range(6), beside(140)), eyes))
+    both = (dict.fromkeys(range(6), box) for box in (FACE, beside(140)))
+    analysis = shot(member(1, next(both), 24.0), member(2, next(both), eyes))
     assert list(nearer_heads(analysis, who)) == list(range(6))  # type: ignore[arg-type]
     assert nearer_heads(analysis, 3 - who) == {}  # type: ignore[arg-type]
 

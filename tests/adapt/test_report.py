@@ -1,6 +1,7 @@
 import io
 import shutil
 import subprocess
+import tracemalloc
 
 import av
 import numpy as np
@@ -63,3 +64,14 @@ def test_page_steps_and_seeks_in_a_browser(tmp_path):
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=6000", path.as_uri()]
     out = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
     assert "<title>done 1 2 7 0.30/0.30</title>" in out
+
+
+def test_writing_a_page_does_not_copy_it(tmp_path):
+    report = Report("Large")
+    for _ in range(40):
+        report.player({"drawn": bytes(1 << 20)}, [0.0])
+    tracemalloc.start()
+    report.write(tmp_path / "report.html")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (tmp_path / "report.html").stat().st_size > 40 << 20 and peak < 8 << 20
