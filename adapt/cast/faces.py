@@ -95,8 +95,11 @@ def eye_distance(landmarks: np.ndarray, layout: LandmarkLayout) -> float:
 
 
 def yaw(landmarks: np.ndarray, layout: LandmarkLayout) -> float:
-    """Turn of the head about the vertical, radians, 0 frontal, positive where the nose points to the image's right."""
-    across = landmarks[layout.side_left] - landmarks[layout.side_right]
+    """Turn of the head about the vertical, radians, 0 frontal, positive where the nose points to the image's left.
+
+    What `render.head.camera.head_turn` calls yaw, read off two points: within about 3 degrees of a track's.
+    """
+    across = landmarks[layout.side_right] - landmarks[layout.side_left]
     return float(np.arctan2(across[2], np.hypot(across[0], across[1])))
 
 

@@ -65,7 +65,7 @@ class MemberReport:
         frames, seconds: in which the face is seen. `usable_seconds`: of these, good enough to fit from.
         shots: indices of the shots the person is in.
         face_height_px: smallest, median, largest. `eye_distance_px`: median.
-        yaw_degrees: 5th and 95th percentile of the head's turn, positive to the image's right.
+        yaw_degrees: 5th and 95th percentile of the head's yaw, positive to the image's left.
         posture: what to do where the face is upside down or lies on its side, a sentence; else empty.
         sharpness: median, ~0.1 blurred to ~0.5 crisp.
         half_out: frames in which mouth or chin lie outside the picture: they can be neither learnt from nor dubbed.

@@ -8,6 +8,7 @@ from adapt.config import command_line, handed_on, parse_range
 from adapt.device import usable_device
 from adapt.dubbing.dub import dub
 from adapt.dubbing.options import DubOptions
+from adapt.dubbing.quality import told
 from adapt.dubbing.request import Request
 from adapt.motion.sources import Driver, driver_of_motion, driver_of_sound
 from adapt.progress import Progress
@@ -25,6 +26,8 @@ def main(config: DubConfig, progress: Progress) -> None:
     dubbed = dub(
         config.video, requests, config.out, options, advice=advice, settings=handed_on(config), progress=progress
     )
+    for line in told(dubbed.quality):
+        progress.note(line)
     progress.result({"output": dubbed.video.name, **dubbed.quality})
     progress.note(f"{dubbed.folder}: done; look at {dubbed.folder / 'report.html'}")
 

@@ -29,6 +29,7 @@ from prior.speech.sound import read_waveform
 from prior.speech.speech_track import speech_track
 from render.drawing.crop import CROP_SIZE
 from render.errors import FootageError
+from render.head.camera import head_turn
 from render.head.track import Track
 from render.store import file_sha256
 from render.text import read_json
@@ -291,7 +292,7 @@ def _too_short(take: Take, rows: torch.Tensor) -> bool:
 def _enrollment_rows(take: Take, seconds: float) -> torch.Tensor:
     """Rows of the first `seconds` in which the person is seen."""
     rows = take.rows
-    rows = rows[take.track.rotation[rows, 1].rad2deg().abs() <= LARGEST_YAW_DEGREES]
+    rows = rows[head_turn(take.track.rotation[rows])[:, 0].abs() <= LARGEST_YAW_DEGREES]
     return rows[take.times(rows) < take.times(rows)[0] + seconds] if len(rows) else rows
 
 

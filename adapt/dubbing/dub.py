@@ -10,8 +10,9 @@ from adapt.config import handed_on
 from adapt.device import arithmetic
 from adapt.dubbing.options import DubOptions
 from adapt.dubbing.provenance import RUN, run_facts
+from adapt.dubbing.quality import quality_facts
 from adapt.dubbing.redraw import Redrawn, redraw
-from adapt.dubbing.report import Recorder, quality_facts, write_report
+from adapt.dubbing.report import Recorder, write_report
 from adapt.dubbing.request import Request
 from adapt.dubbing.session import Session
 from adapt.dubbing.sound import MIXED, delivered, refuse_joined, refuse_undeliverable
@@ -96,7 +97,7 @@ def dub(
         }
         write_json(folder / RUN, facts)  # what is known, before the long part; the hash of the video follows
         redrawn = redraw(footage, parts, video, options, sound, recorder, progress)
-        quality = quality_facts(footage, redrawn, session.notes)
+        quality = quality_facts(footage, parts, redrawn, session.notes)
         try:
             write_json(folder / RUN, {**facts, "output": {**facts["output"], "sha256": file_sha256(video)}})
             write_json(folder / "qc.json", quality)

@@ -24,6 +24,7 @@ class Part:
         driven: [T] bool; frames whose motion is known.
         prior: renderer prior that the bundle belongs to; default the shipped one.
         heads: outlines of other people's heads that lie before this one's face, of `nearer_heads`.
+        wanted: [T] bool; frames that are asked for, driven or not; None for those that are driven.
     """
 
     bundle: ActorBundle
@@ -32,6 +33,7 @@ class Part:
     driven: torch.Tensor
     prior: RendererPrior = field(default_factory=load_renderer_prior)
     heads: Mapping[int, np.ndarray] = field(default_factory=dict)
+    wanted: torch.Tensor | None = None
 
     @cached_property
     def in_picture(self) -> torch.Tensor:

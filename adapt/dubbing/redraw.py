@@ -2,12 +2,12 @@
 
 In: footage, and for each actor a bundle, a track and the motion to be drawn. A first look finds what lies in front of
 the mouths; then frames stream: cut crops, draw, composite plane by plane, encode. Out: the written video, and
-`Redrawn`, what happened frame by frame. Frames in which an actor cannot be dubbed pass through; the change ramps in and
-out beside them, and no temporal operation crosses a cut.
+`Redrawn`, what happened frame by frame. Frames in which an actor cannot be dubbed pass through; beside them the mouth
+is handed over (`adapt.dubbing.weights`), and no temporal operation crosses a cut.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from adapt.dubbing.options import DubOptions
 from adapt.dubbing.painter import Painter
 from adapt.dubbing.part import Part
 from adapt.dubbing.provenance import ALTERED
-from adapt.dubbing.weights import frame_status, part_weights
+from adapt.dubbing.weights import OCCLUDED, Handover, frame_status, hand_over
 from adapt.progress import SILENT, Progress
-from render.compositing.composite import Patch, changed_outside, composite, measure_grain
+from render.compositing.composite import MATTE_FLOOR, Patch, changed_outside, composite, measure_grain
 from render.compositing.occlusion import LOOK_PX, OccluderSeeker, Occlusion
 from render.drawing.crop import cut_crop
 from render.drawing.renderer import FIXED_BATCH
@@ -35,24 +35,29 @@ class Redrawn:
     """What was redrawn.
 
     Attributes:
-        weights: [P, T] how much of each part's mouth every frame took.
+        handovers: of each part, how much of its mouth every frame took, and why where that is not all.
         status: per frame, a word of `adapt.dubbing.weights.STATUS`.
         in_front: frames in which something lies over a part of a lower face, and was left there.
         notes: what could not be kept or done, one sentence each.
         changed: per frame, the share of the coded samples that differ from the source's.
     """
 
-    weights: torch.Tensor
+    handovers: list[Handover]
     status: list[str]
     in_front: list[int]
     notes: list[str]
     changed: list[float]
 
+    @property
+    def weights(self) -> torch.Tensor:
+        """[P, T] how much of each part's mouth every frame took."""
+        return torch.stack([handover.weight for handover in self.handovers])
+
 
 def find_occlusions(footage: Footage, parts: Sequence[Part], progress: Progress) -> list[Occlusion]:
     """Look once through the footage for what lies in front of each part's lower face."""
     seekers = [OccluderSeeker(part.prior.model, part.bundle.texture, part.track, part.heads) for part in parts]
-    wanted = [part_weights(part) > 0 for part in parts]
+    wanted = [hand_over(part).weight > 0 for part in parts]
     frames = torch.stack(wanted).any(0).nonzero()[:, 0]
     if len(frames):
         first, last = int(frames[0]), int(frames[-1])
@@ -92,13 +97,12 @@ def redraw(
     if options.occluders:
         occlusions = list(find_occlusions(footage, parts, progress))
     pairs = list(zip(parts, occlusions, strict=True))
-    weights = torch.stack([part_weights(part, one.hidden if one else None) for part, one in pairs])
-    if not bool((weights > 0).any()):
+    handovers = [hand_over(part, one.hidden if one else None) for part, one in pairs]
+    if not any(bool((handover.weight > 0).any()) for handover in handovers):
         raise DubError(_why_nothing(footage, parts, occlusions))
-    in_front = {frame for one in occlusions if one for frame in one.masks if float(weights[:, frame].max())}
     painters = [
-        Painter.of(part, weight, one, options.region, options.device)
-        for (part, one), weight in zip(pairs, weights, strict=True)
+        Painter.of(_gliding(part, handover), handover.weight, one, options.region, options.device)
+        for (part, one), handover in zip(pairs, handovers, strict=True)
     ]
     comment = footage.metadata.get("comment", ALTERED)
     tags = {"comment": comment if comment.startswith(ALTERED) else f"{ALTERED}; {comment}"}
@@ -110,12 +114,32 @@ def redraw(
         for frames in _batches(footage.frames(), options.batch or 2 * FIXED_BATCH):
             patches = [painter.paint(frames) for painter in painters]
             for row, frame in enumerate(frames):
-                put_in = [patch for drawn in patches if (patch := drawn[row]) is not None]
+                put_in = [
+                    patch
+                    for drawn, handover in zip(patches, handovers, strict=True)
+                    if (patch := _visible(drawn[row], handover, frame.index)) is not None
+                ]
                 if watch is not None:
                     watch(frame, put_in)
                 changed.append(_write(writer, frame, put_in, options))
                 advance(1)
-    return Redrawn(weights, frame_status(parts, weights, occlusions), sorted(in_front), writer.notes, changed)
+    shown = torch.stack([handover.weight for handover in handovers]).amax(0)
+    in_front = {frame for one in occlusions if one for frame in one.masks if float(shown[frame])}
+    return Redrawn(handovers, frame_status(handovers), sorted(in_front), writer.notes, changed)
+
+
+def _gliding(part: Part, handover: Handover) -> Part:
+    """The part with its motion gliding to the source's own where it is handed over."""
+    motion = handover.motion[:, None].to(part.expression.dtype)
+    return replace(part, expression=torch.lerp(part.track.lower_expression, part.expression, motion))
+
+
+def _visible(patch: Patch | None, handover: Handover, frame: int) -> Patch | None:
+    """The patch, if anything of it is seen; what lies in front of all of it is told as such."""
+    if patch is None or bool((patch.matte >= MATTE_FLOOR).any()):
+        return patch
+    handover.weight[frame], handover.reason[frame] = 0.0, OCCLUDED
+    return None
 
 
 def _why_nothing(footage: Footage, parts: Sequence[Part], occlusions: Sequence[Occlusion | None]) -> str:

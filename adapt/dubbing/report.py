@@ -1,7 +1,6 @@
 """Report of a dub: source and result side by side, what every frame is, and the frames that changed most."""
 
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from adapt.dubbing.part import Part
 from adapt.dubbing.redraw import Redrawn
-from adapt.dubbing.weights import DUBBED, LOW, OCCLUDED, OUTSIDE, PASSED
+from adapt.dubbing.weights import DUBBED, LOW, NO_FACE, OCCLUDED, OUTSIDE, PARTLY, PASSED, TURNED, UNDRIVEN
 from adapt.reports.clip import ClipEncoder
 from adapt.reports.contact_sheet import contact_sheet, encode_image
 from adapt.reports.page import Report
@@ -19,7 +18,17 @@ from render.video.container import timecode
 from render.video.reader import Footage, Frame
 
 #: What a frame is → its colour in the strip under the player.
-STATUS_COLOURS = {DUBBED: "#3a8a4d", PASSED: "#9aa0a6", LOW: "#d9a300", OCCLUDED: "#c2571a", OUTSIDE: "#5b6f9e"}
+STATUS_COLOURS = {
+    DUBBED: "#3a8a4d",
+    PARTLY: "#9ccf9a",
+    PASSED: "#9aa0a6",
+    UNDRIVEN: "#c0c4c9",
+    TURNED: "#8e5bb5",
+    LOW: "#d9a300",
+    OCCLUDED: "#c2571a",
+    OUTSIDE: "#5b6f9e",
+    NO_FACE: "#4d4d4d",
+}
 #: Side of the report's player, px, and how many frames it shows at most.
 PLAYER_PX = 384
 MOST_SHOWN = 1500
@@ -81,37 +90,6 @@ def _overlaid(picture: np.ndarray, patch: Patch, picture_from_crop: np.ndarray) 
     matte = cut_crop(patch.matte, picture_from_crop[:2], side).clip(0, 1)[..., None]
     mixed = picture * (1 - matte) + 255 * rgb * matte
     return np.asarray(np.clip(np.rint(mixed), 0, 255), np.uint8)
-
-
-def quality_facts(footage: Footage, result: Redrawn, notes: Sequence[str]) -> dict[str, Any]:
-    """What a dub did, for qc.json: counts by status, and with timecodes the stretches that passed through, and those in
-    which something lies in front of the mouth.
-
-    Args:
-        footage: the shot.
-        result: what was redrawn.
-        notes: remarks made before.
-    """
-    stretches, start = [], 0
-    for word, frames in groupby(result.status):
-        stop = start + len(list(frames))
-        if word != DUBBED:
-            stretches.append({"status": word, **_stretch(footage, start, stop - 1)})
-        start = stop
-    kept = np.split(result.in_front, np.flatnonzero(np.diff(result.in_front) > 1) + 1) if result.in_front else []
-    return {
-        "frames": footage.frame_count,
-        "status": {word: result.status.count(word) for word in sorted(set(result.status))},
-        "not_dubbed": stretches,
-        "in_front": [_stretch(footage, int(frames[0]), int(frames[-1])) for frames in kept],
-        "largest_changed_share": max(result.changed, default=0.0),
-        "notes": [*footage.notes, *notes, *result.notes],
-    }
-
-
-def _stretch(footage: Footage, first: int, last: int) -> dict[str, Any]:
-    begin, end = (timecode(float(footage.timestamps[index])) for index in (first, last))
-    return {"frames": [first, last], "from": begin, "to": end}
 
 
 def write_report(

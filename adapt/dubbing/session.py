@@ -19,6 +19,7 @@ from adapt.cast.resemblance import DIFFERENT, DOUBTFUL, describe, log_odds
 from adapt.device import arithmetic
 from adapt.dubbing.options import DubOptions
 from adapt.dubbing.part import Part
+from adapt.dubbing.quality import pose_coverage
 from adapt.dubbing.request import Request
 from adapt.dubbing.weights import LEAST_TO_DUB
 from adapt.fitting.cache import cached_fit
@@ -154,9 +155,12 @@ class Session:
             expression, has_motion = motion.lower_expression, motion.confidence > 0
         else:
             expression, has_motion = self.placement.placed(motion, track, inside, self.seconds, style.closed)
-        expression = controlled(expression, style, self.controls)
+        moved = controlled(expression, style, self.controls)
         heads = nearer_heads(self.analysis, person)
-        return Part(bundle, track, expression, has_motion & inside, self.prior, heads)
+        part = Part(bundle, track, moved, has_motion & inside, self.prior, heads, inside)
+        if coverage := pose_coverage(part):
+            self.note(f"person {person}: {coverage}")
+        return part
 
     def _fitted(self, track: Track, person: int) -> ActorBundle:
         """The person, fitted from the shot, now or earlier."""

@@ -21,6 +21,7 @@ from adapt.cast.suitability import (
 from adapt.tracking.in_picture import WINDOW, mouth_in_picture
 from prior.face.points import EYE_DISTANCE_CM, LIPS_OUTER, eye_distance, opening
 from render.errors import FitError
+from render.head.camera import head_turn
 from render.head.face_model import FaceModel
 from render.head.track import Track
 
@@ -42,7 +43,7 @@ class ChosenFrames:
         held_out: per clip, int64 frame numbers, increasing; no fit sees them.
         seconds: footage learnt from.
         never_seen: what the chosen frames do not show, in words.
-        pose_range: {"yaw": [low, high], "pitch": [low, high]} of the chosen frames, degrees.
+        pose_range: {"yaw": [low, high], "pitch": [low, high]} of the chosen frames, degrees, see `head_turn`.
     """
 
     learn: list[torch.Tensor]
@@ -130,7 +131,7 @@ def _usable(model: FaceModel, track: Track, name: str) -> torch.Tensor:
             f"{name}: the face is too small ({eye_px:.0f} px between the eyes, at least "
             f"{SMALLEST_EYE_DISTANCE_PX:.0f} are needed); choose a closer shot of the actor"
         )
-    yaw = track.rotation[:, 1].rad2deg().abs()
+    yaw = head_turn(track.rotation)[:, 0].abs()
     if float(yaw[has_face].median()) > LARGEST_YAW_DEGREES:
         raise FitError(
             f"{name}: the actor is seen from the side (yaw {float(yaw[has_face].median()):.0f}°); "
@@ -182,7 +183,7 @@ def _cover(features: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _never_seen(shape: torch.Tensor, tracks: Sequence[Track], chosen: Sequence[torch.Tensor]) -> list[str]:
-    yaw = torch.cat([track.rotation[rows][:, 1] for track, rows in zip(tracks, chosen, strict=True)]).rad2deg()
+    yaw = torch.cat([head_turn(track.rotation[rows])[:, 0] for track, rows in zip(tracks, chosen, strict=True)])
     gap, width = shape.unbind(-1)
     usual, half = float(width.median()), HALF_OPENING
     missing = []
@@ -199,8 +200,8 @@ def _never_seen(shape: torch.Tensor, tracks: Sequence[Track], chosen: Sequence[t
 
 
 def _pose_range(tracks: Sequence[Track], chosen: Sequence[torch.Tensor]) -> dict[str, list[float]]:
-    rotation = torch.cat([track.rotation[rows] for track, rows in zip(tracks, chosen, strict=True)]).rad2deg()
+    turn = torch.cat([head_turn(track.rotation[rows]) for track, rows in zip(tracks, chosen, strict=True)])
     return {
-        name: [round(float(rotation[:, axis].min()), 2), round(float(rotation[:, axis].max()), 2)]
-        for name, axis in (("yaw", 1), ("pitch", 0))
+        name: [round(float(turn[:, axis].min()), 2), round(float(turn[:, axis].max()), 2)]
+        for axis, name in enumerate(("yaw", "pitch"))
     }

@@ -75,6 +75,16 @@ def camera_from_head(rotation: torch.Tensor, translation: torch.Tensor) -> torch
     return torch.cat([upper, last], -2)
 
 
+def head_turn(rotation: torch.Tensor) -> torch.Tensor:
+    """Yaw and pitch of the way a head looks, degrees [..., 2], of rotations [..., 3] (axis-angle, radians).
+
+    Yaw is positive where the nose points to the image's left, pitch where it points down; roll changes neither. This is
+    what is meant by yaw wherever it is told or compared.
+    """
+    x, y, z = rotation_matrix(rotation)[..., 2].unbind(-1)  # against the way that the face looks
+    return torch.stack([torch.atan2(x, z), torch.atan2(-y, torch.hypot(x, z))], -1).rad2deg()
+
+
 def transform_points(dst_from_src: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """Apply rigid or affine [..., 4, 4] matrices to points [..., V, 3]; returns [..., V, 3]."""
     return points @ dst_from_src[..., :3, :3].transpose(-1, -2) + dst_from_src[..., None, :3, 3]

@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from adapt.dubbing.options import DubOptions
-from adapt.dubbing.weights import blend_weights, pose_weights
 from adapt.motion.controls import RANGE_LIMIT, MouthScale, controlled, retarget
 from adapt.motion.placement import Placement, motion_at
 from adapt.motion.sources import held
@@ -82,23 +81,6 @@ def test_frames_whose_driver_is_unknown_are_not_driven():
     shot = torch.arange(100, dtype=torch.float64) / 25
     _, driven = motion_at(motion, shot, torch.zeros(2))
     assert not driven[42:58].any() and driven[:39].all() and driven[62:].all()
-
-
-def test_blend_ramps_beside_gaps_but_not_beside_cuts():
-    usable = torch.ones(60, dtype=torch.bool)
-    usable[20:25] = False
-    shot = torch.zeros(60, dtype=torch.int32)
-    shot[40:] = 1
-    weights = blend_weights(usable, shot, torch.arange(60) / 25.0, ramp_seconds=0.2)
-    assert (weights[20:25] == 0).all()
-    assert (weights[:15] == 1).all() and (weights[30:] == 1).all()
-    assert ((weights[16:20] > 0) & (weights[16:20] < 1)).all() and (weights[16:20].diff() < 0).all()
-
-
-def test_pose_fades_beyond_what_was_fitted():
-    rotation = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.35, 0.0], [0.0, 0.6, 0.0]])
-    weights = pose_weights(rotation, torch.full((3,), -0.3), torch.full((3,), 0.3), fade_radians=0.1)
-    torch.testing.assert_close(weights, torch.tensor([1.0, 0.5, 0.0]))
 
 
 def test_retarget_and_scale_are_about_the_closed_mouth():

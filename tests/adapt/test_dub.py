@@ -13,7 +13,7 @@ from adapt.dubbing.dub import dubbed_name
 from adapt.dubbing.options import DubOptions
 from adapt.dubbing.part import Part
 from adapt.dubbing.redraw import redraw
-from adapt.dubbing.weights import part_weights
+from adapt.dubbing.weights import hand_over
 from adapt.reports.clip import encode_clip
 from adapt.tracking.track import track_footage
 from render.errors import DubError
@@ -53,7 +53,7 @@ def part(shot):
 
 def test_the_blend_ramps_beside_a_gap_within_a_shot(part):
     whole = replace(part, track=replace(part.track, shot=torch.zeros(24, dtype=torch.int32)))
-    weights = part_weights(whole)
+    weights = hand_over(whole).weight
     assert float(weights[11]) == 0
     assert 0 < float(weights[9]) < float(weights[8]) <= 1
     assert float(weights[0]) == 1

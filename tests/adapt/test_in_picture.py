@@ -5,7 +5,7 @@ import torch
 
 from adapt.cast.suitability import check
 from adapt.dubbing.part import Part
-from adapt.dubbing.weights import OUTSIDE, frame_status, part_weights
+from adapt.dubbing.weights import OUTSIDE, frame_status, hand_over
 from adapt.fitting.frame_choice import choose_enrollment
 from adapt.tracking.in_picture import WINDOW, mouth_in_picture
 from prior.face.model import load_face_model
@@ -53,9 +53,10 @@ def test_who_walks_out_is_dubbed_with_a_ramp_and_then_passes_through(talking_cli
     out = torch.where(torch.arange(len(take)) < 20, 0.0, -220.0)
     walking = moved(take, out)
     part = Part(ada, walking, walking.lower_expression, torch.ones(len(take), dtype=torch.bool))
-    weights = part_weights(part)
+    handover = hand_over(part)
+    weights = handover.weight
     assert (weights[20:] == 0).all() and 0 < weights[19] < weights[18] < 1 and (weights[:15] == 1).all()
-    assert frame_status([part], weights[None]) == ["dubbed"] * 20 + [OUTSIDE] * 20
+    assert frame_status([handover]) == ["dubbed"] * 15 + ["partly dubbed"] * 5 + [OUTSIDE] * 20
 
 
 def test_nothing_is_learnt_from_a_mouth_that_is_half_out(talking_clip):

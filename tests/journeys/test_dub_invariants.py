@@ -136,7 +136,7 @@ def test_cuts_and_faceless_frames(talking_clip, ada, pictures, tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (320, 320, 3)).astype(np.uint8)
     make_clip(tmp_path / "in.mp4", pictures=[noise if shot[i] == 1 else pictures[r] for i, r in enumerate(rows)])
     before, after, patches, result = lossless(tmp_path / "in.mp4", [part_of(ada, take)], tmp_path / "out.mp4")
-    assert result.status == ["dubbed"] * 4 + ["passed through"] * 2 + ["dubbed"] * 4
+    assert result.status == ["dubbed"] * 4 + ["no face"] * 2 + ["dubbed"] * 4
     assert result.weights[0].tolist() == [1.0] * 4 + [0.0] * 2 + [1.0] * 4
     for index in (4, 5):
         assert all(np.array_equal(x, y) for x, y in zip(before[index], after[index], strict=True))
@@ -152,8 +152,10 @@ def test_a_hand_over_the_mouth_passes_through_and_is_listed(talking_clip, ada, p
         picture[y - 40 : y + 40, x - 60 : x + 60] = picture[y - 60, x - 50]
     make_clip(tmp_path / "in.mp4", pictures=covered)
     before, after, _, result = lossless(tmp_path / "in.mp4", [part_of(ada, take)], tmp_path / "out.mp4")
-    assert result.status[:3] == ["dubbed"] * 3 and result.status[4:] == ["occluded"] * 8
-    assert 0 < float(result.weights[0, 2]) < 1, "the change ramps out before the hand"
+    assert result.status[:4] == ["partly dubbed"] * 4 and result.status[4:] == ["occluded"] * 8
+    (handover,) = result.handovers
+    assert handover.reason == ["occluded"] * 12 and 0 < float(handover.motion[0]) < 1 == float(handover.weight[0])
+    assert 0 < float(result.weights[0, 2]) < 1, "the mouth is handed over before the hand"
     assert np.array_equal(before[6][0], after[6][0])
 
 
