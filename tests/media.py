@@ -19,7 +19,7 @@ SECONDS_OF_VOICE = 1.6
 
 @dataclass(frozen=True)
 class Sound:
-    """One sound stream of a clip: a tone per channel. `start` and `seconds` in seconds."""
+    """One sound stream of a clip: a tone per channel, the first of `hz`. `start` and `seconds` in seconds."""
 
     codec: str = "aac"
     rate: int = 48000
@@ -27,6 +27,7 @@ class Sound:
     start: float = 0.0
     seconds: float = 1.0
     language: str | None = None
+    hz: float = 220.0
 
 
 def picture(index: int, width: int, height: int) -> np.ndarray:
@@ -191,7 +192,7 @@ def _add_sound(output: Any, sound: Sound) -> Any:
 def _sound_packets(stream: Any, sound: Sound) -> list[Any]:
     channels = len(av.AudioLayout(sound.layout).channels)
     count = round(sound.seconds * sound.rate)
-    tones = 220.0 * 1.5 ** np.arange(channels)
+    tones = sound.hz * 1.5 ** np.arange(channels)
     clock = np.arange(count) / sound.rate
     wave = 0.2 * np.sin(2 * np.pi * tones[:, None] * clock).astype(np.float32)
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave.T).reshape(1, -1), format="flt", layout=sound.layout)

@@ -111,8 +111,8 @@ class DubConfig:
         [], "ACTOR=AUDIO, ACTOR@PERSON=AUDIO or PERSON=AUDIO, repeatable; AUDIO may be silence", names=FILES_OF
     )
     deliver: str | None = option(
-        None, "sound of the result: source, mix (of all that drive), or a file that starts with the video "
-        "(default: the one that drives)", names=FILE,
+        None, "sound of the result: source, mix (of all that drive), insert (into the source's, where it drives), or a "
+        "file that starts with the video (default: the one that drives; with --range: insert)", names=FILE,
     )  # fmt: skip
     range: str | None = option(None, "part of the video to dub, START-END in seconds; the driving sound starts with it")
     mouth: float = option(DubOptions.mouth, "make mouth movements smaller or larger, 0.6 to 1.4")

@@ -15,7 +15,7 @@ from adapt.dubbing.redraw import Redrawn, redraw
 from adapt.dubbing.report import Recorder, write_report
 from adapt.dubbing.request import Request
 from adapt.dubbing.session import Session
-from adapt.dubbing.sound import MIXED, delivered, refuse_joined, refuse_undeliverable
+from adapt.dubbing.sound import INSERTED, MIXED, delivered, other_sound, refuse_joined, refuse_undeliverable
 from adapt.output import new_folder, refuse_existing
 from adapt.progress import SILENT, Progress
 from prior.motion.model import WEIGHTS as MOTION_MODEL
@@ -85,8 +85,8 @@ def dub(
         sound = delivered(requests, options, footage, folder, choice)
         for text in choice:
             session.note(text)
-        if options.part and sound is not None and options.deliver is None:
-            session.note("the result's sound is the driving one alone; choose another with --deliver")
+        if sound is not None and (other := other_sound(sound, footage)):
+            session.note(other)
         video = folder / dubbed_name(footage, options)
         recorder = Recorder(parts[0])
         facts = {
@@ -104,7 +104,8 @@ def dub(
             write_report(folder, footage, parts, redrawn, recorder, quality)
         except (OSError, OutputError) as error:  # the finished video is not thrown away for them
             progress.note(f"{video.name} is finished, but what tells of it could not be written: {error}")
-        (folder / MIXED).unlink(missing_ok=True)
+        for made_sound in (folder / MIXED, *folder.glob(f"{INSERTED}.*")):
+            made_sound.unlink(missing_ok=True)
     if made.path.name != out.name:
         progress.note(f"{out}: something else came into being there; the dub is in {made.path}")
     return Dubbed(made.path, made.path / video.name, redrawn, quality)

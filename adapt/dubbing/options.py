@@ -13,8 +13,9 @@ from render.video.encoding import CODECS, QUALITIES, Encoding
 
 #: What a draft allows: optimiser steps of a fit, and the encoder's quality. Frames and masks are the same.
 DRAFT_FIT_STEPS, DRAFT_QUALITY = 80, "draft"
-#: What is delivered, where no file is named: the source's own sound, or the sum of all that drive.
-SOURCE, MIX = "source", "mix"
+#: What is delivered, where no file is named: the source's own sound, the sum of all that drive, or the source's sound
+#: with what drives in place of it where the shot is dubbed.
+SOURCE, MIX, INSERT = "source", "mix", "insert"
 
 LONGEST_OFFSET_SECONDS = 86_400.0
 
@@ -28,8 +29,9 @@ class DubOptions:
         mouth: factor on every movement of the mouth, in `adapt.motion.words.MOUTH_RANGE`.
         audio_offset: seconds by which the driving sound starts later.
         on_mismatch: what happens where lengths differ: error, trim, pad or hold (`adapt.motion.placement.motion_at`).
-        deliver: sound of the result: "source", "mix" (of all that drive), or a file that starts with the shot; None for
-            what drives.
+        deliver: sound of the result: "source", "mix" (of all that drive), "insert" (the source's own, in which what
+            drives is heard where it drives), or a file that starts with the shot; None for what drives, with `part`
+            for "insert".
         region: which part of the new face is put back: lips, mouth or lower-face.
         occluders: look for what lies in front of the mouth, and keep it there.
         codec: h264, h265, ffv1 or prores; None for the source's family, else the nearest.

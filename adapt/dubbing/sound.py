@@ -1,29 +1,36 @@
-"""Sound of a dub: what is delivered beside the pictures, and the sum of several files, streamed block by block."""
+"""Sound of a dub: what is delivered beside the pictures, block by block: a file, a sum, or a new line inserted.
+
+An inserted line lies in the source's own sound, at its rate and channels; outside of it samples stay as they were, to
+the bit where the codec is lossless. Seconds count from the first frame.
+"""
 
 import wave
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
-from adapt.dubbing.options import MIX, SOURCE, DubOptions
+from adapt.dubbing.options import INSERT, MIX, SOURCE, DubOptions
 from adapt.dubbing.request import Request
 from adapt.motion.sources import Sound
 from prior.speech.speech_track import speech_track
 from render.errors import ConfigError, FootageError
-from render.video.container import timecode
+from render.video.container import open_media, timecode
 from render.video.encoding import DeliveredSound
+from render.video.inserted_sound import Line, SoundForm, arranged, insert_line, named_form
 from render.video.reader import Footage
-from render.video.sound_blocks import audio_blocks, named_channels
+from render.video.sound_blocks import audio_blocks
 from render.video.sound_track import SoundTrack
 
 SAMPLE_RATE = 48_000  # Hz
 BLOCK = 4_800  # samples
 CHANNELS = 2
 MIXED = "mix.wav"
+#: The inserted sound's name, before a suffix for its codec.
+INSERTED = "insert"
 
 
 def refuse_joined(footage: Footage) -> None:
@@ -47,16 +54,18 @@ def refuse_undeliverable(requests: Sequence[Request], options: DubOptions) -> No
         FootageError: a file that is to be delivered cannot be read through, or has no such sound.
     """
     speaking = sum(isinstance(request.driver, Sound) for request in requests)
-    if options.deliver == MIX and not speaking:
-        raise ConfigError("--deliver mix: no sound drives, so there is nothing to mix; leave it out")
+    if options.deliver in (MIX, INSERT) and not speaking:
+        raise ConfigError(
+            f"--deliver {options.deliver}: no sound drives, so there is nothing to {options.deliver}; leave it out"
+        )
     if speaking > 1 and options.deliver is None:
         raise ConfigError(
-            "several people speak: say with --deliver which sound the result has (mix, source, or an audio file)"
+            "several people speak: say with --deliver which sound the result has (mix, insert, source, or a sound file)"
         )
     if options.deliver == SOURCE:
         return
     tracks = [request.driver.heard() for request in requests if not isinstance(request.driver, Sound)]
-    if options.deliver not in (None, MIX):
+    if options.deliver not in (None, MIX, INSERT):
         tracks = [speech_track(options.deliver)]
     for track in tracks:
         for _ in audio_blocks(track) if track is not None else ():
@@ -81,15 +90,77 @@ def delivered(
     drivers = sorted((request.driver for request in requests), key=lambda driver: not isinstance(driver, Sound))
     heard: list[SoundTrack] = [track for driver in drivers if (track := driver.heard()) is not None]
     start, end = options.part or (0.0, footage.duration)
-    if options.deliver == SOURCE or not heard and options.deliver is None:
+    deliver = options.deliver or (INSERT if options.part else None)
+    if deliver == SOURCE or not heard and deliver in (None, INSERT):
         return None
-    if options.deliver not in (None, MIX):
-        return DeliveredSound([speech_track(options.deliver, notes)])
-    if options.deliver == MIX:
+    if deliver not in (None, MIX, INSERT):
+        return DeliveredSound([speech_track(str(deliver), notes)])
+    if deliver == MIX or len(heard) > 1:
         mixed = folder / MIXED
         mix_sounds(heard, mixed)
         heard = [SoundTrack(mixed)]
+    if deliver == INSERT:
+        own = _own_track(footage, notes)
+        fills = options.on_mismatch in ("pad", "hold")
+        line = Line(heard[0], start, min(end, footage.duration), options.audio_offset, fills)
+        return _inserted(line, own, footage, folder, notes)
     return DeliveredSound(heard, options.audio_offset + start, end if options.on_mismatch == "trim" else None)
+
+
+def _own_track(footage: Footage, notes: list[str] | None) -> SoundTrack | None:
+    """The source's own sound, of several tracks the one with speech, from its first frame on; None without any."""
+    if not footage.audio:
+        return None
+    return replace(speech_track(footage.path, notes), begins=int(footage.pts[0]) * footage.time_base)
+
+
+def _inserted(
+    line: Line, own: SoundTrack | None, footage: Footage, folder: Path, notes: list[str] | None
+) -> DeliveredSound:
+    """Make the inserted sound in `folder`; it takes the place of the source's track that it is made from."""
+    if own is None:
+        path = folder / f"{INSERTED}.wav"
+        with open_media(line.track.path) as container:
+            context: Any = line.track.stream_in(container).codec_context
+            form = SoundForm("pcm_s16le", context.sample_rate, *named_form(context.layout.name, context.channels))
+        insert_line(line, None, form, path, footage.duration)
+        return DeliveredSound([SoundTrack(path)])
+    with open_media(own.path) as container:
+        stream = own.stream_in(container)
+        context, index = stream.codec_context, stream.index
+        form = SoundForm.of(context)
+        told = f"{context.codec.canonical_name} {context.sample_rate} Hz {context.layout.name}"
+    path = folder / f"{INSERTED}{form.suffix}"
+    first, last = insert_line(line, own, form, path, 0.0)
+    if notes is not None:
+        kept = "samples outside of it are the source's" if form.is_lossless else "all of it encoded anew"
+        changed = "" if (form.rate, form.layout) == (context.sample_rate, context.layout.name) else f" as {form.told}"
+        notes.append(
+            f"sound: the source's own ({told}){changed}, with the new line from {timecode(first)} to {timecode(last)}; "
+            f"{kept}"
+        )
+    return DeliveredSound([SoundTrack(path)], in_place_of=index)
+
+
+def other_sound(sound: DeliveredSound, footage: Footage) -> str | None:
+    """A sentence where what is delivered is of another rate or of other channels than the source's own sound."""
+    if not footage.audio or sound.in_place_of is not None:
+        return None
+    own = footage.audio[0]
+    for track in sound.tracks:
+        with open_media(track.path) as container:
+            context: Any = track.stream_in(container).codec_context
+            rate, channels = context.sample_rate, context.channels
+        if (rate, channels) != (own.sample_rate, own.channels):
+            return (
+                f"the result's sound is {track.path.name}: {_told(rate, channels)}, where the source has "
+                f"{_told(own.sample_rate, own.channels)}; --deliver insert keeps what the source has"
+            )
+    return None
+
+
+def _told(rate: int, channels: int) -> str:
+    return f"{rate} Hz {({1: 'mono', 2: 'stereo'}).get(channels, f'of {channels} channels')}"
 
 
 def mix_sounds(tracks: Sequence[SoundTrack], output: Path) -> None:
@@ -124,18 +195,4 @@ def _blocks(track: SoundTrack) -> Iterator[np.ndarray]:
 
 def _stereo(track: SoundTrack) -> Iterator[np.ndarray]:
     """A sound in pieces float32 [N, CHANNELS] at `SAMPLE_RATE`."""
-    form, resampler = "", None
-    for block in audio_blocks(track):
-        samples, layout = named_channels(block)
-        if layout != form:
-            yield from _pieces(resampler, None)
-            form, resampler = layout, av.AudioResampler("flt", "stereo", SAMPLE_RATE)
-        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=layout)
-        frame.sample_rate = block.rate
-        yield from _pieces(resampler, frame)
-    yield from _pieces(resampler, None)
-
-
-def _pieces(resampler: Any, frame: Any) -> Iterator[np.ndarray]:
-    for piece in resampler.resample(frame) if resampler is not None else ():
-        yield piece.to_ndarray().reshape(-1, CHANNELS)
+    return arranged(track, SoundForm("pcm_s16le", SAMPLE_RATE, "stereo", CHANNELS))

@@ -280,7 +280,11 @@ def open_feeds(footage: Footage, output: Any, sound: DeliveredSound | None, note
         source_feed = StreamFeed(footage.path, output)
         feeds.append(source_feed)
         for source in source_feed.container.streams:
-            if source.index == footage.stream_index or source.type == "audio" and sound is not None:
+            if source.index == footage.stream_index:
+                continue
+            if source.type == "audio" and sound is not None and sound.in_place_of in (None, source.index):
+                if sound.in_place_of == source.index:
+                    feeds += _delivered_feeds(footage, output, sound, notes, source)
                 continue
             if _is_made_by_muxer(source):
                 continue
@@ -288,20 +292,38 @@ def open_feeds(footage: Footage, output: Any, sound: DeliveredSound | None, note
                 notes.append(f"stream {source.index} of {footage.path.name}: its sound cannot be read; left out")
                 continue
             source_feed.take(source, Fraction(0), notes, f"stream {source.index} of {footage.path.name}")
-        if sound is not None:
+        if sound is not None and sound.in_place_of is None:
             if len(footage.audio) > 1:
                 notes.append(f"{footage.path.name}: none of its {len(footage.audio)} sound tracks is in the result")
-            first = int(footage.pts[0]) * footage.time_base
-            end = None if sound.end_seconds is None else first + Fraction(sound.end_seconds)
-            for track in sound.tracks:
-                feed = StreamFeed(track.path, output, end)
-                feeds.append(feed)
-                source, begins = track.stream_in(feed.container), track.beginning_in(feed.container)
-                feed.take(source, first + Fraction(sound.offset_seconds) - begins, notes, track.path.name)
+            feeds += _delivered_feeds(footage, output, sound, notes)
         for feed in list(feeds):
             if not feed.streams:
                 feed.close()
                 feeds.remove(feed)
+    except BaseException:
+        for feed in feeds:
+            feed.close()
+        raise
+    return feeds
+
+
+def _delivered_feeds(
+    footage: Footage, output: Any, sound: DeliveredSound, notes: list[str], replaced: Any = None
+) -> list[StreamFeed]:
+    """Feeds of the delivered sounds; they are called as the stream that they replace, if any."""
+    first = int(footage.pts[0]) * footage.time_base
+    end = None if sound.end_seconds is None else first + Fraction(sound.end_seconds)
+    feeds: list[StreamFeed] = []
+    try:
+        for track in sound.tracks:
+            feed = StreamFeed(track.path, output, end)
+            feeds.append(feed)
+            source, begins = track.stream_in(feed.container), track.beginning_in(feed.container)
+            feed.take(source, first + Fraction(sound.offset_seconds) - begins, notes, track.path.name)
+            if replaced is not None:
+                made = output.streams[feed.streams[source.index].index]
+                made.disposition = replaced.disposition
+                made.metadata.update({k: v for k, v in replaced.metadata.items() if k in ("language", "title")})
     except BaseException:
         for feed in feeds:
             feed.close()

@@ -31,11 +31,14 @@ class DeliveredSound:
         files: one stream each; paths and names such as FILE#2 are taken, too.
         offset_seconds: from the first frame to their beginnings.
         end_seconds: from the first frame to where they end at the latest; None for their own end.
+        in_place_of: index of the one stream of the source whose place they take, all others staying as they are; None:
+            no sound of the source's stays.
     """
 
     files: Sequence[SoundTrack | Path | str]
     offset_seconds: float = 0.0
     end_seconds: float | None = None
+    in_place_of: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "files", self.tracks)

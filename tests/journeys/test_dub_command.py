@@ -5,12 +5,14 @@ import wave
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from adapt.actor.bundle import TENSORS
 from adapt.cli import main
 from adapt.metrics.mouth_meter import MouthMeter
 from adapt.tracking.crop import read_crops
+from prior.speech.sound import SAMPLE_RATE, read_waveform
 from render.drawing.crop import CROP_SIZE
 from render.store import file_sha256
 from render.video.reader import Footage
@@ -163,5 +165,12 @@ def test_trimmed_sound_ends_with_the_picture(inputs, tmp_path):
     assert command("dub", inputs["CLIP"], *words, "--range", "0.4-1.1", "-o", tmp_path / "out") == 0
     dubbed = Footage(next((tmp_path / "out").glob("*.dubbed.mp4")))
     (sound,) = dubbed.audio
-    assert sound.start == pytest.approx(0.4, abs=0.05)
-    assert sound.start + sound.duration == pytest.approx(1.1, abs=0.12), "to the packet"
+    assert sound.start + sound.duration == pytest.approx(1.6, abs=0.05), "no hole, in a shot without sound as well"
+    samples = read_waveform(dubbed.path)
+    heard = np.flatnonzero(np.abs(samples) > 0.01) / SAMPLE_RATE
+    assert heard[0] == pytest.approx(0.4, abs=0.03) and heard[-1] == pytest.approx(1.1, abs=0.03)
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".mp4", ".html", ".jpg", ".json"}
+    words = ["--face", f"{inputs['ada.actor']}={long}", "--on-mismatch", "trim", "--occluders", "ignore"]
+    assert command("dub", inputs["CLIP"], *words, "-o", tmp_path / "whole") == 0
+    (sound,) = Footage(next((tmp_path / "whole").glob("*.dubbed.mp4"))).audio
+    assert sound.start + sound.duration == pytest.approx(1.6, abs=0.12), "to the packet"
