@@ -1,23 +1,32 @@
 """Cache: results kept between runs under a hash of everything that decided them.
 
 A key is the hash of JSON facts: hashes of files and weights, settings, and the sources of the modules at work. A run
-that was killed finds what it had done; a changed input or setting has another key and is done again.
+that was killed finds what it had done; a changed input or setting has another key and is done again. What takes long to
+find in a video is kept so in the user's own cache folder (`Found`), which is held to a size.
 """
 
 import ast
 import json
+import os
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from render.errors import StoreError
-from render.store import file_sha256, write_bytes, write_json, write_text
+import torch
+
+from render.errors import OutputError, StoreError
+from render.store import file_sha256, load_tensors, save_tensors, write_bytes, write_json, write_text
 from render.text import read_json
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("adapt", "prior", "render", "cuda_ext")
+#: What is found in videos, in the user's cache folder; what was used longest ago goes first where it grows too large.
+FOUND, FOUND_VERSION, FOUND_SUFFIX = "adapt-found", 1, ".safetensors"
+LARGEST_FOUND_BYTES = 4 << 30
 
 
 def content_key(facts: Any) -> str:
@@ -52,6 +61,101 @@ class Cache:
     def write_bytes(self, kind: str, key: str, suffix: str, data: bytes) -> None:
         """Keep bytes, atomically."""
         write_bytes(self.path(kind, key, suffix), data)
+
+
+def user_folder(name: str) -> Path:
+    """A folder of a name in the user's cache (`$XDG_CACHE_HOME/adapt`, else `~/.cache/adapt`); it is not made.
+
+    Raises:
+        OutputError: the user has no home folder.
+    """
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise OutputError("there is no home folder; name a folder for the cache in XDG_CACHE_HOME") from error
+    return Path(base) / "adapt" / name
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder whose parent nobody else can look into: what lies there is of people's faces."""
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(PermissionError):  # some disks have no modes
+        folder.parent.chmod(0o700)
+    folder.mkdir(exist_ok=True)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in videos, kept as tensors and facts under a hash of all that decided it.
+
+    Deleting it loses nothing but time; where it cannot be written nothing is kept, and nothing is said.
+
+    Attributes:
+        folder: where; None: nothing is kept, nor looked for.
+        largest_bytes: of all that is kept.
+    """
+
+    folder: Path | None
+    largest_bytes: int = LARGEST_FOUND_BYTES
+
+    @staticmethod
+    def of_user(is_kept: bool = True) -> "Found":
+        """In the user's cache folder, unless nothing is to be kept or there is no such folder."""
+        with suppress(OutputError):
+            return Found(user_folder("found") if is_kept else None)
+        return Found(None)
+
+    def read(self, key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        """Tensors and facts that were kept under a key; None where there are none, or none that are whole."""
+        if self.folder is None or not (path := self._path(key)).is_file():
+            return None
+        with suppress(StoreError, OSError):
+            kept = load_tensors(path, FOUND, FOUND_VERSION)
+            os.utime(path)
+            return kept
+        return None
+
+    def write(self, key: str, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
+        """Keep tensors and JSON-able facts; what was not used for longest makes room."""
+        if self.folder is None:
+            return
+        with suppress(OSError, OutputError):
+            make_private(self.folder)
+            save_tensors(self._path(key), FOUND, FOUND_VERSION, tensors, facts)
+            self._make_room(self._path(key))
+
+    def files(self) -> list[Path]:
+        """What is kept, by when it was last used, oldest first."""
+        found = [] if self.folder is None or not self.folder.is_dir() else self.folder.glob(f"*{FOUND_SUFFIX}")
+        with suppress(OSError):  # another run removes some
+            return sorted(found, key=lambda path: path.stat().st_mtime)
+        return []
+
+    def clear(self) -> int:
+        """Remove all that is kept; returns the bytes that it took."""
+        return self._remove_until(0)
+
+    def _path(self, key: str) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{key}{FOUND_SUFFIX}"
+
+    def _make_room(self, newest: Path) -> None:
+        self._remove_until(self.largest_bytes, spared=newest)
+
+    def _remove_until(self, most_bytes: int, spared: Path | None = None) -> int:
+        files = {path: path.stat().st_size for path in self.files()}
+        total, removed = sum(files.values()), 0
+        for path, size in files.items():
+            if total - removed <= most_bytes:
+                break
+            if path != spared:
+                path.unlink(missing_ok=True)
+                removed += size
+        return removed
+
+
+#: Nothing is kept.
+NOTHING_KEPT = Found(None)
 
 
 def write_lines(path: Path, lines: Sequence[Any]) -> None:

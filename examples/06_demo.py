@@ -17,7 +17,7 @@ import adapt
 from adapt.metrics.picture import mouth_box_mask, psnr
 from adapt.synthetic.actor import SyntheticActor, babble, make_actor
 from adapt.tracking.crop import read_crops
-from adapt.tracking.track import track_footage
+from adapt.tracking.kept import track_footage
 from prior.face.points import opening
 from prior.speech.phonemes import CLASSES, classes_of_arpabet
 from render.head.track import Track

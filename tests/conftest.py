@@ -1,6 +1,7 @@
 import os
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -14,11 +15,20 @@ from adapt.fitting.fit import Fitted, fit
 from adapt.fitting.options import FitOptions
 from adapt.synthetic.actor import babble, make_actor
 from adapt.tracking.crop import read_crops
-from adapt.tracking.track import track_footage
+from adapt.tracking.kept import track_footage
 from prior.renderer.perceptual import TRUNK_NAME, SqueezeNetTrunk
 from render.head.track import Track
 from render.store import write_json
 from render.video.reader import Footage
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What is kept between runs lies in a folder of the session's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

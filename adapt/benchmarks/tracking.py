@@ -20,8 +20,9 @@ import torch
 from adapt.reports.clip import encode_clip
 from adapt.synthetic.actor import babble, make_actor
 from adapt.tracking.jaw_leak import local_mean
+from adapt.tracking.kept import track_footage
 from adapt.tracking.sightings import Sightings
-from adapt.tracking.track import track_footage, track_landmarks
+from adapt.tracking.track import track_landmarks
 from prior.cache.landmarks import Landmarks, load_all
 from prior.face.model import load_face_model
 from prior.face.points import LIPS_INNER, LIPS_OUTER, RIGID_POINTS, STEADY_POINTS, eye_distance, lip_gap, opening

@@ -53,6 +53,11 @@ class LandmarkFile:
         self._rows += 1
         return self._rows - 1
 
+    def all(self) -> np.ndarray:
+        """Landmarks of all rows, float32 [rows, N, 3]."""
+        self._file.seek(0)
+        return np.frombuffer(self._file.read(), np.float32).reshape(-1, *self.shape)
+
     def read(self, row: int) -> np.ndarray:
         """Landmarks of one row."""
         size = 4 * self.shape[0] * self.shape[1]
@@ -133,14 +138,27 @@ class Analysis:
         return shots
 
 
-def analyse(footage: Footage, backend: LandmarkBackend | None = None, progress: Progress = SILENT) -> Analysis:
-    """Find shots, faces and cast in one pass over the footage. Same footage and backend, same answer."""
+def analyse(
+    footage: Footage,
+    backend: LandmarkBackend | None = None,
+    progress: Progress = SILENT,
+    stretch: tuple[int, int] | None = None,
+) -> Analysis:
+    """Find shots, faces and cast in one pass over the footage. Same footage and backend, same answer.
+
+    Args:
+        footage: what is looked at.
+        backend: what finds faces.
+        progress: where the bar goes.
+        stretch: look at frames start ≤ index < stop alone: nobody is seen elsewhere, and people are numbered by these.
+    """
     backend = backend or MediaPipeBackend()
+    first, last = stretch or (0, footage.frame_count)
     landmark_file, flow_file = LandmarkFile(backend.point_count), LandmarkFile(len(backend.layout.rigid), 2)
     starts: list[int] = []
     runs: dict[int, Run] = {}
     skins: dict[int, SkinFlow] = {}  # of this shot's runs
-    frames = progress.over("faces", footage.frames(), footage.frame_count)
+    frames = progress.over("faces", footage.frames(first, last), last - first)
     for frame, is_cut, faces in follow_faces(mark_cuts(frames), backend):
         if is_cut:
             starts.append(frame.index)

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from adapt.cache import NOTHING_KEPT, Found
 from adapt.cast.analyse import Analysis, analyse
 from adapt.cast.faces import LYING, LandmarkBackend, is_upside_down
 from adapt.cast.fan_backend import FanBackend
+from adapt.cast.kept import kept_analysis
 from adapt.cast.mediapipe_backend import MediaPipeBackend
 from adapt.cast.members import CastMember
 from adapt.progress import SILENT, Progress
@@ -159,13 +161,16 @@ def check(
     progress: Progress = SILENT,
     *,
     progressive: bool = False,
+    found: Found = NOTHING_KEPT,
 ) -> Findings:
     """Look at a video, and at the sound that is to drive its dub; `progressive` as of `Footage`.
+
+    What the default backend finds is kept in `found`, and used where it was found before.
 
     Raises:
         FootageError: a file is missing, empty, not media, or has no such stream.
     """
-    return check_footage(Footage(video, progressive), audio, backend, progress)[0]
+    return check_footage(Footage(video, progressive), audio, backend, progress, found)[0]
 
 
 def check_footage(
@@ -173,12 +178,13 @@ def check_footage(
     audio: str | Path | None = None,
     backend: LandmarkBackend | None = None,
     progress: Progress = SILENT,
+    found: Found = NOTHING_KEPT,
 ) -> tuple[Findings, Analysis]:
     """`check` of opened footage, with the analysis that the report was drawn from."""
     choice: list[str] = []
     # First: a wrong path should not cost a long wait.
     sound = describe_audio(speech_track(audio, choice)) if audio is not None else None
-    analysis = analyse(footage, backend, progress)
+    analysis = kept_analysis(footage, found, progress) if backend is None else analyse(footage, backend, progress)
     with_face = np.zeros(footage.frame_count, bool)
     for member in analysis.cast:
         with_face[member.values("frames")] = True

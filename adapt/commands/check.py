@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from adapt.cache import Found
 from adapt.cast.sheet import cast_sheet
 from adapt.cast.suitability import BACKENDS, check_footage
 from adapt.commands.flags import CheckConfig
@@ -27,7 +28,9 @@ def main(config: CheckConfig, progress: Progress) -> None:
     if out is not None:
         refuse_unwritable(out / FINDINGS)
     footage = Footage(config.video, config.progressive)
-    findings, analysis = check_footage(footage, config.audio, BACKENDS[config.backend](), progress)
+    backend = None if config.backend == CheckConfig.backend else BACKENDS[config.backend]()
+    found = Found.of_user(not config.no_cache)
+    findings, analysis = check_footage(footage, config.audio, backend, progress, found)
     for line in findings.lines():
         progress.say(line)
     value = asdict(findings)

@@ -87,6 +87,7 @@ def options_of(config: DubConfig) -> DubOptions:
         fit_minutes=config.fit_minutes,
         keep_fits=config.fit_cache != NO_CACHE,
         fit_cache=None if config.fit_cache in (None, NO_CACHE) else Path(str(config.fit_cache)),
+        keep_found=not config.no_cache,
         motion_model=None if config.motion_model is None else Path(config.motion_model),
         progressive=config.progressive,
         anyway=config.anyway,

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from adapt.actor.bundle import FACTS, ActorBundle, read_facts, refuse_taken
 from adapt.actor.consent import read_consent
-from adapt.cast.analyse import analyse, everyone
+from adapt.cache import Found
+from adapt.cast.analyse import everyone
+from adapt.cast.kept import kept_analysis
 from adapt.cast.suitability import SHORTEST_SECONDS
 from adapt.commands.flags import FitConfig
 from adapt.config import handed_on, parse_range
@@ -16,7 +18,7 @@ from adapt.fitting.report import SETTINGS, save_fitted
 from adapt.fitting.state import Checkpoint
 from adapt.output import refuse_unwritable, work_folder
 from adapt.progress import Progress
-from adapt.tracking.track import track_person
+from adapt.tracking.kept import kept_track
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from render.errors import ConfigError, FitError, StoreError, TrackingError
 from render.head.track import Track
@@ -74,6 +76,7 @@ def options_of(config: FitConfig) -> FitOptions:
         seed=config.seed,
         progressive=config.progressive,
         device=config.device,
+        keep_found=not config.no_cache,
     )
 
 
@@ -86,7 +89,8 @@ def _refuse(out: Path, config: FitConfig) -> None:
 def _fit_all(config: FitConfig, prior: RendererPrior, progress: Progress) -> None:
     """Fit every cast member; raises `FitError` in the end, with the numbers of those who could not be fitted."""
     out = Path(config.out)
-    analysis = analyse(Footage(Path(config.footage[0]), config.progressive), progress=progress)
+    found = Found.of_user(not config.no_cache)
+    analysis = kept_analysis(Footage(Path(config.footage[0]), config.progressive), found, progress)
     targets = {person: out.with_name(f"{out.stem}.{person}{out.suffix}") for person in everyone(analysis)}
     done = [person for person, target in targets.items() if config.resume and _is_made(target, config, prior)]
     for person, target in targets.items():
@@ -98,7 +102,7 @@ def _fit_all(config: FitConfig, prior: RendererPrior, progress: Progress) -> Non
             progress.note(f"{target}: fitted already")
             continue
         try:
-            _fit_one(config, person, target, prior, progress, track_person(analysis, person))
+            _fit_one(config, person, target, prior, progress, kept_track(analysis, person, found))
         except (FitError, TrackingError) as error:
             progress.note(f"person {person}: not fitted: {error}")
             left_out.append(person)

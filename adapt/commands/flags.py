@@ -13,6 +13,7 @@ from adapt.dubbing.options import DubOptions
 from adapt.fitting.options import FitOptions
 
 PROGRESSIVE = "pictures flagged as interlaced are of one moment (progressive in interlaced carriage): read as frames"
+NO_CACHE = "keep nothing of what is found in a video, and use nothing that was kept (see `adapt cache`)"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class CheckConfig:
     )
     backend: str = option("mediapipe", "what finds faces: mediapipe, or to look only, not to track, fan (extra `fan`)")
     progressive: bool = option(False, PROGRESSIVE)
+    no_cache: bool = option(False, NO_CACHE)
     overwrite: bool = option(False, "replace an existing output folder's files")
 
 
@@ -70,6 +72,7 @@ class FitConfig:
     seed: int = option(FitOptions.seed, "seed of the choice of frames and of noise")
     resume: bool = option(False, "go on from an interrupted fit of the same bundle")
     progressive: bool = option(False, PROGRESSIVE)
+    no_cache: bool = option(False, NO_CACHE)
     anyway: bool = option(False, "fit even where the consent has expired")
     overwrite: bool = option(False, "replace an existing actor bundle")
 
@@ -133,6 +136,7 @@ class DubConfig:
     fit_cache: str | None = option(
         None, "folder where such fits are kept, or none (default: adapt/fits in the user's cache)", names=FILE
     )
+    no_cache: bool = option(not DubOptions.keep_found, NO_CACHE)
     progressive: bool = option(DubOptions.progressive, PROGRESSIVE)
     anyway: bool = option(
         DubOptions.anyway,
@@ -185,6 +189,13 @@ class InspectConfig:
 
 
 @dataclass(frozen=True)
+class CacheConfig:
+    """Say what is kept of videos that were looked at (faces, tracks) and of fits, and where; or remove it."""
+
+    clear: bool = option(False, "remove all of it; nothing but time is lost")
+
+
+@dataclass(frozen=True)
 class DoctorConfig:
     """Look at this installation: each line is OK or says how to fix it."""
 
@@ -216,5 +227,6 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "dub": (DubConfig, "adapt.commands.dub:main"),
     "compare": (CompareConfig, "adapt.commands.compare:main"),
     "inspect": (InspectConfig, "adapt.commands.inspect:main"),
+    "cache": (CacheConfig, "adapt.commands.cache:main"),
     "doctor": (DoctorConfig, "adapt.commands.doctor:main"),
 }

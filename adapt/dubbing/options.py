@@ -41,6 +41,7 @@ class DubOptions:
         fit_minutes: stop such a fit after so many minutes; None for never.
         keep_fits: keep such fits, and use those that were kept.
         fit_cache: folder where they are kept; None for the user's cache folder.
+        keep_found: keep faces, tracks and what lies in front of mouths, and use what was kept of the same video.
         motion_model: audio-to-motion weights; None for the shipped ones.
         progressive: see `Footage`.
         anyway: dub even where a bundle does not look like the person in the shot, or its consent has expired.
@@ -66,6 +67,7 @@ class DubOptions:
     fit_minutes: float | None = None
     keep_fits: bool = True
     fit_cache: Path | None = None
+    keep_found: bool = True
     motion_model: Path | None = None
     progressive: bool = False
     anyway: bool = False

@@ -15,10 +15,11 @@ import torch
 from adapt.actor.bundle import ActorBundle
 from adapt.actor.misfit import refuse_misfit
 from adapt.actor.renderer import adapted_renderer
+from adapt.cache import Found
 from adapt.progress import SILENT, Progress
 from adapt.reports.contact_sheet import contact_sheet
 from adapt.tracking.crop import read_crops
-from adapt.tracking.track import track_footage
+from adapt.tracking.kept import track_footage
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from render.compositing.matte import put_back
 from render.drawing.crop import CROP_SIZE
@@ -89,7 +90,8 @@ def preview(
     if bundle is not None:
         refuse_misfit(bundle, Path(str(actor)), prior)
     footage = Footage(video, progressive)
-    track = track_footage(footage, person, "the same command with --person 1", progress).with_crop_size(CROP_SIZE)
+    advice = "the same command with --person 1"
+    track = track_footage(footage, person, advice, progress, Found.of_user()).with_crop_size(CROP_SIZE)
     frames = choose_frames(track, at, footage.duration)
     look = encoded(prior, footage, track, progress) if bundle is None else bundle.look
     delta = {} if bundle is None else bundle.delta

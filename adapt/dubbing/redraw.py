@@ -8,12 +8,14 @@ is handed over (`adapt.dubbing.weights`), and no temporal operation crosses a cu
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from adapt.cache import NOTHING_KEPT, Found, code_sha256, content_key
 from adapt.dubbing.options import DubOptions
 from adapt.dubbing.painter import Painter
 from adapt.dubbing.part import Part
@@ -54,19 +56,52 @@ class Redrawn:
         return torch.stack([handover.weight for handover in self.handovers])
 
 
-def find_occlusions(footage: Footage, parts: Sequence[Part], progress: Progress) -> list[Occlusion]:
-    """Look once through the footage for what lies in front of each part's lower face."""
-    seekers = [OccluderSeeker(part.prior.model, part.bundle.texture, part.track, part.heads) for part in parts]
+def find_occlusions(
+    footage: Footage, parts: Sequence[Part], progress: Progress, found: Found = NOTHING_KEPT
+) -> list[Occlusion]:
+    """What lies in front of each part's lower face: looked for in one pass, where it was not found before."""
     wanted = [hand_over(part).weight > 0 for part in parts]
-    frames = torch.stack(wanted).any(0).nonzero()[:, 0]
+    keys = ["" if found.folder is None else _occlusion_key(*pair) for pair in zip(parts, wanted, strict=True)]
+    occlusions = [Occlusion.of(*kept) if (kept := found.read(key)) else None for key in keys]
+    seekers = {
+        number: OccluderSeeker(part.prior.model, part.bundle.texture, part.track, part.heads)
+        for number, part in enumerate(parts)
+        if occlusions[number] is None
+    }
+    frames = torch.stack([wanted[number] for number in seekers] or [torch.zeros(1)]).any(0).nonzero()[:, 0]
     if len(frames):
         first, last = int(frames[0]), int(frames[-1])
         for frame in progress.over("look", footage.frames(first, last + 1), last + 1 - first):
-            for seeker, mask in zip(seekers, wanted, strict=True):
-                if bool(mask[frame.index]):
+            for number, seeker in seekers.items():
+                if bool(wanted[number][frame.index]):
                     affine = seeker.track.crop_from_image[frame.index].numpy()
                     seeker.look(frame.index, cut_crop(frame.preview, affine, LOOK_PX))
-    return [seeker.occlusion() for seeker in seekers]
+    for number, seeker in seekers.items():
+        seen = occlusions[number] = seeker.occlusion()
+        found.write(keys[number], *seen.stored())
+    return [one for one in occlusions if one is not None]
+
+
+def _occlusion_key(part: Part, wanted: torch.Tensor) -> str:
+    """What the occlusion of a part is kept under: all that is looked at, but not what is drawn."""
+    track = part.track
+    tensors = [track.crop_from_image, track.rotation, track.translation, track.focal_px, track.shape]
+    tensors += [track.lower_expression, track.upper_expression, track.timestamps, track.shot]
+    tensors += [part.bundle.texture, wanted]
+    digest = sha256()
+    for tensor in tensors:
+        digest.update(tensor.contiguous().numpy().tobytes())
+    for frame, outline in sorted(part.heads.items()):
+        digest.update(f"{frame}".encode() + np.ascontiguousarray(outline).tobytes())
+    return content_key(
+        {
+            "what": "occlusion",
+            "footage": track.source.get("sha256"),
+            "looked at": digest.hexdigest(),
+            "code": code_sha256("render.compositing.occlusion", "render.drawing.crop", "render.video.reader"),
+            "torch": torch.__version__,
+        }
+    )
 
 
 def redraw(
@@ -95,7 +130,7 @@ def redraw(
     """
     occlusions: list[Occlusion | None] = [None] * len(parts)
     if options.occluders:
-        occlusions = list(find_occlusions(footage, parts, progress))
+        occlusions = list(find_occlusions(footage, parts, progress, Found.of_user(options.keep_found)))
     pairs = list(zip(parts, occlusions, strict=True))
     handovers = [hand_over(part, one.hidden if one else None) for part, one in pairs]
     if not any(bool((handover.weight > 0).any()) for handover in handovers):

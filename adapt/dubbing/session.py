@@ -14,7 +14,9 @@ import torch
 
 from adapt.actor.bundle import ActorBundle
 from adapt.actor.misfit import refuse_misfit
-from adapt.cast.analyse import Analysis, analyse, choose_person
+from adapt.cache import Found
+from adapt.cast.analyse import Analysis, choose_person
+from adapt.cast.kept import kept_analysis
 from adapt.cast.resemblance import DIFFERENT, DOUBTFUL, describe, log_odds
 from adapt.device import arithmetic
 from adapt.dubbing.options import DubOptions
@@ -30,8 +32,8 @@ from adapt.motion.placement import Placement
 from adapt.motion.sources import Driven, Sound, TrackFile, style_of
 from adapt.progress import SILENT, Progress
 from adapt.tracking.crop import read_crops
+from adapt.tracking.kept import kept_track
 from adapt.tracking.nearer_heads import nearer_heads
-from adapt.tracking.track import track_person
 from prior.motion.model import MotionModel, load_motion_model, shipped_motion_model
 from prior.motion.style import MouthStyle
 from prior.renderer.prior import RendererPrior, load_renderer_prior
@@ -43,6 +45,8 @@ from render.video.reader import Footage
 
 #: Confident frames of so many seconds, and at least so many, are those among which an actor is compared with a bundle.
 COMPARED_SECONDS, LEAST_COMPARED = 2.0, 8
+#: What is looked at on either side of the part that is dubbed, seconds: a track and a fit are surer for it.
+CONTEXT_SECONDS = 2.0
 
 
 class Session:
@@ -58,6 +62,8 @@ class Session:
     Attributes:
         motion_model: audio to motion.
         notes: remarks made on the way, for the report.
+        found: where what is found in the footage is kept.
+        people_are_numbered: whether a request names its person by number.
     """
 
     def __init__(
@@ -78,11 +84,27 @@ class Session:
         self.motion_model: MotionModel = load_motion_model(own) if own else shipped_motion_model()
         self.placement = Placement(options.part, options.audio_offset, options.on_mismatch)
         self.controls: list[Control] = [MouthScale(options.mouth)]
+        self.found = Found.of_user(options.keep_found)
+        self.people_are_numbered = False
 
     @cached_property
     def analysis(self) -> Analysis:
-        """Shots, faces and cast of the footage."""
-        return analyse(self.footage, progress=self.progress)
+        """Shots, faces and cast of the footage, or of the stretch that matters."""
+        return kept_analysis(self.footage, self.found, self.progress, self.stretch)
+
+    @cached_property
+    def stretch(self) -> tuple[int, int] | None:
+        """Frames start ≤ index < stop that are looked at: the part with what lies around it; None for all.
+
+        Where a person is named by number, all are looked at: people are numbered by the whole video.
+        """
+        if self.options.part is None or self.people_are_numbered:
+            return None
+        rows = np.flatnonzero(self.inside)
+        times, ends = self.footage.timestamps, self.footage.ends
+        start = int(np.searchsorted(ends, times[rows[0]] - CONTEXT_SECONDS, "right"))
+        stop = int(np.searchsorted(times, ends[rows[-1]] + CONTEXT_SECONDS))
+        return None if stop - start == self.footage.frame_count else (start, stop)
 
     @cached_property
     def inside(self) -> np.ndarray:
@@ -135,6 +157,7 @@ class Session:
             As `refuse`, and TrackingError, FitError, DubError: no such person, or nothing can be made of the person.
         """
         bundles = self.refuse(requests)
+        self.people_are_numbered = any(request.person is not None for request in requests)
         people = [choose_person(self.analysis, request.person, self.advice) for request in requests]
         if len(set(people)) < len(people):
             named = ", ".join(map(str, people))
@@ -142,14 +165,14 @@ class Session:
         return [self._part(*item) for item in zip(requests, people, bundles, strict=True)]
 
     def _part(self, request: Request, person: int, bundle: ActorBundle | None) -> Part:
-        track = track_person(self.analysis, person)
+        track = kept_track(self.analysis, person, self.found, self.stretch)
         if bundle is None:
             bundle = self._fitted(track, person)
         else:
             self._compare(bundle, track, Path(str(request.actor)).name)
         style = MouthStyle(**bundle.style) if bundle.style else style_of(track, self.prior.model)
         inside = torch.from_numpy(self.inside)
-        driven = Driven(bundle, track, style, self.prior.model, self.motion_model, self.progress)
+        driven = Driven(bundle, track, style, self.prior.model, self.motion_model, self.progress, self.found)
         motion = request.driver.motion(driven)
         if request.driver.lies_on_frames:
             expression, has_motion = motion.lower_expression, motion.confidence > 0
@@ -176,6 +199,7 @@ class Session:
         key = {
             "footage": self.footage.sha256,
             "person": person,
+            "stretch": self.stretch,
             "steps": fitting.steps,
             "minutes": fitting.minutes,
             "seed": fitting.seed,

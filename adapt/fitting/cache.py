@@ -7,14 +7,13 @@ In: everything that decides a fit. Out: an actor bundle under a name that is the
 import json
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from adapt.actor.bundle import ActorBundle
-from adapt.cache import code_sha256
+from adapt.cache import code_sha256, make_private, user_folder
 from prior.face.model import WEIGHTS as FACE_MODEL
 from render.errors import OutputError, StoreError
 from render.store import code_version, file_sha256
@@ -23,18 +22,15 @@ from render.store import code_version, file_sha256
 def cache_folder() -> Path:
     """Where fits are kept by default; raises `OutputError` where the user has no home folder."""
     try:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError as error:
+        return user_folder("fits")
+    except OutputError as error:
         raise OutputError("there is no home folder; say with --fit-cache where") from error
-    return Path(base) / "adapt" / "fits"
 
 
 def _made_private() -> Path:
     """The default folder, made if need be, which nobody else can look into: it holds models of faces."""
     folder = cache_folder()
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with suppress(PermissionError):  # some disks have no modes
-        folder.parent.chmod(0o700)
+    make_private(folder)
     return folder
 
 

@@ -14,7 +14,7 @@ import torch
 
 from adapt.actor.bundle import ActorBundle, FitFacts
 from adapt.actor.renderer import adapted_renderer
-from adapt.cache import code_sha256
+from adapt.cache import Found, code_sha256
 from adapt.cast.resemblance import describe
 from adapt.fitting.clip import FirstLook, FitClip, clip_inputs, first_look
 from adapt.fitting.covered_frames import LEAST_CLEAR, clear_frames
@@ -25,7 +25,7 @@ from adapt.fitting.options import FitOptions
 from adapt.fitting.state import Checkpoint, FitState
 from adapt.progress import SILENT, Progress
 from adapt.tracking.crop import read_crops
-from adapt.tracking.track import track_footage
+from adapt.tracking.kept import track_footage
 from prior.face.model import WEIGHTS as FACE_MODEL
 from prior.motion.style import LEAST_STYLE_FRAMES, mouth_style
 from prior.renderer.prior import RendererPrior, load_renderer_prior
@@ -90,7 +90,8 @@ def fit(
     prior = prior or load_renderer_prior()
     files = [Footage(file, options.progressive) for file in footage]
     advice = "the same command with --person 1"
-    tracks = tracks or [track_footage(file, options.person, advice, progress) for file in files]
+    found = Found.of_user(options.keep_found)
+    tracks = tracks or [track_footage(file, options.person, advice, progress, found) for file in files]
     tracks = [limit(track.with_crop_size(CROP_SIZE), options.part) for track in tracks]
     clips, enrollment = learnable_clips(prior, files, tracks, options.seconds, progress)
     first = first_look(prior, clips)

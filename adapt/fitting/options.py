@@ -20,6 +20,7 @@ class FitOptions:
         seed: of the choice of frames and of noise.
         progressive: the files' pictures are of one moment, whatever they are flagged as; see `Footage`.
         device: where the network learns, such as cpu or cuda; a GPU does not give the same bytes.
+        keep_found: keep faces and tracks of the footage, and use what was kept of it.
 
     Raises:
         ConfigError: a number that means nothing.
@@ -34,6 +35,7 @@ class FitOptions:
     seed: int = 0
     progressive: bool = False
     device: str = "cpu"
+    keep_found: bool = True
 
     def __post_init__(self) -> None:
         refuse_seed(self.seed)

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from adapt.actor.bundle import ActorBundle
+from adapt.cache import NOTHING_KEPT, Found
 from adapt.motion.controls import retarget
 from adapt.motion.words import OWN, SILENCE
 from adapt.progress import SILENT, Progress
-from adapt.tracking.track import track_footage
+from adapt.tracking.kept import track_footage
 from prior.motion.model import MotionModel
 from prior.motion.style import LEAST_STYLE_FRAMES, MouthStyle, mouth_style
 from prior.speech.phonemes import LABEL_RATE
@@ -46,6 +47,7 @@ class Driven:
         model: the face model.
         motion_model: audio to motion.
         progress: where bars go.
+        found: where what is found in videos is kept.
     """
 
     bundle: ActorBundle
@@ -54,6 +56,7 @@ class Driven:
     model: FaceModel
     motion_model: MotionModel
     progress: Progress = SILENT
+    found: Found = NOTHING_KEPT
 
 
 class Driver(Protocol):
@@ -194,7 +197,7 @@ class Video(DrivingFile):
     def motion(self, driven: Driven) -> Motion:
         """The tracked motion, in the actor's range."""
         advice = f"adapt track {shlex.quote(str(self.path))} -o tracks"
-        motion = carried_over(track_footage(self.footage, None, advice, driven.progress), driven)
+        motion = carried_over(track_footage(self.footage, None, advice, driven.progress, driven.found), driven)
         return held(motion, self.footage.duration)
 
     def heard(self) -> SoundTrack | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adapt.cast.analyse import Analysis, analyse, choose_person, everyone
+from adapt.cast.analyse import Analysis, analyse, everyone
 from adapt.cast.faces import is_upside_down
 from adapt.cast.suitability import how_to_turn
 from adapt.device import one_thread
@@ -304,9 +304,3 @@ def track_person(analysis: Analysis, person: int) -> Track:
         read_flow=lambda start, stop: torch.from_numpy(analysis.flow(person, start, stop)),
     )
     return track_landmarks(load_face_model(), sightings)
-
-
-def track_footage(footage: Footage, person: int | None, advice: str, progress: Progress = SILENT) -> Track:
-    """Analyse footage and track the one person that is meant; see `choose_person`."""
-    analysis = analyse(footage, progress=progress)
-    return track_person(analysis, choose_person(analysis, person, advice))

@@ -10,6 +10,7 @@ crosses a cut. Heads of other people that are known to lie in front are kept on 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -60,6 +61,17 @@ class Occlusion:
     def mask(self, frame: int) -> np.ndarray | None:
         """Where something lies in front, bool [LOOK_PX, LOOK_PX] over the crop; None where nothing does."""
         return _unpacked(self.masks[frame]) if frame in self.masks else None
+
+    def stored(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """The same as tensors and facts to store."""
+        bits = np.frombuffer(b"".join(self.masks.values()), np.uint8).reshape(-1, LOOK_PX * LOOK_PX // 8)
+        return {"hidden": self.hidden, "masks": torch.from_numpy(bits.copy())}, {"frames": list(self.masks)}
+
+    @staticmethod
+    def of(tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> "Occlusion":
+        """The inverse of `stored`."""
+        masks = {frame: bits.tobytes() for frame, bits in zip(facts["frames"], tensors["masks"].numpy(), strict=True)}
+        return Occlusion(tensors["hidden"], masks)
 
 
 class OccluderSeeker:

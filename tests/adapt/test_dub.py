@@ -15,7 +15,7 @@ from adapt.dubbing.part import Part
 from adapt.dubbing.redraw import redraw
 from adapt.dubbing.weights import hand_over
 from adapt.reports.clip import encode_clip
-from adapt.tracking.track import track_footage
+from adapt.tracking.kept import track_footage
 from render.errors import DubError
 from render.video.reader import Footage
 
