@@ -5,6 +5,7 @@ command line a flag that is not given leaves the value to `key=value`, then to `
 """
 
 import dataclasses
+import difflib
 import json
 import math
 import re
@@ -24,6 +25,8 @@ Config = TypeVar("Config")
 #: What a setting can name: a file or folder (or a word in its place); files with `=` between; a command line.
 FILE, FILES_OF, COMMAND = "file", "files with = between", "command"
 NAMES = "names"
+#: How like a word must be to be offered in place of another, of 1.
+NEAR = 0.7
 
 
 def _field(default: Any, metadata: dict[str, Any]) -> Any:
@@ -60,6 +63,7 @@ def resolve(
     values = {key: value for key, value in (given or {}).items() if value is not None}
     # Names of files, which are no templates: neither `${…}` nor `???` means anything in them.
     texts = {key: value for key, value in values.items() if _is_text(value)}
+    merged_type: Any = config_type
     try:
         merged: Any = OmegaConf.structured(config_type)
         OmegaConf.set_readonly(merged, False)
@@ -71,7 +75,8 @@ def resolve(
         merged = OmegaConf.merge(merged, *layers)
         missing = OmegaConf.missing_keys(merged) - set(texts)
         if missing:
-            raise ConfigError(f"missing: {', '.join(sorted(missing))} (see --help)")
+            told = ", ".join(_as_given(item) for item in dataclasses.fields(merged_type) if item.name in missing)
+            raise ConfigError(f"missing: {told} (see --help)")
         for key, value in texts.items():
             merged[key] = [] if isinstance(value, list) else ""
         config = dataclasses.replace(cast(Any, OmegaConf.to_object(merged)), **texts)
@@ -88,6 +93,29 @@ def resolve(
         raise ConfigError(f"{where}: cannot be read as YAML ({_reason(error)})") from error
     _refuse_endless(config)
     return cast(Config, config)
+
+
+def _as_given(item: dataclasses.Field[Any]) -> str:
+    """How a setting is given on the command line: its shortest flag with what it is, or its name."""
+    flags = item.metadata.get("flags", ())
+    if item.metadata.get("positional", False) or not item.metadata:
+        return item.name
+    flag = min(flags or (f"--{item.name.replace('_', '-')}",), key=len)
+    return f"{flag} {item.metadata['help']}"
+
+
+def meant(word: str, choices: Sequence[str]) -> str | None:
+    """The one of some words that a mistyped one was meant to be; None where it is like none of them."""
+    near = difflib.get_close_matches(word.lower(), choices, 1, NEAR)
+    return near[0] if near else None
+
+
+def refuse_mistyped(flag: str, word: str | None, choices: Sequence[str]) -> None:
+    """Raise `ConfigError` for a word that names no file, but nearly a word that may stand in a file's place."""
+    if word is None or word in choices or Path(word).exists():
+        return
+    if near := meant(word, choices):
+        raise ConfigError(f"{flag} {word}: no such file; did you mean {near}?")
 
 
 def _is_text(value: Any) -> bool:

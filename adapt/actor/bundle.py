@@ -261,6 +261,8 @@ def read_facts(path: Path) -> dict[str, Any]:
         StoreVersionError: written by another version of the format.
     """
     file = Path(path) / FACTS
+    if not Path(path).exists():
+        raise StoreError(f"{path}: no such folder; make an actor bundle with `adapt fit FOOTAGE -o NAME.actor`")
     if not file.is_file():
         raise StoreError(f"{path}: not an actor bundle (no {FACTS}); make one with `adapt fit FOOTAGE -o NAME.actor`")
     try:

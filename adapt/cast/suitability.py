@@ -4,6 +4,7 @@ In: a video, and optionally the sound that is to drive a dub. Out: `Findings`: p
 Frames count from 0; ranges are [start, stop); timecodes are of the file's own clock.
 """
 
+import math
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -315,7 +316,7 @@ def _missing(member: CastMember, usable: np.ndarray, durations: np.ndarray) -> l
     rest = max((float(durations[start:stop].sum()) for start, stop in _stretches(at_rest)), default=0.0)
     total = float(seconds[usable].sum())
     wanted = [
-        (total >= GOOD_SECONDS, f"{GOOD_SECONDS:.0f} s of usable footage ({total:.1f} s here)"),
+        (total >= GOOD_SECONDS, f"more than {math.floor(10 * total) / 10:.1f} s of usable footage"),
         (float(seconds[frontal].sum()) >= FRONTAL_SECONDS, f"{FRONTAL_SECONDS:.0f} s of frontal view"),
         (bool((usable & (opening >= WIDE_OPENING)).any()), "a wide-open mouth"),
         (bool(closed.any()), "a closed mouth"),

@@ -4,13 +4,14 @@ from pathlib import Path
 
 from adapt.actor.bundle import FACTS
 from adapt.commands.flags import DubConfig
-from adapt.config import command_line, handed_on, parse_range
+from adapt.config import command_line, handed_on, parse_range, refuse_mistyped
 from adapt.device import usable_device
 from adapt.dubbing.dub import dub
-from adapt.dubbing.options import DubOptions
+from adapt.dubbing.options import INSERT, MIX, SOURCE, DubOptions
 from adapt.dubbing.quality import told
 from adapt.dubbing.request import Request
 from adapt.motion.sources import Driver, driver_of_motion, driver_of_sound
+from adapt.motion.words import OWN, SILENCE
 from adapt.progress import Progress
 from render.errors import ConfigError
 
@@ -38,6 +39,9 @@ def requests_of(config: DubConfig) -> list[Request]:
     if len(ways) != 1:
         given = " and ".join(ways) or "none"
         raise ConfigError(f"say what moves the mouth by one of AUDIO, --drive or --face ACTOR=AUDIO ({given} given)")
+    refuse_mistyped("AUDIO", config.audio, [SILENCE])
+    refuse_mistyped("--drive", config.drive, [OWN, SILENCE])
+    refuse_mistyped("--deliver", config.deliver, [SOURCE, MIX, INSERT])
     if not config.face:
         driver = (
             driver_of_sound(config.audio) if config.audio else driver_of_motion(str(config.drive), config.progressive)
@@ -55,17 +59,22 @@ def _request(entry: str) -> Request:
         name, mark, person = who.rpartition("@")
         is_there = (Path(who) / FACTS if who.isdecimal() else Path(who)).exists()
         if who and sound and is_there:
-            return Request(driver_of_sound(sound), Path(who))
+            return Request(_of_sound(sound), Path(who))
         if sound and mark and person.isdecimal() and name and Path(name).exists():
-            return Request(driver_of_sound(sound), Path(name), int(person))
+            return Request(_of_sound(sound), Path(name), int(person))
     who, sound = splits[0] if splits else ("", "")
     name, mark, person = who.rpartition("@") if "@" in who else (who, "", "")
     if not name or not sound or (mark and not person.isdecimal()):
         raise ConfigError(f"--face {entry}: give ACTOR=AUDIO, ACTOR@PERSON=AUDIO or PERSON=AUDIO")
-    driver: Driver = driver_of_sound(sound)
+    driver = _of_sound(sound)
     if name.isdecimal() and not mark:
         return Request(driver, person=int(name))
     return Request(driver, Path(name), int(person) if person else None)
+
+
+def _of_sound(word: str) -> Driver:
+    refuse_mistyped("--face", word, [SILENCE])
+    return driver_of_sound(word)
 
 
 def options_of(config: DubConfig) -> DubOptions:
@@ -90,6 +99,7 @@ def options_of(config: DubConfig) -> DubOptions:
         keep_found=not config.no_cache,
         motion_model=None if config.motion_model is None else Path(config.motion_model),
         progressive=config.progressive,
+        overwrite=config.overwrite,
         anyway=config.anyway,
         device=usable_device(config.device),
         seed=config.seed,

@@ -142,6 +142,7 @@ class DubConfig:
         DubOptions.anyway,
         "dub even where the bundle does not look like the person in the video, or the consent expired",
     )
+    overwrite: bool = option(DubOptions.overwrite, "replace the folder of an earlier dub")
     device: str = option(DubOptions.device, "where the network runs: cpu or cuda")
     seed: int = option(DubOptions.seed, "seed of grain and of fits")
 

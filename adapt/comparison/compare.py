@@ -106,9 +106,7 @@ def chosen_methods(
     by_name = {REAL: CompareMethod(REAL, _real, {}), **renderer_methods.methods()}
     wanted = METHODS if options.methods is None else options.methods
     chosen = {}
-    for name in wanted:
-        if name not in METHODS:
-            raise ConfigError(f"--methods {name}: known are {', '.join(METHODS)}; add others with --method")
+    for name in map(method_named, wanted):
         try:
             chosen[name] = wav2lip_method() if name == WAV2LIP else by_name[name]
         except StoreError as error:
@@ -119,6 +117,24 @@ def chosen_methods(
             raise ConfigError(f"--method {method.name}: there is a method of this name")
         chosen[method.name] = method
     return chosen
+
+
+def method_named(word: str) -> str:
+    """The method that a word means: its name, with or without spaces, or how one name alone begins.
+
+    Raises:
+        ConfigError: there is none, or several begin so.
+    """
+
+    def plain(name: str) -> str:
+        return "".join(letter for letter in name.lower() if letter.isalnum())
+
+    begun = [name for name in METHODS if plain(name).startswith(plain(word))]
+    same = [name for name in begun if plain(name) == plain(word)]
+    found = same or begun
+    if not plain(word) or len(found) != 1:
+        raise ConfigError(f"--methods {word}: known are {', '.join(METHODS)}; add others with --method")
+    return found[0]
 
 
 def _real(*_: Any) -> torch.Tensor:

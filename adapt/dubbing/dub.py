@@ -60,7 +60,8 @@ def dub(
     Args:
         shot: video file.
         requests: who is dubbed to what; each a different person.
-        out: folder to write; must not exist. Where it comes into being meanwhile, the dub is written to `out`.1.
+        out: folder to write; must not exist, or be a dub that may be overwritten. Where it comes into being
+            meanwhile, the dub is written to `out`.1.
         options: how.
         advice: how person 1 of several is chosen, for messages.
         settings: what run.json keeps as the settings; default the options.
@@ -70,7 +71,7 @@ def dub(
         ConfigError, OutputError, FootageError, StoreError, TrackingError, FitError, DubError: with what is wrong.
     """
     out = Path(out)
-    refuse_existing(out)
+    refuse_existing(out, options.overwrite, "dub", not out.exists() or (out / RUN).is_file())
     if not requests:
         raise ConfigError("dub: nobody is to be dubbed; give at least one request")
     footage = Footage(shot, options.progressive)
@@ -78,7 +79,7 @@ def dub(
     refuse_undeliverable(requests, options)
     session = Session(footage, options, advice=advice, progress=progress)
     session.refuse(requests)
-    with new_folder(out) as made:
+    with new_folder(out, lambda there: options.overwrite and (there / RUN).is_file()) as made:
         folder = made.path
         parts = session.parts(requests)
         choice: list[str] = []

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from adapt.config import FILE, NAMES, refuse_below, refuse_seed
+from adapt.config import FILE, NAMES, meant, refuse_below, refuse_seed
 from adapt.fitting.options import FitOptions
 from adapt.motion.words import MISMATCH, MOUTH_RANGE
 from render.compositing.region import DEFAULT_REGION, REGIONS
@@ -44,6 +44,7 @@ class DubOptions:
         keep_found: keep faces, tracks and what lies in front of mouths, and use what was kept of the same video.
         motion_model: audio-to-motion weights; None for the shipped ones.
         progressive: see `Footage`.
+        overwrite: replace the folder of an earlier dub.
         anyway: dub even where a bundle does not look like the person in the shot, or its consent has expired.
         device: where the network runs, such as cpu or cuda.
         seed: of grain and of fits.
@@ -70,6 +71,7 @@ class DubOptions:
     keep_found: bool = True
     motion_model: Path | None = None
     progressive: bool = False
+    overwrite: bool = False
     anyway: bool = False
     device: str = FitOptions.device
     seed: int = 0
@@ -83,8 +85,11 @@ class DubOptions:
             ("codec", (None, *CODECS)),
         ):
             if getattr(self, name) not in choices:
-                words = ", ".join(word for word in choices if word)
-                raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: choose one of {words}")
+                words = [word for word in choices if word]
+                near = meant(str(getattr(self, name)), words)
+                hint = f"; did you mean {near}?" if near else ""
+                flag = f"--{name.replace('_', '-')} {getattr(self, name)}"
+                raise ConfigError(f"{flag}: choose one of {', '.join(words)}{hint}")
         if not abs(self.audio_offset) <= LONGEST_OFFSET_SECONDS:
             raise ConfigError(f"--audio-offset {self.audio_offset}: give a finite number of seconds, at most a day")
         least, most = MOUTH_RANGE

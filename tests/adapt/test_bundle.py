@@ -92,8 +92,10 @@ def test_a_replacement_that_fails_leaves_the_old_bundle(tmp_path, monkeypatch):
 
 def test_damaged_newer_or_foreign_bundles_are_refused_by_name(tmp_path):
     path = tmp_path / "ada.actor"
-    with pytest.raises(StoreError, match="not an actor bundle"):
+    with pytest.raises(StoreError, match="no such folder"):
         ActorBundle.load(path)
+    with pytest.raises(StoreError, match="not an actor bundle"):
+        ActorBundle.load(tmp_path)
     bundle().save(path)
     with pytest.raises(StoreError, match="fitted on renderer prior aaaaaaaaaaaa, the one at hand is cccccccccccc"):
         ActorBundle.load(path, "c" * 64)

@@ -5,7 +5,7 @@ import pytest
 
 from adapt.commands.dub import requests_of
 from adapt.commands.flags import CheckConfig, CompareConfig, DubConfig, FitConfig
-from adapt.config import handed_on, parse_range, resolve
+from adapt.config import handed_on, meant, parse_range, refuse_mistyped, resolve
 from adapt.dubbing.options import DubOptions
 from adapt.fitting.options import FitOptions
 from adapt.motion.sources import Sound
@@ -146,3 +146,18 @@ def test_settings_are_handed_on_without_folders():
 def test_a_list_has_no_settings_of_its_own():
     with pytest.raises(ConfigError, match="footage.mp4=1: a setting that is a list"):
         resolve(FitConfig, overrides=["footage.mp4=1"])
+
+
+def test_a_missing_setting_is_named_as_it_is_given():
+    with pytest.raises(ConfigError, match=r"missing: video, -o folder for the dubbed video, report and sidecar \("):
+        resolve(DubConfig)
+
+
+def test_a_mistyped_word_is_offered_but_a_file_is_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="--deliver sorce: no such file; did you mean source"):
+        refuse_mistyped("--deliver", "sorce", ["source", "mix"])
+    refuse_mistyped("--deliver", "voice.wav", ["source", "mix"])
+    (tmp_path / "sorce").touch()
+    refuse_mistyped("--deliver", "sorce", ["source", "mix"])
+    assert meant("silent", ["silence"]) == "silence" and meant("take.wav", ["silence"]) is None

@@ -86,6 +86,11 @@ def test_the_command_writes_a_folder_and_an_interrupt_leaves_nothing(shot, tmp_p
     capsys.readouterr()
     assert command(*words) == 1
     assert "exists already" in capsys.readouterr().err
+    (out / "report.html").unlink()
+    assert command(*words, "--overwrite") == 0 and (out / "report.html").is_file()
+    (tmp_path / "mine").mkdir()
+    assert command(*words[:-1], tmp_path / "mine", "--overwrite") == 1
+    assert "is no dub" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

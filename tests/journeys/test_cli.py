@@ -52,7 +52,7 @@ def test_check_writes_its_folder_and_refuses_to_replace_it(
 
 
 def test_json_lines(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("check", clip, "--json") == 0
+    assert run("check", clip, "--json", "--no-cache") == 0
     captured = capsys.readouterr()
     events = [json.loads(line) for line in captured.out.splitlines()]
     assert events[0]["event"] == "progress" and events[-1]["event"] == "result"

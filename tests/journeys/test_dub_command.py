@@ -52,14 +52,25 @@ def inputs(talking_clip, ada, tmp_path_factory):
 
 
 #: How messages begin that are about settings alone; the exit status tells them from faults of the input.
-OF_SETTINGS = ("say what", "0.6 to", "choose one", "leave out", "give ", "say with", "--face", "nothing to mix")
+OF_SETTINGS = (
+    "AUDIO",
+    "--d",
+    "say what",
+    "0.6 to",
+    "choose one",
+    "leave out",
+    "give ",
+    "say with",
+    "--face",
+    "nothing to mix",
+)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--actor", "ada.actor"], "say what moves the mouth by one of AUDIO, --drive or --face"),
-        (["--actor", "nobody.actor", "--drive", "source"], "not an actor bundle"),
+        (["--actor", "nobody.actor", "--drive", "source"], "no such folder"),
         (["--actor", "corrupt.actor", "--drive", "source"], "damaged"),
         (["--actor", "ada.actor", "--drive", "source", "--person", "7"], "no person 7"),
         (["--actor", "other.actor", "--drive", "source"], "does not look like person 1"),
@@ -70,6 +81,17 @@ OF_SETTINGS = ("say what", "0.6 to", "choose one", "leave out", "give ", "say wi
         (["--actor", "ada.actor", "--drive", "source", "--device", "cuda:99"], "leave out --device"),
         (["--actor", "ada.actor", "--drive", "source", "--out", "file/out"], "choose another folder"),
         (["--actor", "ada.actor", "--drive", "gone.mp4"], "no such file"),
+        (["--actor", "ada.actor", "silent"], "AUDIO silent: no such file; did you mean silence?"),
+        (
+            ["--actor", "ada.actor", "voice.wav", "--deliver", "sorce"],
+            "--deliver sorce: no such file; did you mean source?",
+        ),
+        (["--actor", "ada.actor", "--drive", "sauce"], "--drive sauce: no such file; did you mean source?"),
+        (["--face", "ada.actor=silense"], "--face silense: no such file; did you mean silence?"),
+        (
+            ["--actor", "ada.actor", "--drive", "source", "--region", "lip"],
+            "choose one of lips, mouth, lower-face; did you mean lips?",
+        ),
         (["--face", "ada.actor"], "give ACTOR=AUDIO"),
         (["--face", "ada.actor=gone.wav"], "no such file"),
         (["--face", "ada.actor=silent.wav"], "or write silence in its place"),
