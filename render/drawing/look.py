@@ -6,6 +6,7 @@ bank itself stays the same within a shot.
 """
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import torch
 
@@ -36,6 +37,12 @@ class Bank:
 
     def __len__(self) -> int:
         return len(self.colours)
+
+    @cached_property
+    def flat(self) -> torch.Tensor:
+        """Colours and weight of all frames as one map [P, 4 K, H', W'], laid out as it is sampled."""
+        flat = torch.cat([self.colours, self.seen], 2).flatten(1, 2)
+        return flat.contiguous(memory_format=torch.channels_last)
 
     def to(self, device: str | torch.device) -> "Bank":
         """The same on another device."""
@@ -95,7 +102,7 @@ class Samples:
 
     Attributes:
         features: [B, TEXTURE_CHANNELS + 2, H, W] of `sample_texture`.
-        colours: [B, K, 3, H, W] of the bank's frames; seen: [B, K, 1, H, W].
+        colours: [B, K, 3, H, W] of the bank's frames, anything where nothing is seen; seen: [B, K, 1, H, W].
         expression: [B, K, E], turn: [B, K, 2] of the bank's frames.
     """
 
@@ -114,20 +121,20 @@ class Samples:
 
 
 def sample_look(look: Look, buffer: GBuffer) -> Samples:
-    """Draw a look into crops: bilinear samples wherever the face model is seen, 0 elsewhere.
+    """Draw a look into crops: bilinear samples wherever the face model is seen.
 
     Args:
         look: of one actor, or of the B crops.
         buffer: of B crops.
     """
     count, bank = len(buffer.uv), look.bank
-    flat = torch.cat([bank.colours, bank.seen], 2).flatten(1, 2)  # [P, 4 K, H', W']
-    drawn = ops.texture(flat, buffer.uv, filter_mode="bilinear") * buffer.covered
+    # Planes, since all that follows works on them.
+    drawn = ops.texture(bank.flat, buffer.uv, filter_mode="bilinear").contiguous()
     drawn = drawn.unflatten(1, (bank.colours.shape[1], 4))
     return Samples(
         sample_texture(look.texture, buffer),
         drawn[:, :, :3],
-        drawn[:, :, 3:],
+        drawn[:, :, 3:] * buffer.covered[:, None],
         bank.expression.expand(count, -1, -1),
         bank.turn.expand(count, -1, -1),
     )

@@ -263,11 +263,10 @@ class Renderer(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Colours [B, K, 3, H, W] of the bank's frames in the light of the crop, and how well each shows them."""
         count = samples.colours.shape[1]
-        flat, seen = samples.colours.flatten(0, 1), samples.seen.flatten(0, 1)
-        around, where = (value.repeat_interleave(count, 0) for value in (surround, skin))
-        toned = _toned(flat, around, where * seen).unflatten(0, (-1, count))
-        seen = samples.seen * erased[:, None]
-        return toned * (seen > 0), seen[:, :, 0]
+        weight = (samples.seen * skin[:, None]).flatten(0, 1)
+        difference = (surround[:, None] - samples.colours).flatten(0, 1)
+        toned = colour_shift(difference, weight).unflatten(0, (-1, count)) + samples.colours
+        return toned, (samples.seen * erased[:, None])[:, :, 0]
 
 
 def _toned(colours: torch.Tensor, surround: torch.Tensor, skin: torch.Tensor) -> torch.Tensor:
