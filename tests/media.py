@@ -107,12 +107,13 @@ def make_clip(
 
 
 def hold_last(path: Path, clip: Path, seconds: float) -> Path:
-    """Copy a clip's pictures; the last one is shown for so long. The clip has no B-frames."""
+    """Copy a clip's pictures; the last one is shown for so long. With B-frames an MP4 says so of the whole alone."""
     with av.open(str(clip)) as source, av.open(str(path), "w") as output:
         video = source.streams.video[0]
         stream = output.add_stream_from_template(video, opaque=True)
         held = [packet for packet in source.demux(video) if packet.size]
-        held[-1].duration = round(seconds / held[-1].time_base)
+        last = max(held, key=lambda packet: packet.pts)
+        last.duration = round(seconds / last.time_base)
         for packet in held:
             packet.stream = stream
             output.mux(packet)

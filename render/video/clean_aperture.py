@@ -13,9 +13,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
+
+from render.video.container import boxes_of_file
 
 #: Matroska's names of what is cut off (RFC 9559, 5.1.4.1.28): left, top, right, bottom.
 CROPS = (b"\x54\xcc", b"\x54\xbb", b"\x54\xdd", b"\x54\xaa")
@@ -77,7 +78,7 @@ def write_aperture(path: Path, aperture: CleanAperture, width: int, height: int)
     False, and nothing is done, where there is no such video, or where its index is not the file's last box.
     """
     with path.open("r+b") as file:
-        for name, start, end in _boxes_of_file(file, path.stat().st_size):
+        for name, start, end in boxes_of_file(file, path.stat().st_size):
             if name == b"moov" and end == path.stat().st_size:
                 file.seek(start)
                 index = _with_box(file.read(end - start), aperture.box(width, height), (width, height))
@@ -87,19 +88,6 @@ def write_aperture(path: Path, aperture: CleanAperture, width: int, height: int)
                 file.write(index)
                 return True
     return False
-
-
-def _boxes_of_file(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and end of the boxes of a file."""
-    start = 0
-    while start + 8 <= size:
-        file.seek(start)
-        length, name, long = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
-        length = long if length == 1 else length or size - start
-        if length < 8:
-            return
-        yield name, start, start + length
-        start += length
 
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:

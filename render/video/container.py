@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import io
 import re
+import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import av.logging
 
 from render.errors import FootageError
 
+# By so much a file is longer than its streams where it is not by rounding, and by no more where it says something.
+LEAST_HOLD_SECONDS, LONGEST_HOLD_SECONDS = 0.02, 3600
 # FFmpeg may not leave the file it was given: a playlist must not fetch anything.
 READ_OPTIONS = {"protocol_whitelist": "file"}
 
@@ -98,6 +102,48 @@ def declared_end(stream: Any) -> float | None:
         return hours * 3600 + minutes * 60 + seconds
     # Of Matroska this would be the length of the longest stream.
     return None if stream.duration is None else float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+
+
+def shown_until(container: Any, stream: Any, path: Path) -> float | None:
+    """Where the file says that a picture stream is shown until, in seconds; None where it says nothing.
+
+    An MP4 that lasts longer than each of its streams holds its last picture: with B-frames it may say so of the whole
+    alone.
+    """
+    end = declared_end(stream)
+    if end is None or "mp4" not in container.format.name:
+        return end
+    whole = _movie_seconds(path)
+    ends = [declared_end(one) or 0.0 for one in container.streams]
+    return whole if LEAST_HOLD_SECONDS < whole - max(ends) < LONGEST_HOLD_SECONDS else end
+
+
+def _movie_seconds(path: Path) -> float:
+    """How long an mp4 or mov file is as a whole, by its movie header (ISO/IEC 14496-12, 8.2.2); 0 where it has none."""
+    with path.open("rb") as file:
+        for name, start, _ in boxes_of_file(file, path.stat().st_size):
+            if name == b"moov":
+                file.seek(start)
+                head = file.read(48)
+                is_long = len(head) == 48 and head[16] == 1
+                scale, length = struct.unpack_from(
+                    ">IQ" if is_long else ">II", head.ljust(48, b"\0"), 36 if is_long else 28
+                )
+                return length / scale if head[12:16] == b"mvhd" and scale else 0.0
+    return 0.0
+
+
+def boxes_of_file(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start and end of the boxes of a file."""
+    start = 0
+    while start + 8 <= size:
+        file.seek(start)
+        length, name, long = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
+        length = long if length == 1 else length or size - start
+        if length < 8:
+            return
+        yield name, start, start + length
+        start += length
 
 
 def audio_info(stream: Any, container: Any) -> AudioInfo:

@@ -27,11 +27,11 @@ from render.video.clean_aperture import WHOLE, CleanAperture, read_aperture
 from render.video.container import (
     audio_info,
     choose_video,
-    declared_end,
     describe_streams,
     matroska_header,
     open_media,
     short_reason,
+    shown_until,
     timecode,
     videos,
 )
@@ -159,7 +159,7 @@ class Footage:
         self.video_metadata = dict(stream.metadata)
         self.chapters = container.chapters()
         self._declared_frames = stream.frames if "mp4" in self.container else 0
-        self._declared_end = declared_end(stream)
+        self._declared_end = shown_until(container, stream, self.path)
         self.audio = tuple(audio_info(s, container) for s in container.streams.audio if s.codec_context)
         self.streams = describe_streams(container)
         self.has_other_videos = len(videos(container)) > 1

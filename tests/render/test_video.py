@@ -143,9 +143,10 @@ def test_a_clock_that_begins_anew_is_counted_on(tmp_path: Path) -> None:
     assert [frame.index for frame in footage.frames(30, 60)] == list(range(30, 60))
 
 
+@pytest.mark.parametrize("options", [{"preset": "ultrafast"}, {"preset": "medium", "bf": "2"}], ids=["", "B-frames"])
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
-def test_the_last_picture_lasts_as_long_as_the_file_says(suffix: str, tmp_path: Path) -> None:
-    clip = make_clip(tmp_path / "clip.mp4", frames=25)
+def test_the_last_picture_lasts_as_long_as_the_file_says(suffix: str, options: dict, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", frames=25, options=options)
     footage = Footage(hold_last(tmp_path / f"held{suffix}", clip, 2.04))
     assert footage.duration == pytest.approx(3.0) and footage.ends[-1] == pytest.approx(footage.end)
     assert footage.fps == pytest.approx(25) and not footage.has_variable_rate and footage.notes == []
