@@ -146,6 +146,24 @@ def a_clock_that_begins_anew(bench: Bench) -> str:
     return "two seconds for check, one line for dub"
 
 
+@case("frame rates", "1 and 240 a second")
+def one_and_240_frames_a_second(bench: Bench) -> str:
+    pictures = [frame.rgb for frame in Footage(bench.shared / "talking.mp4").frames()]
+    told_of = []
+    for rate in (1, 240):
+        # At 240 a second a flash of 0.1 s is no shot; at 1 a second the film runs on.
+        shown = pictures[:12] if rate == 1 else [picture for picture in pictures for _ in range(3)]
+        if rate == 240:
+            shown[50:74] = [np.full_like(pictures[0], 250)] * 24
+        shot = make_clip(bench.folder / f"{rate}.mp4", pictures=shown, rate=rate)
+        text = told(bench, shot)
+        assert "shots: 1\n" in text and "person 1" in text and "person 2" not in text, text
+        outcome = bench.adapt("dub", shot, "silence", "--actor", bench.shared / "ada.actor", "-o", f"out{rate}")
+        assert outcome.code == 0, outcome
+        told_of.append(f"{rate} a second: one shot, one person, dubbed")
+    return "; ".join(told_of)
+
+
 @case("few frames", "one, two and three")
 def one_two_and_three_frames(bench: Bench) -> str:
     pictures = [frame.rgb for frame in Footage(bench.shared / "talking.mp4").frames(0, 3)]
