@@ -75,6 +75,7 @@ class Analysis:
         shots: in order, covering every frame.
         cast: by number.
         landmark_file: the landmarks of every sighting, see `landmarks`; flow_file: how its skin moved, see `flow`.
+        unproven: what was taken for a face and did not stand a second look: nobody.
     """
 
     footage: Footage
@@ -83,6 +84,7 @@ class Analysis:
     cast: tuple[CastMember, ...]
     landmark_file: LandmarkFile
     flow_file: LandmarkFile
+    unproven: tuple[Run, ...] = ()
 
     def member(self, person: int) -> CastMember:
         """Cast member by number.
@@ -166,11 +168,15 @@ def analyse(
         for number, face in faces.items():
             run = runs.setdefault(number, Run(len(starts) - 1))
             _sight(run, frame, face, backend.layout, landmark_file)
+            if run.is_look_due:
+                run.looks, run.proofs = run.looks + 1, run.proofs + backend.proves(frame.preview, face)
             skin = skins.setdefault(number, SkinFlow())
             flow_file.append(skin.step(frame.index, frame.preview, face.landmarks, backend.layout))
     starts[:1] = [0]
     shots = tuple(Shot(a, b) for a, b in zip(starts, [*starts[1:], footage.frame_count], strict=True))
-    return Analysis(footage, backend.layout, shots, gather_cast(list(runs.values())), landmark_file, flow_file)
+    cast = gather_cast([run for run in runs.values() if run.is_proven])
+    unproven = tuple(run for run in runs.values() if not run.is_proven)
+    return Analysis(footage, backend.layout, shots, cast, landmark_file, flow_file, unproven)
 
 
 def _sight(run: Run, frame: Frame, face: Face, layout: LandmarkLayout, landmark_file: LandmarkFile) -> None:

@@ -82,6 +82,10 @@ class LandmarkBackend(Protocol):
         """The face again, in the next picture; None where it is gone."""
         ...
 
+    def proves(self, rgb: np.ndarray, face: Face) -> bool:
+        """Whether what was found stands a second look, by other means than it is followed by."""
+        ...
+
 
 def eye_centres(landmarks: np.ndarray, layout: LandmarkLayout) -> tuple[np.ndarray, np.ndarray]:
     """Centres of the person's right and left eye, float32 [3] each, from landmarks [N, 3]."""

@@ -77,7 +77,7 @@ def kept_analysis(
 
 
 def _stored(analysis: Analysis) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    runs = [run for member in analysis.cast for run in member.runs]
+    runs = [*(run for member in analysis.cast for run in member.runs), *analysis.unproven]
     tensors = {
         name: torch.from_numpy(np.concatenate([np.asarray(getattr(run, name)) for run in runs] or [np.zeros(0)]).copy())
         for name in MEASURES
@@ -87,6 +87,7 @@ def _stored(analysis: Analysis) -> tuple[dict[str, torch.Tensor], dict[str, Any]
     facts = {
         "shots": [[shot.start, shot.stop] for shot in analysis.shots],
         "cast": [[[run.shot, len(run.frames)] for run in member.runs] for member in analysis.cast],
+        "unproven": [[run.shot, len(run.frames)] for run in analysis.unproven],
     }
     return tensors, facts
 
@@ -98,17 +99,22 @@ def _analysis(footage: Footage, tensors: dict[str, torch.Tensor], facts: dict[st
         file = LandmarkFile(*kept.shape[1:])
         file.append(kept)
         files.append(file)
-    members, start = [], 0
-    for number, runs in enumerate(facts["cast"], 1):
-        made = []
+    start = 0
+
+    def made(runs: list[list[int]]) -> tuple[Run, ...]:
+        nonlocal start
+        result = []
         for shot, count in runs:
             measures: dict[str, Any] = {}
             for name, code in MEASURES.items():
                 numbers = 4 if name == "boxes" else 1
                 values = tensors[name][numbers * start : numbers * (start + count)]
                 measures[name] = array(code, values.numpy().tobytes())
-            made.append(Run(shot, **measures))
+            result.append(Run(shot, **measures))
             start += count
-        members.append(CastMember(number, tuple(made)))
+        return tuple(result)
+
+    members = tuple(CastMember(number, made(runs)) for number, runs in enumerate(facts["cast"], 1))
     shots = tuple(Shot(*shot) for shot in facts["shots"])
-    return Analysis(footage, FACE_MESH_LAYOUT, shots, tuple(members), *files)
+    landmarks, flow = files
+    return Analysis(footage, FACE_MESH_LAYOUT, shots, members, landmarks, flow, made(facts["unproven"]))

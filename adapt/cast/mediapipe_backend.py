@@ -54,6 +54,8 @@ LEAST_FACE_PX = 24.0
 # so many px, and in the same turned by 180 degrees: a face is upside down where that is surely, and more surely, one.
 # Of 89 faces in 44 clips none is turned by that, of the same upside down all are.
 ABOUT_FACE, ABOUT_FACE_PX = 2.0, 320
+# Eyes of the detectors and of the mesh network are the same when so near, in eye distances.
+EYES_AGREE = 0.5
 SURELY_TURNED, MORE_SURELY = 0.75, 0.05
 
 
@@ -241,6 +243,25 @@ class MediaPipeBackend:
     def follow(self, rgb: np.ndarray, face: Face) -> Face | None:
         """The face again, looked for in a crop around its last landmarks."""
         return self._mesh_in(rgb, _square_of(face.landmarks))
+
+    def proves(self, rgb: np.ndarray, face: Face) -> bool:
+        """Whether both detectors find a face there whose eyes are where the mesh network has them.
+
+        That network is as sure of a lamp as of a face, once it is led there; two detectors that look at its upright
+        picture hardly ever are, and hardly ever miss a face.
+        """
+        about = _square_of(face.landmarks)
+        about = replace(about, side=ABOUT_FACE * about.side)
+        shown, matrix = np.ascontiguousarray(about.cut(rgb, ABOUT_FACE_PX)), about.image_from_unit()
+        eyes = np.stack([eye[:2] for eye in eye_centres(face.landmarks, self.layout)])
+        allowed = EYES_AGREE * float(np.linalg.norm(eyes[1] - eyes[0]))
+
+        def agrees(detection: Any) -> bool:
+            found = np.array([[eye.x, eye.y] for eye in detection.location_data.relative_keypoints[:2]])
+            there = found @ matrix[:, :2].T + matrix[:, 2]
+            return float(np.linalg.norm(there - eyes, axis=1).mean()) < allowed
+
+        return all(any(map(agrees, one.process(shown).detections or [])) for one in self._detectors)
 
     def _candidates(self, tile: np.ndarray, offset: tuple[int, int]) -> Iterator["Square"]:
         """Squares around what the detectors find in a part of the picture."""

@@ -6,7 +6,7 @@ Frames count from 0; ranges are [start, stop); timecodes are of the file's own c
 
 import math
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from adapt.cast.faces import LYING, LandmarkBackend, is_upside_down
 from adapt.cast.fan_backend import FanBackend
 from adapt.cast.kept import kept_analysis
 from adapt.cast.mediapipe_backend import MediaPipeBackend
-from adapt.cast.members import CastMember
+from adapt.cast.members import CastMember, Run
 from adapt.progress import SILENT, Progress
 from prior.speech.loudness import MUSIC_OR_NOISE, AudioFacts, describe_audio
 from prior.speech.speech_track import speech_track
@@ -95,7 +95,14 @@ class MemberReport:
 
 @dataclass(frozen=True)
 class Findings:
-    """The result of `adapt check`. `faceless`: frames with no face at all; `notes`: faults of the file, one by one."""
+    """The result of `adapt check`.
+
+    Attributes:
+        video, facts, shots, cast, audio: what they are called.
+        faceless: frames with no face at all; undecodable: those that cannot be read.
+        notes: faults of the file, one by one.
+        not_people: what looked like a face at first: where, px, and when; it is nobody, and counts for nothing.
+    """
 
     video: str
     facts: dict[str, Any]
@@ -105,6 +112,7 @@ class Findings:
     undecodable: list[Range]
     audio: dict[str, Any] | None
     notes: list[str]
+    not_people: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """The report as text."""
@@ -124,6 +132,7 @@ class Findings:
             lines.append("cast: no face was found in this video")
         for member in self.cast:
             lines += _member_lines(member)
+        lines += [f"not a person: {thing}" for thing in self.not_people]
         lines += [f"no face: {gap}" for gap in self.faceless if self.cast]
         lines += [f"undecodable: {gap}" for gap in self.undecodable]
         if self.audio:
@@ -200,8 +209,15 @@ def check_footage(
         undecodable=_ranges(footage, undecodable),
         audio=_audio(Path(audio), sound, footage, choice) if audio is not None and sound is not None else None,
         notes=list(footage.notes),
+        not_people=[_thing(footage, run) for run in analysis.unproven],
     )
     return report, analysis
+
+
+def _thing(footage: Footage, run: Run) -> str:
+    box = run.box(len(run.frames) // 2)
+    x, y = (box[:2] + box[2:]) / 2
+    return f"something at {x:.0f}, {y:.0f} px, {_range(footage, run.frames[0], run.frames[-1] + 1)}"
 
 
 def _facts(footage: Footage) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from adapt.dubbing.weights import LEAST_TO_DUB
 from adapt.fitting.cache import cached_fit
 from adapt.fitting.fit import fit
 from adapt.fitting.options import FitOptions
+from adapt.fitting.state import Checkpoint
 from adapt.motion.controls import Control, MouthScale, controlled
 from adapt.motion.placement import Placement
 from adapt.motion.sources import Driven, Sound, TrackFile, style_of
@@ -206,10 +207,12 @@ class Session:
             **arithmetic(fitting.device),
         }
 
-        def make() -> ActorBundle:
+        def make(checkpoint: Checkpoint | None) -> ActorBundle:
             self.progress.note(f"person {person}: no bundle given, fitting from the shot itself")
             name = f"person {person} of {path.name}"
-            return fit([path], name, fitting, tracks=[track], prior=self.prior, progress=self.progress).bundle
+            return fit(
+                [path], name, fitting, tracks=[track], checkpoint=checkpoint, prior=self.prior, progress=self.progress
+            ).bundle
 
         def note(text: str) -> None:
             self.note(f"person {person}: {text}")

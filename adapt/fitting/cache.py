@@ -7,6 +7,7 @@ In: everything that decides a fit. Out: an actor bundle under a name that is the
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,7 @@ from typing import Any
 
 from adapt.actor.bundle import ActorBundle
 from adapt.cache import code_sha256, make_private, user_folder
+from adapt.fitting.state import Checkpoint
 from prior.face.model import WEIGHTS as FACE_MODEL
 from render.errors import OutputError, StoreError
 from render.store import code_version, file_sha256
@@ -37,7 +39,7 @@ def _made_private() -> Path:
 def cached_fit(
     key: dict[str, Any],
     prior_sha256: str,
-    make: Callable[[], ActorBundle],
+    make: Callable[[Checkpoint | None], ActorBundle],
     note: Callable[[str], None],
     folder: Path | None = None,
     is_kept: bool = True,
@@ -47,7 +49,7 @@ def cached_fit(
     Args:
         key: what decides the fit, apart from the prior and the program: hash of the footage, person, steps.
         prior_sha256: of the renderer prior at hand.
-        make: fits.
+        make: fits; given where an interrupted fit of the same has left what it had learnt, if that is kept.
         note: called with a sentence: where the bundle comes from, or why it could not be kept.
         folder: of the cache; default `cache_folder()`.
         is_kept: whether fits are looked for and kept at all.
@@ -60,12 +62,12 @@ def cached_fit(
     identity = {**key, "prior": prior_sha256, **program}
     name = sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
     if not is_kept:
-        return _rounded(make(), prior_sha256)
+        return _rounded(make(None), prior_sha256)
     try:
         kept = folder or _made_private()
     except (OSError, OutputError) as error:
         note(f"the fit is not kept for another time: {_reason(error)}")
-        return _rounded(make(), prior_sha256)
+        return _rounded(make(None), prior_sha256)
     path = kept / f"{name}.actor"
     if path.is_dir():
         try:
@@ -74,9 +76,14 @@ def cached_fit(
             return bundle
         except StoreError as error:
             note(f"fitting again: {_reason(error, kept)}")
-    bundle = make()
+    checkpoint = Checkpoint(kept / f"{name}.checkpoint", resume=True, is_expected=False)
+    with suppress(OSError):
+        kept.mkdir(parents=True, exist_ok=True)
+    bundle = make(checkpoint if kept.is_dir() else None)
     try:
-        return ActorBundle.load(bundle.save(path, overwrite=True), prior_sha256)
+        saved = bundle.save(path, overwrite=True)
+        checkpoint.path.unlink(missing_ok=True)
+        return ActorBundle.load(saved, prior_sha256)
     except (OSError, OutputError, StoreError) as error:
         note(f"the fit was not kept for another time: {_reason(error, kept)}")
         return _rounded(bundle, prior_sha256)

@@ -9,7 +9,8 @@ that is kept. A checkpoint resumes to the same bytes.
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import accumulate
 
@@ -24,6 +25,7 @@ from prior.renderer.losses import renderer_loss
 from prior.renderer.prior import RendererPrior
 from render.drawing.look import Bank, Look
 from render.drawing.renderer import Renderer, RenderInputs, draw_trainable
+from render.errors import OutputError
 
 #: Tried, no gain: four times the texture's rate; the delta's times three or a third; the texture alone at first.
 TEXTURE_RATE, DELTA_RATE, LAST_RATE = 1e-2, 3e-3, 0.02
@@ -58,7 +60,7 @@ def optimise(
         first: the unadapted look; its bank stays as it is.
         options: steps, minutes, seed and device are read. Steps grow smaller towards the end of the minutes, too; 0
             minutes take no step.
-        checkpoint: saved to every `CHECKPOINT_EVERY` steps.
+        checkpoint: saved to every `CHECKPOINT_EVERY` steps, and where the work is interrupted.
         progress: where the bar goes.
 
     Returns:
@@ -70,12 +72,15 @@ def optimise(
     seconds = None if options.minutes is None else options.minutes * 60
     if checkpoint is not None and checkpoint.resume and checkpoint.path.is_file():
         state = FitState.load(checkpoint).to(reader.device)
+        progress.note(f"{checkpoint.name}: goes on at step {state.step} of {steps}")
     else:
+        if checkpoint is not None and checkpoint.resume and checkpoint.is_expected:
+            progress.note(f"{checkpoint.name}: there is nothing to go on from; it begins anew")
         state = FitState(texture.clone(), new_delta(prior.renderer, seed)).to(reader.device)
         state.unadapted_loss = held_out_loss(reader, state)
         state.best_loss = state.unadapted_loss * (1 + LEVEL)
     started = time.monotonic()
-    with progress.stage("fit", steps) as advance:
+    with _saved_when_interrupted(state, checkpoint), progress.stage("fit", steps) as advance:
         advance(state.step)
         while state.step < steps and (done := max(state.step / steps, _spent(started, seconds))) < 1:
             take_step(reader, state, done, seed)
@@ -83,11 +88,28 @@ def optimise(
             if state.step % JUDGE_EVERY == 0:
                 _keep_best(state, held_out_loss(reader, state))
             if checkpoint is not None and state.step % CHECKPOINT_EVERY == 0:
-                state.save(checkpoint)
+                _save(state, checkpoint)
     if not state.history or state.history[-1]["step"] < state.step:
         _keep_best(state, held_out_loss(reader, state))
     _keep_blend(reader, state, texture.to(reader.device))
     return state.to(torch.device("cpu"))
+
+
+@contextmanager
+def _saved_when_interrupted(state: FitState, checkpoint: Checkpoint | None) -> Iterator[None]:
+    """Save a state to its checkpoint where Ctrl-C, or what is like it, ends the work between two changes of it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if checkpoint is not None and state.is_whole and state.step:
+            _save(state, checkpoint)
+        raise
+
+
+def _save(state: FitState, checkpoint: Checkpoint) -> None:
+    """Save a state; where nobody counts on it, a full disk does not end the fit."""
+    with suppress(*() if checkpoint.is_expected else (OSError, OutputError)):
+        state.save(checkpoint)
 
 
 def _spent(started: float, seconds: float | None) -> float:
@@ -181,12 +203,14 @@ def take_step(reader: FrameReader, state: FitState, done: float, seed: int) -> N
     loss = _loss(reader.renderer, inputs, state, reader.bank(number, row))
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     decay = LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
+    state.is_whole = False
     state.step += 1
     with torch.no_grad():
         for (name, value), gradient in zip(leaves.items(), gradients, strict=True):
             value.requires_grad_(False)
             rate = (TEXTURE_RATE if name == "texture" else DELTA_RATE) * decay
             _adam(state, name, value, gradient, rate)
+    state.is_whole = True
 
 
 def _adam(state: FitState, name: str, value: torch.Tensor, gradient: torch.Tensor, rate: float) -> None:

@@ -24,11 +24,18 @@ class Checkpoint:
         path: file.
         resume: go on from it if it is there.
         identity: JSON-able facts that say which fit it is of.
+        is_expected: whoever asks to go on expects that there is something; where not, it is told.
     """
 
     path: Path
     resume: bool = False
     identity: dict[str, Any] = field(default_factory=dict)
+    is_expected: bool = True
+
+    @property
+    def name(self) -> str:
+        """What is being fitted, as its file's name has it."""
+        return self.path.name.strip(".").removesuffix(".checkpoint")
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,10 @@ class Adapted:
 
 @dataclass
 class FitState:
-    """What a fit changes as it goes; saved in checkpoints."""
+    """What a fit changes as it goes; saved in checkpoints.
+
+    `is_whole` is False while a step changes it: what is interrupted then is no state to go on from.
+    """
 
     texture: torch.Tensor
     delta: dict[str, torch.Tensor]
@@ -51,6 +61,7 @@ class FitState:
     best_loss: float = math.inf
     unadapted_loss: float = math.inf
     history: list[dict[str, float]] = field(default_factory=list)
+    is_whole: bool = True
 
     @property
     def parameters(self) -> dict[str, torch.Tensor]:

@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,10 +7,12 @@ import pytest
 
 import adapt.cast.members as members_module
 from adapt.benchmarks.cast import Piece, evaluate_two_faces, read_clips, right_shots, write_reel
-from adapt.cast.analyse import Analysis, analyse
+from adapt.cast.analyse import Analysis, analyse, choose_person
 from adapt.cast.appearance import BIAS, HAIR_WEIGHT, PATTERN_WEIGHT, SKIN_WEIGHT, UNSEEN_DISTANCE, likenesses
+from adapt.cast.faces import Face
 from adapt.cast.mediapipe_backend import MediaPipeBackend
 from adapt.cast.members import Run, gather_cast
+from adapt.cast.suitability import check_footage
 from render.errors import TrackingError
 from render.video.reader import Footage
 from tests.heads import portrait
@@ -139,6 +142,50 @@ def test_the_skin_of_a_still_face_stays_and_is_not_followed_over_a_cut(analysis:
     known = flow[[*range(1, 8), *range(15, 21)]]
     assert np.isfinite(known).mean() > 0.8 and np.nanquantile(np.abs(known), 0.95) < 0.1
     assert np.array_equal(analysis.flow(1, 5, 16), flow[5:16], equal_nan=True)
+
+
+def test_a_face_proves_itself_and_what_is_none_does_not(backend: MediaPipeBackend) -> None:
+    for height, upside_down in ((200, False), (40, False), (150, True)):
+        picture = portrait(height, size=(320, 240), at=(160, 120))
+        picture = np.ascontiguousarray(picture[::-1, ::-1]) if upside_down else picture
+        (face,) = backend.detect(picture, small=True)
+        assert backend.proves(picture, face)
+        wall = np.random.default_rng(0).integers(90, 110, picture.shape).astype(np.uint8)
+        assert not backend.proves(wall, face)
+        aside = replace(face, landmarks=face.landmarks + np.float32([0.4 * face.height, 0, 0]))
+        assert not backend.proves(picture, aside), "a mesh beside the face is none"
+
+
+class Doubting(MediaPipeBackend):
+    """Takes nothing in the right half of the picture for a face."""
+
+    def proves(self, rgb: np.ndarray, face: Face) -> bool:
+        return bool(face.box[0] < rgb.shape[1] / 2) and super().proves(rgb, face)
+
+
+def test_what_does_not_prove_itself_is_listed_apart_and_blocks_nothing(tmp_path: Path) -> None:
+    left, right = (portrait(120, size=(240, 200), at=(110, 100)) for _ in range(2))
+    make_clip(tmp_path / "both.mp4", size=(480, 200), pictures=[np.concatenate([left, right[:, ::-1]], 1)] * 12)
+    footage = Footage(tmp_path / "both.mp4")
+    plain, doubting = analyse(footage), analyse(footage, Doubting())
+    assert len(plain.cast) == 2 and not plain.unproven
+    (member,), (thing,) = doubting.cast, doubting.unproven
+    assert member.frame_count == 12 and member.runs[0].box(0)[0] < 240 < thing.box(0)[0]
+    assert choose_person(doubting, None, "") == 1
+    findings, _ = check_footage(footage, backend=Doubting())
+    assert len(findings.cast) == 1 and "not a person: something at 3" in "\n".join(findings.lines())
+
+
+def test_a_face_is_asked_ever_more_rarely_and_may_be_hidden_for_a_while() -> None:
+    run, looks = Run(0), []
+    for frame in range(1000):
+        run.frames.append(frame)
+        if run.is_look_due:
+            run.looks += 1
+            looks.append(frame)
+    assert looks[:4] == [0, 1, 4, 6] and len(looks) < 20 and looks[-1] > 500
+    run.proofs = len(looks) // 3 + 1
+    assert run.is_proven and not replace(run, proofs=1).is_proven and Run(0).is_proven
 
 
 def test_an_unknown_person_is_refused(analysis: Analysis) -> None:

@@ -18,7 +18,7 @@ class Fits:
         self.count = 0
         self.told = []
 
-    def make(self):
+    def make(self, checkpoint):
         self.count += 1
         return ActorBundle("Ada", torch.full((16, 4, 4), float(self.count)), {}, {}, "prior", [], {})
 
@@ -111,8 +111,8 @@ def test_what_cannot_be_kept_is_rounded_as_what_is(tmp_path):
     (tmp_path / "file").write_text("no folder")
     fits = Fits()
     odd = ActorBundle("Ada", torch.full((16, 4, 4), 1 / 3), {}, {}, "prior", [], {})
-    first = cached_fit({}, "prior", lambda: odd, fits.told.append, tmp_path / "file" / "fits")
-    second = cached_fit({}, "prior", lambda: odd, fits.told.append, tmp_path / "fits")
+    first = cached_fit({}, "prior", lambda _: odd, fits.told.append, tmp_path / "file" / "fits")
+    second = cached_fit({}, "prior", lambda _: odd, fits.told.append, tmp_path / "fits")
     assert torch.equal(first.texture, second.texture) and not torch.equal(first.texture, odd.texture)
 
 

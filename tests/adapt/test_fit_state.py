@@ -1,9 +1,14 @@
 """Checkpoints of a fit: they come back as they were, or are refused."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 
+from adapt.fitting.optimiser import optimise
+from adapt.fitting.options import FitOptions
 from adapt.fitting.state import CHECKPOINT, CHECKPOINT_VERSION, Checkpoint, FitState
+from adapt.progress import Silent
 from render.errors import StoreError
 from render.store import load_tensors, save_tensors
 
@@ -46,3 +51,55 @@ def test_a_damaged_checkpoint_is_refused(checkpoint, tensors, facts, told):
     save_tensors(checkpoint.path, CHECKPOINT, CHECKPOINT_VERSION, changed, {**known, **facts})
     with pytest.raises(StoreError, match=told):
         FitState.load(checkpoint)
+
+
+class Interrupting(Silent):
+    """Ctrl-C after so many steps; keeps what is noted."""
+
+    def __init__(self, after=None):
+        super().__init__()
+        self.after, self.notes = after, []
+
+    def note(self, text):
+        self.notes.append(text)
+
+    @contextmanager
+    def stage(self, name, total=None):
+        done = 0
+
+        def advance(count):
+            nonlocal done
+            done += count
+            if done == self.after:
+                raise KeyboardInterrupt
+
+        yield advance
+
+
+def test_an_interrupted_fit_goes_on_where_it_was_to_the_same_bytes(fitted, tmp_path):
+    options, given = FitOptions(steps=3), (fitted.prior, fitted.clips, fitted.unadapted)
+    whole = optimise(*given, options)
+    place, progress = tmp_path / ".ada.actor.checkpoint", Interrupting(after=2)
+    with pytest.raises(KeyboardInterrupt):
+        optimise(*given, options, Checkpoint(place), progress)
+    assert place.is_file()
+    progress = Interrupting()
+    resumed = optimise(*given, options, Checkpoint(place, resume=True), progress)
+    assert progress.notes == ["ada.actor: goes on at step 2 of 3"]
+    for name, value in whole.parameters.items():
+        assert torch.equal(value, resumed.parameters[name]), name
+    place.unlink()
+    progress = Interrupting(after=1)
+    with pytest.raises(KeyboardInterrupt):
+        optimise(*given, options, Checkpoint(place, resume=True), progress)
+    assert progress.notes == ["ada.actor: there is nothing to go on from; it begins anew"]
+
+
+def test_a_state_that_is_being_changed_is_not_saved(fitted, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("adapt.fitting.optimiser._adam", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        optimise(fitted.prior, fitted.clips, fitted.unadapted, FitOptions(steps=2), Checkpoint(tmp_path / "a"))
+    assert not list(tmp_path.iterdir())
