@@ -24,6 +24,9 @@ from render.video.container import timecode
 
 SETTINGS = "config.json"
 SHEET_ROWS = 6
+BANK_TEXT = (
+    "What they show of lips, teeth and skin is blended from pixel to pixel; a mouth that none of them shows is guessed."
+)
 HELD_OUT_TEXT = (
     f"Held out is the end of what was used of a file, from {HELD_OUT_GAP_SECONDS:g} s after the last learnt frame on. "
     "Frames that are further away from what was learnt are drawn less well."
@@ -85,6 +88,9 @@ def write_report(fitted: Fitted, folder: Path, progress: Progress) -> FitScores:
     report.facts({"seconds": facts.seconds, "steps": facts.steps, "adapted": facts.adapted})
     report.section("What the footage never showed")
     report.text("; ".join(facts.never_seen))
+    report.section("Frames that every drawn mouth is made of")
+    report.text(BANK_TEXT)
+    report.image(encode_image(bank_sheet(fitted)), "the bank")
     report.section("Held-out frames, re-rendered from their own tracked motion")
     clips = {label: encode_clip(images, times) for label, images in zip(columns, pictures, strict=True)}
     report.player(clips, times)
@@ -94,6 +100,17 @@ def write_report(fitted: Fitted, folder: Path, progress: Progress) -> FitScores:
     report.figure(loss_curve(fitted.state), "mean over held-out frames")
     report.write(folder / "report.html")
     return scores
+
+
+def bank_sheet(fitted: Fitted) -> np.ndarray:
+    """The frames of the actor's bank in one row with their times, uint8 [H, W, 3]."""
+    pictures, labels = [], []
+    for (number, frame), seconds in dict(zip(fitted.unadapted.frames, fitted.unadapted.seconds, strict=True)).items():
+        clip = fitted.clips[number]
+        row = int((clip.frames == frame).nonzero()[0, 0])
+        pictures.append(clip.crops[row].permute(1, 2, 0).numpy())
+        labels.append(timecode(seconds))
+    return contact_sheet([pictures], labels)
 
 
 def loss_curve(state: FitState) -> Figure:

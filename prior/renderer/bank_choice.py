@@ -15,7 +15,7 @@ from prior.face.points import eye_distance, opening
 from prior.renderer.unwrapping import unwrap
 from render.drawing.look import BANK_FRAMES, Bank
 from render.drawing.masks import LOWER_FACE_REGIONS, MOUTH_REGIONS, pick_faces
-from render.drawing.renderer import head_turn
+from render.drawing.renderer import pitch_and_yaw
 from render.head.face_model import FaceModel
 from render.head.track import Track
 
@@ -56,7 +56,7 @@ def bank_of(model: FaceModel, frames: BankFrames) -> Bank:
     return Bank(rgb.unflatten(0, (people, -1)), weight.unflatten(0, (people, -1)), frames.expression, frames.turn)
 
 
-def mouth_shape(model: FaceModel, lower_expression: torch.Tensor) -> torch.Tensor:
+def opening_and_width(model: FaceModel, lower_expression: torch.Tensor) -> torch.Tensor:
     """Opening and width [N, 2] of mouths of lower expressions [N, E], in eye distances."""
     vertices = model.vertices(torch.zeros(model.shape_basis.shape[0]), lower_expression)
     width = (vertices[:, CORNERS[0]] - vertices[:, CORNERS[1]]).norm(dim=-1) / eye_distance(vertices)
@@ -103,7 +103,7 @@ def describe_mouths(
         Opening, width, teeth, cavity and yaw [N, 5], each in standard deviations of itself or, where it hardly varies,
         less; and sharpness [N], the mean difference of neighbouring pixels on the lower face.
     """
-    shape = mouth_shape(model, track.lower_expression[frames])
+    shape = opening_and_width(model, track.lower_expression[frames])
     luma = F.interpolate(crops.mean(1, keepdim=True), size=(LOOK_PX, LOOK_PX), mode="area")[:, 0]
     fine = (crops[..., 1:, 1:] - crops[..., :-1, :-1]).abs().mean(1)
     inner, lower = model.faces_in("mouth_upper", "mouth_lower"), model.faces_in(*LOWER_FACE_REGIONS)
@@ -119,7 +119,7 @@ def describe_mouths(
         where = F.interpolate(face[None, None].float(), size=fine.shape[-2:])[0, 0] > 0
         sharpness.append(fine[row][where].mean() if bool(where.any()) else fine[row].mean())
     areas = torch.tensor(shown) / LOOK_PX**2
-    turn = head_turn(track, frames)[:, 1:] / TURN_SPREAD
+    turn = pitch_and_yaw(track, frames)[:, 1:] / TURN_SPREAD
     description = torch.cat([shape, areas], 1)
     floor = torch.tensor([0.02, 0.02, 0.003, 0.003])
     return torch.cat([description / description.std(0).clamp(min=floor), turn], 1), torch.stack(sharpness)
@@ -149,6 +149,6 @@ def bank_frames(model: FaceModel, *parts: EnrollmentPart) -> tuple[BankFrames, l
         torch.stack([crop for crop, *_ in made])[None],
         torch.stack([vertices for _, vertices, *_ in made])[None],
         torch.stack([track.lower_expression[frame] for *_, frame, track in made])[None],
-        torch.cat([head_turn(track, frame[None]) for *_, frame, track in made])[None],
+        torch.cat([pitch_and_yaw(track, frame[None]) for *_, frame, track in made])[None],
     )
     return frames, chosen

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from prior.cache.prepared import PreparedClip, prepared_clips
-from prior.renderer.bank_choice import TURN_SPREAD, BankFrames, mouth_shape, spread_out
+from prior.renderer.bank_choice import TURN_SPREAD, BankFrames, opening_and_width, spread_out
 from prior.renderer.unwrapping import TextureFrames, choose_bins
 from render.drawing.gbuffer import gbuffer
 from render.drawing.look import BANK_FRAMES
-from render.drawing.renderer import expression_window, head_turn, log_source_scale
+from render.drawing.renderer import expression_window, log_source_scale, pitch_and_yaw
 from render.errors import StoreError
 from render.head.face_model import FaceModel
 
@@ -129,7 +129,7 @@ class RendererDataset:
             raise StoreError(f"{cache}: no clip with {FEWEST_FRAMES} surely tracked frames; see `adapt prepare --help`")
         self.people = sorted(self.clips)
         self.openings = {
-            clip.folder.name: mouth_shape(model, clip.track.lower_expression)[:, 0]
+            clip.folder.name: opening_and_width(model, clip.track.lower_expression)[:, 0]
             for clips in self.clips.values()
             for clip, _ in clips
         }
@@ -177,7 +177,7 @@ class RendererDataset:
             erasing_vertices=fixed.unflatten(0, (len(targets), count)),
             window=expression_window(track.lower_expression, track.timestamps, track.shot, targets),
             log_scale=log_source_scale(track.crop_from_image[targets]),
-            turn=head_turn(track, targets),
+            turn=pitch_and_yaw(track, targets),
             surround=_stacked(clip, surround),
             enrollment_crops=_stacked(other, chosen).unflatten(0, bins.shape),
             enrollment_vertices=other.track.clip_vertices(self.model, chosen).unflatten(0, bins.shape),
@@ -185,7 +185,7 @@ class RendererDataset:
             bank_crops=_stacked(other, bank),
             bank_vertices=other.track.clip_vertices(self.model, bank),
             bank_expression=expression,
-            bank_turn=head_turn(other.track, bank),
+            bank_turn=pitch_and_yaw(other.track, bank),
             bank_hidden=_hidden(expression - track.lower_expression[targets[:1]], self.scale, random),
         )
 
@@ -201,7 +201,7 @@ class RendererDataset:
     def _bank(self, clip: PreparedClip, frames: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
         """Frames [BANK_FRAMES] of an enrollment that differ, starting anywhere."""
         description = clip.track.lower_expression[frames] / self.scale
-        description = torch.cat([description, head_turn(clip.track, frames) / TURN_SPREAD], 1)
+        description = torch.cat([description, pitch_and_yaw(clip.track, frames) / TURN_SPREAD], 1)
         rows = spread_out(description, torch.from_numpy(random.random(len(frames))))
         return frames[rows.repeat(BANK_FRAMES // len(rows) + 1)[:BANK_FRAMES]]
 

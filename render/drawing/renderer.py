@@ -379,11 +379,11 @@ def render_inputs(
         source = lower_face_mask(model, own_vertices, size)
     if window is None:
         window = expression_window(lower, track.timestamps, track.shot, frames)
-    scale, turn = log_source_scale(track.crop_from_image[frames]), head_turn(track, frames)
+    scale, turn = log_source_scale(track.crop_from_image[frames]), pitch_and_yaw(track, frames)
     return RenderInputs(buffer, erased, put_back_mask(buffer.lower_face, source, erased), crops, window, scale, turn)
 
 
-def head_turn(track: Track, frames: torch.Tensor) -> torch.Tensor:
+def pitch_and_yaw(track: Track, frames: torch.Tensor) -> torch.Tensor:
     """Pitch and yaw [N, 2] of the head in some frames of a track, radians."""
     return track.rotation[frames, :2].float()
 

@@ -3,7 +3,7 @@
 import torch
 
 from prior.face.model import load_face_model
-from prior.renderer.bank_choice import bank_frames, bank_of, describe_mouths, mouth_shape, spread_out
+from prior.renderer.bank_choice import bank_frames, bank_of, describe_mouths, opening_and_width, spread_out
 from render.drawing.look import BANK_FRAMES
 
 MODEL = load_face_model()
@@ -24,8 +24,8 @@ def test_a_bank_holds_the_most_open_mouth_and_shows_what_the_frames_show(talking
     crops = torch.rand(len(frames), 3, 256, 256, generator=torch.Generator().manual_seed(0))
     chosen, rows = bank_frames(MODEL, (track, frames[:10], crops[:10]), (track, frames[10:], crops[10:]))
     assert chosen.crops.shape == (1, BANK_FRAMES, 3, 256, 256) and {number for number, _ in rows} == {0, 1}
-    opening = mouth_shape(MODEL, track.lower_expression[frames])[:, 0]
-    inside = mouth_shape(MODEL, chosen.expression[0])[:, 0]
+    opening = opening_and_width(MODEL, track.lower_expression[frames])[:, 0]
+    inside = opening_and_width(MODEL, chosen.expression[0])[:, 0]
     assert float(inside.max()) >= float(opening.quantile(0.9)) and float(inside.min()) <= float(opening.quantile(0.1))
     bank = bank_of(MODEL, chosen)
     assert bank.colours.shape == (1, BANK_FRAMES, 3, 256, 256) and 0.1 < float((bank.seen > 0).float().mean()) < 0.9
