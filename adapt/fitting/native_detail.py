@@ -8,7 +8,7 @@ from adapt.fitting.clip import FirstLook, FitClip
 from adapt.progress import SILENT, Progress
 from adapt.tracking.crop import read_crops
 from prior.renderer.unwrapping import unwrap
-from render.drawing.detail import Detail, detail_size, fine_luma, native_size
+from render.drawing.detail import DETAIL_SIZE, LEAST_SCALE, Detail, fine_luma, native_size
 from render.drawing.renderer import log_source_scale
 from render.head.face_model import FaceModel
 from render.video.reader import Footage
@@ -35,11 +35,10 @@ def native_detail(
         for number, frame in first.frames
     ]
     scale = sorted(scales)[len(scales) // 2]
-    texels = detail_size(scale)
-    if texels is None:
+    if scale < LEAST_SCALE:
         return None
     size = native_size(scale)
-    maps = torch.zeros(1, len(first.frames), texels, texels)
+    maps = torch.zeros(1, len(first.frames), DETAIL_SIZE, DETAIL_SIZE)
     for number, clip in enumerate(clips):
         places = [place for place, (owner, _) in enumerate(first.frames) if owner == number]
         if not places:
@@ -50,6 +49,6 @@ def native_detail(
         crops = clip.crops[clip.frames.argsort()[rows]].float() / 255
         for place, frame, one, crop in zip(places, frames, native, crops, strict=True):
             fine = fine_luma(one[None].float() / 255, crop[None])
-            values, weight = unwrap(model, clip.track.clip_vertices(model, frame[None]), fine, texels)
+            values, weight = unwrap(model, clip.track.clip_vertices(model, frame[None]), fine, DETAIL_SIZE, "bicubic")
             maps[0, place] = (values * (weight > 0))[0, 0]
     return Detail(maps, scale)

@@ -55,7 +55,11 @@ def choose_bins(opening: torch.Tensor) -> torch.Tensor:
 
 
 def unwrap(
-    model: FaceModel, clip_vertices: torch.Tensor, crops: torch.Tensor, texels: int = TEXTURE_SIZE
+    model: FaceModel,
+    clip_vertices: torch.Tensor,
+    crops: torch.Tensor,
+    texels: int = TEXTURE_SIZE,
+    mode: str = "bilinear",
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Bring crops into uv.
 
@@ -64,6 +68,7 @@ def unwrap(
         clip_vertices: [N, V, 4] of each crop.
         crops: [N, C, H, W] sRGB in [0, 1], or anything else that goes with their pixels.
         texels: side of the square of uv.
+        mode: of `torch.nn.functional.grid_sample`; "bicubic" keeps what is fine.
 
     Returns:
         values [N, C, texels, texels] and weight [N, 1, …] in [0, 1]: 0 where the texel is not seen, else crop pixels
@@ -83,7 +88,7 @@ def unwrap(
     depth_cm = clip[..., 3]
     position = clip[..., :2] / depth_cm.clamp(min=NEAR_CM)[..., None]
     grid = torch.stack([position[..., 0], -position[..., 1]], -1)
-    rgb = F.grid_sample(crops, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    rgb = F.grid_sample(crops, grid, mode=mode, padding_mode="border", align_corners=False)
     image_depth = ops.rasterize(clip_vertices, model.faces, (size, size)).depth
     image_cm = 2 * FAR_CM * NEAR_CM / (FAR_CM + NEAR_CM - image_depth * (FAR_CM - NEAR_CM))
     front_cm = F.grid_sample(image_cm[:, None], grid, mode="nearest", padding_mode="border", align_corners=False)[:, 0]

@@ -17,8 +17,8 @@ from render.drawing.crop import CROP_SIZE
 from render.drawing.look import BANK_FRAMES
 from render.errors import StoreError
 
-#: Sides of the maps, texels; the smallest is taken that holds what the footage shows.
-DETAIL_SIZES = (512, 1024)
+#: Side of the maps, texels: at least as fine as most footage, since each of two samplings softens.
+DETAIL_SIZE = 1024
 #: Source px per crop px from which detail is kept and drawn, and up to which.
 LEAST_SCALE, LARGEST_SCALE = 1.15, 4.0
 #: Differences of luma are stored in steps of one, over this range to either side.
@@ -57,7 +57,7 @@ class Detail:
             raise StoreError(f"detail: holds {', '.join(sorted(tensors))}; fit the actor again")
         decoded = [cv2.imdecode(tensors[name].numpy(), cv2.IMREAD_GRAYSCALE) for name in names]
         maps = [one for one in decoded if one is not None]
-        if len(maps) < len(names) or {one.shape for one in maps} not in [{(size, size)} for size in DETAIL_SIZES]:
+        if len(maps) < len(names) or {one.shape for one in maps} != {(DETAIL_SIZE, DETAIL_SIZE)}:
             raise StoreError("detail: its maps cannot be read as pictures of one size; fit the actor again")
         values = (torch.from_numpy(np.stack(maps)).float() / 127.5 - 1) * RANGE
         return Detail(values[None], float(tensors[SCALE]))
@@ -69,13 +69,6 @@ class Detail:
         if wanted >= size:
             return self
         return Detail(F.interpolate(self.maps, size=(wanted, wanted), mode="area"), scale)
-
-
-def detail_size(scale: float) -> int | None:
-    """Side of the maps for footage of so many source px per crop px; None where a crop holds all there is."""
-    if scale < LEAST_SCALE:
-        return None
-    return next((size for size in DETAIL_SIZES if size >= CROP_SIZE * scale), DETAIL_SIZES[-1])
 
 
 def native_size(scale: float) -> int:

@@ -5,16 +5,7 @@ import torch
 
 from prior.face.model import load_face_model
 from prior.renderer.unwrapping import unwrap
-from render.drawing.detail import (
-    DETAIL_SIZES,
-    RANGE,
-    Detail,
-    detail_size,
-    enlarged,
-    fine_luma,
-    native_size,
-    with_detail,
-)
+from render.drawing.detail import DETAIL_SIZE, RANGE, Detail, enlarged, fine_luma, native_size, with_detail
 from render.drawing.gbuffer import gbuffer
 from render.drawing.look import BANK_FRAMES
 from render.errors import StoreError
@@ -35,8 +26,8 @@ def test_detail_of_a_frame_comes_back_where_that_frame_counts(talking_clip):
     vertices = track.clip_vertices(MODEL, torch.tensor([5]))
     native = stripes(SIZE)
     crop = torch.nn.functional.avg_pool2d(native, SIZE // 256)
-    values, weight = unwrap(MODEL, vertices, fine_luma(native, crop), 1024)
-    maps = torch.zeros(1, BANK_FRAMES, 1024, 1024)
+    values, weight = unwrap(MODEL, vertices, fine_luma(native, crop), DETAIL_SIZE, "bicubic")
+    maps = torch.zeros(1, BANK_FRAMES, DETAIL_SIZE, DETAIL_SIZE)
     maps[0, 2] = (values * (weight > 0))[0, 0]
     detail = Detail(maps, 2.0)
     buffer = gbuffer(MODEL, vertices, SIZE)
@@ -57,22 +48,21 @@ def test_detail_of_a_frame_comes_back_where_that_frame_counts(talking_clip):
 def test_maps_survive_storage_and_shrink_to_a_coarser_shot():
     generator = torch.Generator().manual_seed(0)
     small = torch.rand(1, BANK_FRAMES, 64, 64, generator=generator) - 0.5
-    maps = torch.nn.functional.interpolate(0.4 * small, size=(512, 512), mode="bilinear")
+    maps = torch.nn.functional.interpolate(0.4 * small, size=(DETAIL_SIZE, DETAIL_SIZE), mode="bilinear")
     again = Detail.of_stored(Detail(maps, 1.9).stored())
     assert again.scale == pytest.approx(1.9) and float((again.maps - maps).abs().max()) < 0.03 < RANGE
     assert again.at_scale(2.5) is again
     coarse = again.at_scale(1.3)
-    assert coarse.maps.shape[-1] == round(512 * 1.3 / 1.9)
+    assert coarse.maps.shape[-1] == round(DETAIL_SIZE * 1.3 / 1.9)
     assert float(coarse.maps.mean()) == pytest.approx(float(again.maps.mean()), abs=1e-3)
 
 
-def test_only_footage_that_shows_more_than_a_crop_has_detail():
-    assert detail_size(1.0) is None and detail_size(1.5) == DETAIL_SIZES[0] and detail_size(3.0) == DETAIL_SIZES[1]
+def test_a_native_crop_holds_what_the_source_shows_within_bounds():
     assert (native_size(0.5), native_size(2.0), native_size(99)) == (256, 512, 1024)
 
 
 def test_what_is_no_detail_is_refused():
-    stored = Detail(torch.zeros(1, BANK_FRAMES, 512, 512), 2.0).stored()
+    stored = Detail(torch.zeros(1, BANK_FRAMES, DETAIL_SIZE, DETAIL_SIZE), 2.0).stored()
     with pytest.raises(StoreError, match="fit the actor again"):
         Detail.of_stored({name: value for name, value in stored.items() if name != "3"})
     with pytest.raises(StoreError, match="cannot be read as pictures"):
