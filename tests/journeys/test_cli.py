@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import adapt
-from adapt.cli import main, split_overrides
+from adapt.cli import main, settle_threads, split_overrides, usable_cores
 from adapt.commands.compare import options_of as compare_options_of
 from adapt.commands.dub import options_of as dub_options_of
 from adapt.commands.dub import requests_of
@@ -123,6 +123,19 @@ def test_help_of_every_command_names_every_setting(capsys: pytest.CaptureFixture
         for field in config_type.__dataclass_fields__:  # type: ignore[attr-defined]
             assert field.upper() in out or f"--{field.replace('_', '-')}" in out, (name, field)
     assert run("--help") == 0
+
+
+def test_threads_sleep_while_they_wait_and_are_no_more_than_there_are_cores(tmp_path: Path) -> None:
+    environment = {"OMP_NUM_THREADS": "3"}
+    settle_threads(environment)
+    assert environment == {"OMP_NUM_THREADS": "3", "OMP_WAIT_POLICY": "PASSIVE"}
+    quota = tmp_path / "cpu.max"
+    for text, cores in (("100000 100000", 1), ("50000 100000", 1), ("max 100000", usable_cores(tmp_path / "none"))):
+        quota.write_text(text)
+        assert usable_cores(quota) == cores
+    own: dict[str, str] = {}
+    settle_threads(own)
+    assert int(own["OMP_NUM_THREADS"]) == usable_cores()
 
 
 def test_an_unknown_flag_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
