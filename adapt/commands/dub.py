@@ -1,13 +1,15 @@
 """`adapt dub`: settings → requests and options → a folder with video, report, sidecar and sheet."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from adapt.actor.bundle import FACTS
 from adapt.commands.flags import DubConfig
 from adapt.config import command_line, handed_on, parse_range, refuse_mistyped
 from adapt.device import usable_device
-from adapt.dubbing.dub import dub
+from adapt.dubbing.dub import dub, opened
 from adapt.dubbing.options import INSERT, MIX, SOURCE, DubOptions
+from adapt.dubbing.plan import plan
 from adapt.dubbing.quality import told
 from adapt.dubbing.request import Request
 from adapt.motion.sources import Driver, driver_of_motion, driver_of_sound
@@ -24,6 +26,12 @@ def main(config: DubConfig, progress: Progress) -> None:
     """Dub, and write the output folder."""
     requests, options = requests_of(config), options_of(config)
     advice = "--face ACTOR@1=AUDIO" if config.face else f"{command_line('dub', config)} --person 1"
+    if config.plan:
+        planned = plan(opened(config.video, requests, options, advice, progress), requests)
+        for line in planned.lines():
+            progress.say(line)
+        progress.result({"plan": asdict(planned)})
+        return
     dubbed = dub(
         config.video, requests, config.out, options, advice=advice, settings=handed_on(config), progress=progress
     )

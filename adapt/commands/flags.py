@@ -130,6 +130,7 @@ class DubConfig:
     )
     quality: str = option(DubOptions.quality, "draft, standard or final")
     grain: bool = option(DubOptions.grain, "give the new mouth the source's grain")
+    plan: bool = option(False, "say what would be done and how long it would take here, and do nothing of it")
     draft: bool = option(False, "quick look: every frame, but at most 80 fit steps, draft quality, no grain")
     fit_steps: int = option(DubOptions.fit_steps, "optimiser steps for a cast member without a bundle")
     fit_minutes: float | None = option(DubOptions.fit_minutes, "stop such a fit after this many minutes")
@@ -211,6 +212,7 @@ EXAMPLES = {
     "dub": (
         "adapt dub shot.mp4 voice.wav -o out",
         "adapt dub shot.mp4 --drive reading.mp4 --actor ada.actor --mouth 1.2 -o out",
+        "adapt dub shot.mp4 voice.wav --plan -o out",
         "adapt dub shot.mp4 --face ada.actor@2=ada.wav --face 1=silence --on-mismatch trim -o out",
     ),
     "compare": (

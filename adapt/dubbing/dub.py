@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from adapt.config import handed_on
 from adapt.device import arithmetic
 from adapt.dubbing.options import DubOptions
+from adapt.dubbing.plan import sound_told
 from adapt.dubbing.provenance import RUN, run_facts
 from adapt.dubbing.quality import quality_facts
 from adapt.dubbing.redraw import Redrawn, redraw
@@ -72,17 +75,14 @@ def dub(
     """
     out = Path(out)
     refuse_existing(out, options.overwrite, "dub", not out.exists() or (out / RUN).is_file())
-    if not requests:
-        raise ConfigError("dub: nobody is to be dubbed; give at least one request")
-    footage = Footage(shot, options.progressive)
-    refuse_joined(footage)
-    refuse_undeliverable(requests, options)
-    session = Session(footage, options, advice=advice, progress=progress)
-    session.refuse(requests)
+    session = opened(shot, requests, options, advice, progress)
+    footage = session.footage
     with new_folder(out, lambda there: options.overwrite and (there / RUN).is_file()) as made:
         folder = made.path
         parts = session.parts(requests)
         choice: list[str] = []
+        count = int(torch.stack([part.driven & (part.track.confidence > 0) for part in parts]).any(0).sum())
+        progress.note(f"{count} of {footage.frame_count} frames to draw; sound: {sound_told(options, footage)}")
         sound = delivered(requests, options, footage, folder, choice)
         for text in choice:
             session.note(text)
@@ -110,6 +110,20 @@ def dub(
     if made.path.name != out.name:
         progress.note(f"{out}: something else came into being there; the dub is in {made.path}")
     return Dubbed(made.path, made.path / video.name, redrawn, quality)
+
+
+def opened(
+    shot: str | Path, requests: Sequence[Request], options: DubOptions, advice: str, progress: Progress
+) -> Session:
+    """A session for a shot and requests that were checked as far as that takes no time; arguments as of `dub`."""
+    if not requests:
+        raise ConfigError("dub: nobody is to be dubbed; give at least one request")
+    footage = Footage(shot, options.progressive)
+    refuse_joined(footage)
+    refuse_undeliverable(requests, options)
+    session = Session(footage, options, advice=advice, progress=progress)
+    session.refuse(requests)
+    return session
 
 
 def dubbed_name(footage: Footage, options: DubOptions) -> str:

@@ -156,7 +156,7 @@ def redraw(
                 ]
                 if watch is not None:
                     watch(frame, put_in)
-                changed.append(_write(writer, frame, put_in, options))
+                changed.append(write_frame(writer, frame, put_in, options))
                 advance(1)
     shown = torch.stack([handover.weight for handover in handovers]).amax(0)
     in_front = {frame for one in occlusions if one for frame in one.masks if float(shown[frame])}
@@ -200,7 +200,7 @@ def _batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
         yield batch
 
 
-def _write(writer: VideoWriter, frame: Frame, patches: list[Patch], options: DubOptions) -> float:
+def write_frame(writer: VideoWriter, frame: Frame, patches: list[Patch], options: DubOptions) -> float:
     """Composite and encode one frame; returns the share of its samples that changed."""
     if not patches:
         writer.write(frame)

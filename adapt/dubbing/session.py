@@ -158,15 +158,24 @@ class Session:
             As `refuse`, and TrackingError, FitError, DubError: no such person, or nothing can be made of the person.
         """
         bundles = self.refuse(requests)
+        tracks = self.tracks(requests)
+        return [self._part(*item) for item in zip(requests, tracks, bundles, strict=True)]
+
+    def tracks(self, requests: Sequence[Request]) -> list[tuple[int, Track]]:
+        """Who is meant by each request, by cast number, and their track.
+
+        Raises:
+            TrackingError, DubError: there is no such person, or one is meant twice.
+        """
         self.people_are_numbered = any(request.person is not None for request in requests)
         people = [choose_person(self.analysis, request.person, self.advice) for request in requests]
         if len(set(people)) < len(people):
             named = ", ".join(map(str, people))
             raise DubError(f"people {named}: the same person is named twice; use --face ACTOR@PERSON=AUDIO")
-        return [self._part(*item) for item in zip(requests, people, bundles, strict=True)]
+        return [(person, kept_track(self.analysis, person, self.found, self.stretch)) for person in people]
 
-    def _part(self, request: Request, person: int, bundle: ActorBundle | None) -> Part:
-        track = kept_track(self.analysis, person, self.found, self.stretch)
+    def _part(self, request: Request, tracked: tuple[int, Track], bundle: ActorBundle | None) -> Part:
+        person, track = tracked
         if bundle is None:
             bundle = self._fitted(track, person)
         else:

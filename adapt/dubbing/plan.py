@@ -1,0 +1,193 @@
+"""`adapt dub --plan`: what a dub would do and how long it would take here, before anything is fitted or written.
+
+In: a session, and requests as of a dub. Faces and tracks are found, and kept for the dub; then a few steps of a fit and
+a few frames are done and thrown away. Out: a `Plan`: people, frames, poses, sound, and minutes by the machine's own
+speed at this moment.
+"""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from adapt.actor.bundle import ActorBundle
+from adapt.actor.delta import new_delta
+from adapt.dubbing.options import INSERT, SOURCE, DubOptions
+from adapt.dubbing.painter import Painter
+from adapt.dubbing.part import Part
+from adapt.dubbing.quality import pose_coverage
+from adapt.dubbing.redraw import write_frame
+from adapt.dubbing.request import Request
+from adapt.dubbing.session import Session
+from adapt.dubbing.weights import hand_over
+from adapt.fitting.clip import FitClip, FrameReader
+from adapt.fitting.fit import first_texture
+from adapt.fitting.optimiser import JUDGE_EVERY, MOST_JUDGED, take_step
+from adapt.fitting.state import FitState
+from adapt.tracking.crop import read_crops
+from render.compositing.occlusion import LOOK_PX, OccluderSeeker
+from render.drawing.crop import CROP_SIZE, cut_crop
+from render.errors import DubError
+from render.head.track import Track
+from render.video.encoder import codec_like, suffix_like
+from render.video.encoding import DeliveredSound, Encoding
+from render.video.reader import Footage, Frame
+from render.video.writer import VideoWriter
+
+#: Frames that are drawn, frames that are written (an encoder holds back the first), and steps of a fit, to measure.
+DRAWN, WRITTEN, STEPS = 8, 60, 3
+#: To judge by a held-out frame takes about this part of a step.
+JUDGING = 0.35
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a dub would do.
+
+    Attributes:
+        people: a line for each: with what actor or fit, how many frames, which poses are beyond it.
+        sound: what would be heard.
+        frames: of the shot, and `drawn`: those in which somebody's mouth would be.
+        minutes: that it would take now, and `fitting`: those of them that fits would.
+    """
+
+    people: list[str]
+    sound: str
+    frames: int
+    drawn: int
+    minutes: float
+    fitting: float
+
+    def lines(self) -> list[str]:
+        """The plan as text."""
+        fitting = f", {self.fitting:.1f} of them to fit" if self.fitting else ""
+        drawn = f"{self.drawn} of {self.frames} frames to draw; about {self.minutes:.1f} minutes{fitting}"
+        return [*self.people, f"sound: {self.sound}", drawn]
+
+
+def plan(session: Session, requests: Sequence[Request]) -> Plan:
+    """Plan a dub.
+
+    Raises:
+        As `Session.parts`, but for what only a fit or the drawing would show.
+    """
+    bundles = session.refuse(requests)
+    people, parts, fitting = [], [], 0.0
+    inside = torch.from_numpy(session.inside)
+    for (number, track), bundle in zip(session.tracks(requests), bundles, strict=True):
+        trial = _Trial.of(session, track)
+        actor = bundle.name if bundle else f"fitted from the shot in {session.options.fit_steps} steps, unless it was"
+        part = Part(bundle or trial.bundle(), track, track.lower_expression, inside, session.prior, inside)
+        parts.append(part)
+        fitting += 0.0 if bundle else trial.fit_seconds()
+        coverage = pose_coverage(part) if bundle else None
+        shown = int((hand_over(part).weight > 0).sum())
+        people.append("; ".join(filter(None, [f"person {number}: {actor}", f"{shown} frames", coverage])))
+    drawn = torch.stack([hand_over(part).weight for part in parts]).amax(0) > 0
+    if not bool(drawn.any()):
+        raise DubError(f"{session.footage.path.name}: in no frame can anybody be dubbed; see `adapt check`")
+    footage, count = session.footage, int(drawn.sum())
+    drawing, writing = seconds_a_frame(footage, parts, drawn, session.options)
+    seconds = fitting + drawing * count + writing * footage.frame_count
+    sound = sound_told(session.options, footage)
+    return Plan(people, sound, footage.frame_count, count, seconds / 60, fitting / 60)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A clip of a few frames of a track, to try a fit on."""
+
+    session: Session
+    clip: FitClip
+    texture: torch.Tensor
+
+    @staticmethod
+    def of(session: Session, track: Track) -> "_Trial":
+        sure = (track.sure() & torch.from_numpy(session.inside)).nonzero()[:DRAWN, 0]
+        if not len(sure):
+            raise DubError(f"{session.footage.path.name}: the person is in no frame of the part, or not surely")
+        small, rows = track.with_crop_size(CROP_SIZE), torch.arange(len(sure))
+        clip = FitClip(small, sure, read_crops(session.footage, small, sure.tolist()), rows, rows)
+        return _Trial(session, clip, first_texture(session.prior, [clip]))
+
+    def fit_seconds(self) -> float:
+        """How long a fit takes at the speed of a few steps; the first, which lays things out, does not count."""
+        options, prior = self.session.options, self.session.prior
+        reader = FrameReader(prior, [self.clip], options.device)
+        state = FitState(self.texture.clone(), new_delta(prior.renderer, 0)).to(reader.device)
+        take_step(reader, state, 0.0, 0)
+        started = time.monotonic()
+        for _ in range(STEPS):
+            take_step(reader, state, 0.0, 0)
+        judged = (options.fit_steps / JUDGE_EVERY + 3) * MOST_JUDGED * JUDGING
+        seconds = (time.monotonic() - started) / STEPS * (options.fit_steps + judged)
+        return seconds if options.fit_minutes is None else min(seconds, 60 * options.fit_minutes)
+
+    def bundle(self) -> ActorBundle:
+        """The unadapted actor, who is drawn as fast as a fitted one."""
+        prior = self.session.prior
+        delta = {name: value.detach() for name, value in new_delta(prior.renderer, 0).items()}
+        return ActorBundle("unadapted", self.texture[0], delta, {}, prior.sha256, [], {})
+
+
+def seconds_a_frame(
+    footage: Footage, parts: Sequence[Part], drawn: torch.Tensor, options: DubOptions
+) -> tuple[float, float]:
+    """Seconds to draw everybody into a frame, and to read and write one; measured on a few, which are thrown away.
+
+    Args:
+        footage: the shot.
+        parts: who is drawn.
+        drawn: [T] bool, frames in which somebody is.
+        options: how.
+    """
+    painters = [Painter.of(part, hand_over(part).weight, None, options.region, options.device) for part in parts]
+    first = int(drawn.nonzero()[0, 0])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"trial{suffix_like(footage.path.suffix, options.codec or codec_like(footage))}"
+        writer = VideoWriter(footage, path, Encoding(options.codec, options.quality), DeliveredSound([]))
+        try:
+            frames = footage.frames(first)
+            some = list(islice(frames, DRAWN))
+            started = time.monotonic()
+            for part in parts if options.occluders else ():
+                _look(part, some)
+            patches = [painter.paint(some) for painter in painters]
+            count = 0
+            for row, frame in enumerate(some):
+                put_in = [patch for by_one in patches if (patch := by_one[row]) is not None]
+                count += bool(put_in)
+                write_frame(writer, frame, put_in, options)
+            drawing = (time.monotonic() - started) / max(count, 1)
+            times = [time.monotonic()]
+            for frame in islice(frames, WRITTEN):
+                writer.write(frame)
+                times.append(time.monotonic())
+        finally:
+            writer.abandon()
+    half = len(times) // 2
+    return drawing, (times[-1] - times[half]) / max(len(times) - 1 - half, 1)
+
+
+def _look(part: Part, frames: Sequence[Frame]) -> None:
+    """Look for what lies in front, as is done before anything is drawn."""
+    seeker = OccluderSeeker(part.prior.model, part.bundle.texture, part.track)
+    for frame in frames:
+        affine = seeker.track.crop_from_image[frame.index].numpy()
+        seeker.look(frame.index, cut_crop(frame.preview, affine, LOOK_PX))
+
+
+def sound_told(options: DubOptions, footage: Footage) -> str:
+    """What would be heard, in words."""
+    own = [f"{one.codec} {one.sample_rate} Hz {one.layout}" for one in footage.audio]
+    source = f"the source's own ({', '.join(own) or 'none'})"
+    deliver = options.deliver or (INSERT if options.part else None)
+    if deliver == SOURCE:
+        return source
+    if deliver == INSERT:
+        return f"the new line in {source}"
+    return f"{deliver or 'what drives'}, in place of {source}"

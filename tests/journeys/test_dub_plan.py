@@ -1,0 +1,35 @@
+"""What a dub would do is told before anything is done."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from adapt.cli import main
+from tests.media import Sound, make_sound
+
+
+def command(*words):
+    with pytest.raises(SystemExit) as stopped:
+        main([str(word) for word in words])
+    return stopped.value.code
+
+
+def test_a_plan_tells_people_frames_sound_and_minutes_and_leaves_nothing(talking_clip, ada, tmp_path, capsys):
+    ada.save(tmp_path / "ada.actor")
+    voice = make_sound(tmp_path / "voice.wav", Sound("pcm_s16le", layout="mono", seconds=1.6))
+    before = sorted(Path(tmp_path).iterdir())
+    words = ["dub", talking_clip[0], voice, "--plan", "--json", "-o", tmp_path / "out"]
+    assert command(*words, "--actor", tmp_path / "ada.actor") == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])["plan"]
+    assert told["frames"] == told["drawn"] == 40 and told["fitting"] == 0 < told["minutes"] < 30
+    (person,) = told["people"]
+    assert (
+        person.startswith("person 1: Ada; 40 frames")
+        and told["sound"] == "what drives, in place of the source's own (none)"
+    )
+    assert command(*words, "--fit-steps", "200", "--range", "0.4-1.2", "--on-mismatch", "trim") == 0
+    fitted = json.loads(capsys.readouterr().out.splitlines()[-1])["plan"]
+    assert fitted["drawn"] < 24 and fitted["fitting"] > 0 and fitted["minutes"] > fitted["fitting"]
+    assert "fitted from the shot in 200 steps" in fitted["people"][0] and fitted["sound"].startswith("the new line in")
+    assert sorted(Path(tmp_path).iterdir()) == before
