@@ -104,8 +104,8 @@ def dubbed(
     patches: list[Patch | None] = []
     part = Part(actor, track, expression, torch.ones(len(track), dtype=torch.bool), prior)
 
-    def watch(frame: Frame, put_in: list[Patch]) -> None:
-        patches.append(next(iter(put_in), None))
+    def watch(frame: Frame, put_in: list[Patch | None]) -> None:
+        patches.append(put_in[0])
 
     result = redraw(footage, [part], output, DubOptions(codec="ffv1"), watch=watch)
     return patches, result.status

@@ -89,7 +89,7 @@ def dub(
         if sound is not None and (other := other_sound(sound, footage)):
             session.note(other)
         video = folder / dubbed_name(footage, options)
-        recorder = Recorder(parts[0])
+        recorder = Recorder(parts)
         facts = {
             **run_facts(footage, parts, requests, video, sound),
             "motion_model_sha256": file_sha256(options.motion_model or MOTION_MODEL),
@@ -102,7 +102,7 @@ def dub(
         try:
             write_json(folder / RUN, {**facts, "output": {**facts["output"], "sha256": file_sha256(video)}})
             write_json(folder / "qc.json", quality)
-            write_report(folder, footage, parts, redrawn, recorder, quality)
+            write_report(folder, footage, parts, redrawn, recorder, quality, video)
         except (OSError, OutputError) as error:  # the finished video is not thrown away for them
             progress.note(f"{video.name} is finished, but what tells of it could not be written: {error}")
         for made_sound in (folder / MIXED, *folder.glob(f"{INSERTED}.*")):

@@ -51,8 +51,8 @@ def quality_facts(footage: Footage, parts: Sequence[Part], result: Redrawn, note
         weight of the new mouth and the part of the driven motion in every frame, and under "below_one" the stretches
         where one of them is less than 1, with why, as a word and in a sentence.
     """
-    changed = _stretches(result.status)
-    in_front = _stretches(["in front" if frame in set(result.in_front) else "" for frame in range(footage.frame_count)])
+    changed = stretches(result.status)
+    in_front = stretches(["in front" if frame in set(result.in_front) else "" for frame in range(footage.frame_count)])
     return {
         "frames": footage.frame_count,
         "status": {word: result.status.count(word) for word in sorted(set(result.status))},
@@ -105,7 +105,7 @@ def pose_coverage(part: Part) -> str | None:
 
 def _person(footage: Footage, part: Part, handover: Handover) -> dict[str, Any]:
     below = []
-    for why, first, last in _stretches(handover.reason):
+    for why, first, last in stretches(handover.reason):
         if not why:
             continue
         rows = slice(first, last + 1)
@@ -140,7 +140,7 @@ def _consequence(handover: Handover, rows: slice) -> str:
     return "partly the source's own" if bool((handover.weight[rows] < 1).any()) else "moves partly as in the source"
 
 
-def _stretches(words: Sequence[str]) -> list[tuple[str, int, int]]:
+def stretches(words: Sequence[str]) -> list[tuple[str, int, int]]:
     """Runs of equal words: the word, first and last frame."""
     stretches, start = [], 0
     for word, frames in groupby(words):

@@ -110,7 +110,7 @@ def redraw(
     output: Path,
     options: DubOptions = DubOptions(),
     sound: DeliveredSound | None = None,
-    watch: Callable[[Frame, list[Patch]], None] | None = None,
+    watch: Callable[[Frame, list[Patch | None]], None] | None = None,
     progress: Progress = SILENT,
 ) -> Redrawn:
     """Write `output`: the footage with the parts' mouths re-rendered.
@@ -121,7 +121,7 @@ def redraw(
         output: video file to write; must not exist.
         options: how it is drawn and written.
         sound: what is delivered; None for the source's own sound.
-        watch: called with each frame, before it is written, and what was put into it.
+        watch: called with each frame, before it is written, and what is put into it for each part, None for nothing.
         progress: where the bar goes.
 
     Raises:
@@ -149,13 +149,13 @@ def redraw(
         for frames in _batches(footage.frames(), options.batch or 2 * FIXED_BATCH):
             patches = [painter.paint(frames) for painter in painters]
             for row, frame in enumerate(frames):
-                put_in = [
-                    patch
+                seen = [
+                    _visible(drawn[row], handover, frame.index)
                     for drawn, handover in zip(patches, handovers, strict=True)
-                    if (patch := _visible(drawn[row], handover, frame.index)) is not None
                 ]
                 if watch is not None:
-                    watch(frame, put_in)
+                    watch(frame, seen)
+                put_in = [patch for patch in seen if patch is not None]
                 changed.append(write_frame(writer, frame, put_in, options))
                 advance(1)
     shown = torch.stack([handover.weight for handover in handovers]).amax(0)

@@ -1,21 +1,29 @@
-"""Report of a dub: source and result side by side, what every frame is, and the frames that changed most."""
+"""Report of a dub: source and result side by side with sound, for every person, and what every frame is and why."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import torch
+from matplotlib.figure import Figure
 
 from adapt.dubbing.part import Part
+from adapt.dubbing.quality import stretches
 from adapt.dubbing.redraw import Redrawn
-from adapt.dubbing.weights import DUBBED, LOW, NO_FACE, OCCLUDED, OUTSIDE, PARTLY, PASSED, TURNED, UNDRIVEN
-from adapt.reports.clip import ClipEncoder
+from adapt.dubbing.weights import DUBBED, LOW, NO_FACE, OCCLUDED, OUTSIDE, PARTLY, PASSED, TURNED, UNDRIVEN, Handover
+from adapt.reports.clip import ClipEncoder, encode_sound
 from adapt.reports.contact_sheet import contact_sheet, encode_image
 from adapt.reports.page import Report
+from prior.face.points import opening
+from prior.speech.sound import SAMPLE_RATE, listen
 from render.compositing.composite import Patch
 from render.drawing.crop import cut_crop
 from render.video.container import timecode
 from render.video.reader import Footage, Frame
+from render.video.sound_track import SoundTrack
 
 #: What a frame is → its colour in the strip under the player.
 STATUS_COLOURS = {
@@ -32,64 +40,86 @@ STATUS_COLOURS = {
 #: Side of the report's player, px, and how many frames it shows at most.
 PLAYER_PX = 384
 MOST_SHOWN = 1500
-#: Where the dub begins later than that, the player begins so many seconds before it.
+#: Longer side of the whole frame in its player, px.
+WHOLE_PX = 640
+#: So much is shown before and after what is driven.
 LEAD_SECONDS = 1.0
+#: Peaks that the drawn waveform has at most.
+STRIP_BINS = 1200
 SHEET_ROWS = 6
 
 
 class Recorder:
-    """Watches a dub: keeps a small player of the first part's face, and the frames where most was changed."""
+    """Watches a dub: keeps small players of every part's face and of the whole frame, and the frames changed most.
 
-    def __init__(self, part: Part) -> None:
-        self.track = part.track.with_crop_size(PLAYER_PX)
-        driven = part.driven.nonzero()[:, 0].tolist()
-        self.first = 0
-        if driven:
-            times, begins = part.track.timestamps, driven[0]
-            lead = int((times < times[begins] - LEAD_SECONDS - 1e-6).sum())
-            if 2 * begins - lead > MOST_SHOWN:
-                self.first = max(lead, begins - MOST_SHOWN // 2)
-        self.before, self.after = ClipEncoder(), ClipEncoder()
+    Shown are the frames that are driven, and `LEAD_SECONDS` before and after them, `MOST_SHOWN` frames at most.
+    """
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.tracks = [part.track.with_crop_size(PLAYER_PX) for part in parts]
+        driven = torch.stack([part.driven for part in parts]).any(0).nonzero()[:, 0].tolist() or [0]
+        times = parts[0].track.timestamps
+        self.first = int((times < times[driven[0]] - LEAD_SECONDS - 1e-6).sum())
+        last = int((times <= times[driven[-1]] + LEAD_SECONDS + 1e-6).sum()) - 1
+        self.last = min(last, self.first + MOST_SHOWN - 1)
+        self.faces = [(ClipEncoder(), ClipEncoder()) for _ in parts]
+        self.whole = ClipEncoder(), ClipEncoder()
         self.frames: list[int] = []
         self.times: list[float] = []
-        self.rows: list[tuple[float, int, np.ndarray, np.ndarray]] = []
+        self.rows: list[list[tuple[float, int, np.ndarray, np.ndarray]]] = [[] for _ in parts]
 
-    def __call__(self, frame: Frame, patches: list[Patch]) -> None:
-        """Record one frame."""
-        shown = frame.index >= self.first and len(self.frames) < MOST_SHOWN
-        if not shown and not patches:
+    def __call__(self, frame: Frame, patches: Sequence[Patch | None]) -> None:
+        """Record one frame, and what was put into it for each part."""
+        shown = self.first <= frame.index <= self.last
+        put_in = [patch for patch in patches if patch is not None]
+        if not shown and not put_in:
             return
-        affine = self.track.crop_from_image[frame.index].numpy()
-        real = cut_crop(frame.rgb, affine, PLAYER_PX)
-        new = real
-        for patch in patches:
-            to_player = _square(affine) @ np.linalg.inv(_square(patch.crop_from_image))
-            new = _overlaid(new, patch, to_player)
+        for number, track in enumerate(self.tracks):
+            affine = track.crop_from_image[frame.index].numpy()
+            real = cut_crop(frame.rgb, affine, PLAYER_PX)
+            new = _dubbed(real, put_in, affine)
+            if shown:
+                for clip, picture in zip(self.faces[number], (real, new), strict=True):
+                    clip.add(picture, frame.timestamp)
+            if patches[number] is not None:
+                self._keep(number, frame.index, real, new)
         if shown:
-            self.before.add(real, frame.timestamp)
-            self.after.add(new, frame.timestamp)
+            height, width = frame.rgb.shape[:2]
+            scale = min(1.0, WHOLE_PX / max(height, width))
+            affine = np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]])
+            size = (max(2, round(scale * width)), max(2, round(scale * height)))
+            small = np.asarray(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA))
+            for clip, picture in zip(self.whole, (small, _dubbed(small, put_in, affine)), strict=True):
+                clip.add(picture, frame.timestamp)
             self.frames.append(frame.index)
             self.times.append(frame.timestamp)
-        difference = float(np.abs(new.astype(np.float32) - real).mean())
-        self.rows.append((difference, frame.index, real, new))
-        if len(self.rows) > 4 * SHEET_ROWS:
-            self.rows = sorted(self.rows, key=lambda row: -row[0])[:SHEET_ROWS]
 
-    def worst(self) -> list[tuple[float, int, np.ndarray, np.ndarray]]:
-        """Frames that changed most: difference, frame, source picture, dubbed picture."""
-        return sorted(self.rows, key=lambda row: -row[0])[:SHEET_ROWS]
+    def _keep(self, number: int, index: int, real: np.ndarray, new: np.ndarray) -> None:
+        rows = self.rows[number]
+        rows.append((float(np.abs(new.astype(np.float32) - real).mean()), index, real, new))
+        if len(rows) > 4 * SHEET_ROWS:
+            rows[:] = sorted(rows, key=lambda row: -row[0])[:SHEET_ROWS]
+
+    def worst(self, number: int = 0) -> list[tuple[float, int, np.ndarray, np.ndarray]]:
+        """Frames in which a part changed most: difference, frame, source picture, dubbed picture."""
+        return sorted(self.rows[number], key=lambda row: -row[0])[:SHEET_ROWS]
 
 
 def _square(affine: np.ndarray) -> np.ndarray:
     return np.vstack([affine, [0.0, 0.0, 1.0]])
 
 
-def _overlaid(picture: np.ndarray, patch: Patch, picture_from_crop: np.ndarray) -> np.ndarray:
-    side = picture.shape[0]
-    rgb = cut_crop(patch.rgb, picture_from_crop[:2], side)
-    matte = cut_crop(patch.matte, picture_from_crop[:2], side).clip(0, 1)[..., None]
-    mixed = picture * (1 - matte) + 255 * rgb * matte
-    return np.asarray(np.clip(np.rint(mixed), 0, 255), np.uint8)
+def _dubbed(picture: np.ndarray, patches: Sequence[Patch], picture_from_image: np.ndarray) -> np.ndarray:
+    """A picture of a frame, uint8 [H, W, 3], with patches laid over it; the affine has pixel centres at + 0.5."""
+    height, width = picture.shape[:2]
+    for patch in patches:
+        matrix = _square(picture_from_image) @ np.linalg.inv(_square(patch.crop_from_image))
+        # OpenCV puts pixel centres at whole numbers.
+        matrix[:2, 2] += matrix[:2, :2] @ (0.5, 0.5) - 0.5
+        rgb, matte = (cv2.warpAffine(one, matrix[:2], (width, height)) for one in (patch.rgb, patch.matte))
+        matte = matte.clip(0, 1)[..., None]
+        picture = np.clip(np.rint(picture * (1 - matte) + 255 * rgb * matte), 0, 255).astype(np.uint8)
+    return picture
 
 
 def write_report(
@@ -99,52 +129,118 @@ def write_report(
     result: Redrawn,
     recorder: Recorder,
     quality: dict[str, Any],
+    video: Path,
 ) -> None:
     """Write sheet.jpg and report.html.
 
     Args:
         folder: exists.
         footage: the shot.
-        parts: who was dubbed; the first one's face is shown.
+        parts: who was dubbed; each has a section.
         result: what was redrawn.
         recorder: that watched.
         quality: of `quality_facts`.
+        video: the finished one, whose sound the players have.
     """
-    worst = recorder.worst()
-    sheet = contact_sheet(
-        [[real, new] for _, _, real, new in worst],
-        ["source", "dubbed"],
-        [f"frame {index}  {timecode(float(footage.timestamps[index]))}" for _, index, _, _ in worst],
-    )
-    (folder / "sheet.jpg").write_bytes(encode_image(sheet))
+    sheet = [row for number in range(len(parts)) for row in _sheet_rows(footage, parts, recorder, number)]
+    (folder / "sheet.jpg").write_bytes(_sheet(sheet))
     report = Report(f"Dub of {footage.path.name}", STATUS_COLOURS)
-    for part in parts:
-        report.facts(
-            {
-                "actor": part.bundle.name,
-                "person in the shot": part.track.source["person"],
-                "consent": part.bundle.consent,
-                "terms of the prior": part.bundle.facts.terms,
-            }
-        )
+    heard = _heard(video, recorder.times)
     shown = {frame: place for place, frame in enumerate(recorder.frames)}
-    moments = [
-        (shown[index], f"{timecode(float(footage.timestamps[index]))}: changed most")
-        for _, index, _, _ in worst
-        if index in shown
-    ]
     span = f" (frames {recorder.frames[0]} to {recorder.frames[-1]})" if len(shown) < footage.frame_count else ""
-    report.section(f"Source and dub{span}")
-    clips = {"source": recorder.before.finish(), "dubbed": recorder.after.finish()}
-    report.player(clips, recorder.times, [result.status[frame] for frame in shown], moments)
+    report.section(f"The whole frame{span}")
+    whole = {"source": recorder.whole[0].finish(), "dubbed": recorder.whole[1].finish()}
+    sound = None if heard is None else encode_sound(heard, SAMPLE_RATE)
+    report.player(whole, recorder.times, [result.status[frame] for frame in shown], sound=sound)
+    for number, part in enumerate(parts):
+        _person(report, footage, part, result.handovers[number], recorder, number, heard)
+        if rows := _sheet_rows(footage, parts, recorder, number):
+            report.image(_sheet(rows), "frames that changed most")
     report.section("Frames that were not dubbed, and what was left in front of the mouth")
-    rows = [(entry["from"], entry["to"], entry["status"]) for entry in quality["not_dubbed"]]
-    rows += [(entry["from"], entry["to"], "dubbed; something in front was kept") for entry in quality["in_front"]]
-    if rows:
-        report.table(["from", "to", "status"], sorted(rows))
+    spans = [(entry["from"], entry["to"], entry["status"]) for entry in quality["not_dubbed"]]
+    spans += [(entry["from"], entry["to"], "dubbed; something in front was kept") for entry in quality["in_front"]]
+    if spans:
+        report.table(["from", "to", "status"], sorted(spans))
     else:
         report.text("none")
     report.section("Notes")
     report.text("; ".join(quality["notes"]) or "none")
-    report.image(encode_image(sheet), "frames that changed most")
     report.write(folder / "report.html")
+
+
+def _sheet_rows(
+    footage: Footage, parts: Sequence[Part], recorder: Recorder, number: int
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Caption, source and dubbed picture of the frames in which a part changed most."""
+    person = parts[number].track.source["person"]
+    return [
+        (f"person {person}, frame {index}  {timecode(float(footage.timestamps[index]))}", real, new)
+        for _, index, real, new in recorder.worst(number)
+    ]
+
+
+def _sheet(rows: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> bytes:
+    return encode_image(contact_sheet([row[1:] for row in rows], ["source", "dubbed"], [row[0] for row in rows]))
+
+
+def _person(
+    report: Report,
+    footage: Footage,
+    part: Part,
+    handover: Handover,
+    recorder: Recorder,
+    number: int,
+    heard: np.ndarray | None,
+) -> None:
+    """The section of one person: facts, player with sound, what is heard and how open the mouth is, and why not."""
+    person = part.track.source["person"]
+    report.section(f"Person {person}: {part.bundle.name}")
+    report.facts({"consent": part.bundle.consent, "terms of the prior": part.bundle.facts.terms})
+    shown = {frame: place for place, frame in enumerate(recorder.frames)}
+    moments = [
+        (shown[index], f"{timecode(float(footage.timestamps[index]))}: changed most")
+        for _, index, _, _ in recorder.worst(number)
+        if index in shown
+    ]
+    clips = {name: clip.finish() for name, clip in zip(("source", "dubbed"), recorder.faces[number], strict=True)}
+    status = [handover.status(frame) for frame in shown]
+    sound = None if heard is None else encode_sound(heard, SAMPLE_RATE)
+    report.player(clips, recorder.times, status, moments, sound=sound)
+    if len(recorder.times) > 1:
+        report.figure(_strip(part, handover, recorder, heard), "what is heard, and how open the drawn mouth is")
+    rows = [
+        (timecode(float(footage.timestamps[first])), timecode(float(footage.ends[last])), why)
+        for why, first, last in stretches(handover.reason)
+        if why
+    ]
+    if rows:
+        report.table(["from", "to", "not wholly dubbed because"], rows)
+
+
+def _heard(video: Path, times: Sequence[float]) -> np.ndarray | None:
+    """What the finished video lets hear from the first shown frame to the last, float32 at `SAMPLE_RATE`; or None."""
+    dubbed = Footage(video)
+    if not dubbed.audio or not times:
+        return None
+    samples = listen(SoundTrack(video, begins=Fraction(times[0]))).samples
+    return samples[: round((times[-1] - times[0] + 0.1) * SAMPLE_RATE)]
+
+
+def _strip(part: Part, handover: Handover, recorder: Recorder, heard: np.ndarray | None) -> Figure:
+    """The waveform over the opening of the drawn mouth, in the span and about the width of the strip."""
+    rows = torch.tensor(recorder.frames)
+    motion = handover.motion[rows, None]
+    lower = torch.lerp(part.track.lower_expression[rows], part.expression[rows], motion)
+    gap = opening(part.prior.model.vertices(part.track.shape, lower)).numpy()
+    times = np.array(recorder.times) - recorder.times[0]
+    figure = Figure((12.0, 2.0), 100, layout="constrained")
+    sound, mouth = figure.subplots(2, sharex=True)
+    if heard is not None:
+        bins = np.array_split(np.abs(heard), min(len(heard), STRIP_BINS))
+        peaks = np.array([part.max() for part in bins])
+        sound.fill_between(np.linspace(0, len(heard) / SAMPLE_RATE, len(peaks)), -peaks, peaks, linewidth=0)
+    mouth.plot(times, np.where(handover.weight[rows].numpy() > 0, gap, np.nan), linewidth=1)
+    mouth.set_xlim(0, times[-1])
+    mouth.set_ylabel("opening", fontsize=8)
+    sound.set_yticks([])
+    return figure

@@ -53,3 +53,16 @@ def encode_clip(frames: Iterable[np.ndarray], timestamps: Sequence[float], quali
     for rgb, timestamp in zip(frames, timestamps, strict=True):
         encoder.add(rgb, timestamp)
     return encoder.finish()
+
+
+def encode_sound(samples: np.ndarray, rate: int) -> bytes:
+    """One channel of float32 samples [N] at `rate` Hz (one that Opus has) as an Ogg file that starts at time 0."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="ogg") as container:
+        stream: Any = container.add_stream("libopus", rate=rate)
+        stream.codec_context.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None], np.float32), format="flt", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()

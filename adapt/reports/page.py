@@ -91,7 +91,7 @@ class Report:
             clips: label → mp4 file as made by `encode_clip`, equal frame times.
             timestamps: seconds of the frames; shown from 0.
             status: per frame, a key of `strip_colours`; drawn as a strip.
-            moments: (frame, text) links that seek the player.
+            moments: (frame, text) links that play half a second on either side of a frame.
             folded: what is seen until the player is unfolded; None: it is not folded.
             sound: Ogg file that is heard with the videos, from time 0.
         """
