@@ -12,13 +12,14 @@ import signal
 import sys
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import MISSING, Field, fields
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
+from omegaconf import MISSING as REQUIRED
 
 from adapt.commands.flags import COMMANDS, EXAMPLES
 from adapt.config import resolve
@@ -46,12 +47,21 @@ def _parameters(config_type: type) -> list[inspect.Parameter]:
             declared = typer.Argument(help=meta["help"], metavar=field.name.upper(), show_default=False)
         else:
             flags = meta["flags"] or (f"--{field.name.replace('_', '-')}",)
-            declared = typer.Option(*flags, help=meta["help"], show_default=False)
+            declared = typer.Option(*flags, help=_with_default(meta["help"], field), show_default=False)
         annotation: Any = Annotated[_optional(hints[field.name]), declared]
         parameters.append(
             inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         )
     return parameters
+
+
+def _with_default(told: str, field: Field[Any]) -> str:
+    """The help of an option with its default, where that says anything and is not told already."""
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    if default in (None, False, MISSING, REQUIRED) or default == [] or "default" in told:
+        return told
+    shown = ", ".join(map(str, default)) if isinstance(default, list) else default
+    return f"{told} (default: {shown})"
 
 
 def _command(name: str, config_type: type, target: str, overrides: list[str]) -> Callable[..., None]:

@@ -35,6 +35,7 @@ def main(config: DubConfig, progress: Progress) -> None:
     dubbed = dub(
         config.video, requests, config.out, options, advice=advice, settings=handed_on(config), progress=progress
     )
+    progress.note(dubbed.quality["written"])
     for line in told(dubbed.quality):
         progress.note(line)
     progress.result({"output": dubbed.video.name, **dubbed.quality})

@@ -204,6 +204,26 @@ class DoctorConfig:
 
 #: Command lines to paste, shown at the end of a command's help.
 EXAMPLES = {
+    "check": (
+        "adapt check shot.mp4",
+        "adapt check shot.mp4 --audio voice.wav",
+        "adapt check shot.mp4 -o findings --json",
+    ),
+    "track": (
+        "adapt track shot.mp4 -o tracks",
+        "adapt track shot.mp4 -o tracks --person 2",
+        "adapt track shot.mp4 -o tracks --overlay --overwrite",
+    ),
+    "preview": (
+        "adapt preview prior shot.mp4",
+        "adapt preview ada.actor shot.mp4 -o ada.png",
+        "adapt preview ada.actor shot.mp4 --at 2.5 --at 4 --jaw 0.3 --overwrite",
+    ),
+    "inspect": (
+        "adapt inspect ada.actor",
+        "adapt inspect dubbed",
+        "adapt inspect dubbed/shot.dubbed.mp4 --json",
+    ),
     "fit": (
         "adapt fit actor.mp4 -o ada.actor",
         "adapt fit actor.mp4 -o ada.actor --range 2-6 --consent ada.json",
