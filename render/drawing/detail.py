@@ -53,12 +53,9 @@ class Detail:
     def of_stored(tensors: dict[str, torch.Tensor]) -> "Detail":
         """The inverse of `stored`, but for what a JPEG loses; raises `StoreError` for what are no such tensors."""
         names = [str(number) for number in range(BANK_FRAMES)]
-        if set(tensors) != {SCALE, *names} or tensors[SCALE].numel() != 1:
-            raise StoreError(f"detail: holds {', '.join(sorted(tensors))}; fit the actor again")
-        decoded = [cv2.imdecode(tensors[name].numpy(), cv2.IMREAD_GRAYSCALE) for name in names]
-        maps = [one for one in decoded if one is not None]
-        if len(maps) < len(names) or {one.shape for one in maps} != {(DETAIL_SIZE, DETAIL_SIZE)}:
-            raise StoreError("detail: its maps cannot be read as pictures of one size; fit the actor again")
+        if set(tensors) != {SCALE, *names} or tensors[SCALE].numel() != 1 or not float(tensors[SCALE]) > 1:
+            raise StoreError(f"detail: {', '.join(sorted(tensors))}, or a scale of no footage; fit the actor again")
+        maps = [_grey_picture(tensors[name]) for name in names]
         values = (torch.from_numpy(np.stack(maps)).float() / 127.5 - 1) * RANGE
         return Detail(values[None], float(tensors[SCALE]))
 
@@ -69,6 +66,18 @@ class Detail:
         if wanted >= size:
             return self
         return Detail(F.interpolate(self.maps, size=(wanted, wanted), mode="area"), scale)
+
+
+def _grey_picture(data: torch.Tensor) -> np.ndarray:
+    """[D, D] uint8 of a JPEG's bytes; raises `StoreError` for what is none, or of another size."""
+    is_jpeg = data.dtype == torch.uint8 and data.ndim == 1 and bytes(data[:2].tolist()) == b"\xff\xd8"
+    try:
+        picture = cv2.imdecode(data.numpy(), cv2.IMREAD_GRAYSCALE) if is_jpeg else None
+    except cv2.error:
+        picture = None
+    if picture is None or picture.shape != (DETAIL_SIZE, DETAIL_SIZE):
+        raise StoreError(f"detail: its maps cannot be read as pictures of {DETAIL_SIZE} px; fit the actor again")
+    return picture
 
 
 def native_size(scale: float) -> int:

@@ -20,6 +20,8 @@ from prior.motion.model import MotionConfig, MotionModel
 from prior.motion.sync import SyncConfig, SyncModel
 from prior.renderer.prior import RendererPrior
 from prior.speech.phonetics import PhoneticConfig, PhoneticEncoder
+from render.drawing.detail import DETAIL_SIZES, Detail
+from render.drawing.look import BANK_FRAMES, Bank
 from render.drawing.neural_texture import TEXTURE_CHANNELS, TEXTURE_SIZE
 from render.head.track import Track
 from tests.media import Sound, make_clip, make_sound, make_voice
@@ -85,15 +87,21 @@ def make_aac(folder: Path) -> None:
 
 def make_bundle(folder: Path) -> None:
     style = {name: torch.zeros(_expressions()) for name in ("closed", "mean")} | {"spread": torch.ones(_expressions())}
+    seen = torch.ones(1, BANK_FRAMES, 1, TEXTURE_SIZE, TEXTURE_SIZE)
+    turned = torch.zeros(1, BANK_FRAMES, _expressions()), torch.zeros(1, BANK_FRAMES, 2)
+    bank = Bank(torch.zeros(1, BANK_FRAMES, 3, TEXTURE_SIZE, TEXTURE_SIZE), seen, *turned)
+    detail = Detail(torch.zeros(1, BANK_FRAMES, DETAIL_SIZES[0], DETAIL_SIZES[0]), 2.0)
     bundle = ActorBundle(
         name="Ada",
         texture=torch.zeros(TEXTURE_CHANNELS, TEXTURE_SIZE, TEXTURE_SIZE),
-        delta=new_delta(RendererPrior(load_face_model()).renderer, 0, rank=1),
+        delta=new_delta(RendererPrior(load_face_model()).renderer, 0),
         style=style | {"frames": torch.tensor(30.0)},
         prior_sha256="0" * 64,
         sources=[{"file": "a.mp4", "sha256": "0" * 64, "person": 1, "frames": 30}],
         pose_range={"yaw": [-5.0, 5.0], "pitch": [-3.0, 3.0]},
         facts=FitFacts(1.2, 4, consent=Consent({"who": "Ada", "scope": "tests"}), held_out_loss={"adapted": 0.1}),
+        bank=bank.stored(),
+        detail=detail.stored(),
     )
     bundle.save(folder / "whole" / "ada.actor")
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -11,6 +12,7 @@ from typing import Any
 
 from adapt.actor.bundle import FACTS, TENSORS, ActorBundle
 from adapt.actor.consent import read_consent
+from adapt.actor.misfit import refuse_misfit
 from adapt.commands.flags import COMMANDS, InspectConfig
 from adapt.commands.inspect import main as inspect_command
 from adapt.config import parse_range, resolve
@@ -22,10 +24,11 @@ from prior.cache.landmarks import Landmarks
 from prior.face.model import load_face_model
 from prior.motion.model import load_motion_model
 from prior.motion.sync import load_sync_model
-from prior.renderer.prior import load_renderer_prior
+from prior.renderer.prior import RendererPrior, load_renderer_prior
 from prior.speech.loudness import describe_audio
 from prior.speech.phonetics import load_phonetics
 from prior.speech.sound import read_waveform
+from render.drawing.detail import Detail
 from render.head.motion import Motion
 from render.head.track import Track
 from render.video.reader import Footage
@@ -143,6 +146,20 @@ def load_checkpoint(folder: Path) -> None:
     assert FitState.load(Checkpoint(the_file(folder), identity=IDENTITY)).parameters
 
 
+@cache
+def _prior() -> RendererPrior:
+    return RendererPrior(load_face_model())
+
+
+def draw_bundle(folder: Path) -> None:
+    """What is drawn from a bundle, looked at as a dub does."""
+    bundle = ActorBundle.load(the_file(folder))
+    refuse_misfit(bundle, the_file(folder), _prior())
+    assert bundle.look.bank.flat.isfinite().all()
+    if bundle.detail:
+        assert Detail.of_stored(bundle.detail).at_scale(1.3).maps.isfinite().all()
+
+
 def of_file(load: Callable[[Path], object]) -> Callable[[Path], object]:
     """A reader of the one file."""
 
@@ -206,7 +223,7 @@ SOUND = Reader(damage_media, (hear, hear_blocks, measure, watch))
 READERS: dict[str, Reader] = {
     **dict.fromkeys(("mp4", "mov", "mkv", "webm", "ts", "avi"), PICTURE_AND_SOUND),
     **dict.fromkeys(("wav", "aac"), SOUND),
-    "bundle": Reader(damage_bundle, (of_file(ActorBundle.load), inspect_it)),
+    "bundle": Reader(damage_bundle, (of_file(ActorBundle.load), draw_bundle, inspect_it)),
     "consent": Reader(damage_one(damage_json), (load_consent,)),
     "config": Reader(damage_one(damage_yaml), (load_config, load_words)),
     "index": Reader(damage_one(damage_bytes, "index.csv"), (load_index,)),

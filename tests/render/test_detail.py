@@ -1,5 +1,7 @@
 """Detail beyond the renderer's crops: kept from frames at their own size, and drawn back at the source's."""
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -67,3 +69,13 @@ def test_what_is_no_detail_is_refused():
         Detail.of_stored({name: value for name, value in stored.items() if name != "3"})
     with pytest.raises(StoreError, match="cannot be read as pictures"):
         Detail.of_stored({**stored, "3": torch.zeros(40, dtype=torch.uint8)})
+    with pytest.raises(StoreError, match="scale of no footage"):
+        Detail.of_stored({**stored, "scale": torch.tensor(0.0)})
+    empty, floats, bitmap = torch.zeros(0, dtype=torch.uint8), stored["3"].float(), torch.tensor([66, 77, 0, 0]).byte()
+    for wrong in (empty, floats, bitmap, stored["3"][None], stored["3"][:20]):
+        with pytest.raises(StoreError, match="cannot be read as pictures"):
+            Detail.of_stored({**stored, "3": wrong})
+    larger = torch.from_numpy(cv2.imencode(".jpg", np.zeros((2048, 2048), np.uint8))[1])
+    for wrong in (larger, Detail(torch.zeros(1, BANK_FRAMES, 1024, 1024), 2.0).stored()["3"]):
+        with pytest.raises(StoreError, match="pictures of one size"):
+            Detail.of_stored({**stored, "3": wrong})
