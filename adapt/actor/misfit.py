@@ -12,7 +12,8 @@ from prior.motion.style import MouthStyle
 from prior.renderer.prior import RendererPrior
 from render.drawing.detail import Detail
 from render.drawing.look import BANK_FRAMES
-from render.store import Form, damage_named, refuse_other_forms
+from render.errors import StoreError
+from render.store import Form, refuse_other_forms
 
 
 def refuse_misfit(bundle: ActorBundle, path: Path, prior: RendererPrior) -> None:
@@ -48,5 +49,7 @@ def refuse_misfit(bundle: ActorBundle, path: Path, prior: RendererPrior) -> None
         tensors |= {prefix + name: value for name, value in group.items()}
     refuse_other_forms(path / TENSORS, tensors, forms)
     if bundle.detail:
-        with damage_named(path / TENSORS, "actor bundle"):
+        try:
             Detail.of_stored(bundle.detail)
+        except StoreError as error:
+            raise StoreError(f"{path / TENSORS}: {error}") from error

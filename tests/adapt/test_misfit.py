@@ -13,8 +13,20 @@ from prior.motion.model import KIND as MOTION_KIND
 from prior.motion.model import KIND_VERSION as MOTION_VERSION
 from prior.motion.model import load_motion_model
 from prior.renderer.prior import load_renderer_prior
+from render.drawing.detail import DETAIL_SIZES, Detail
+from render.drawing.look import BANK_FRAMES, Bank
+from render.drawing.neural_texture import TEXTURE_SIZE
 from render.errors import StoreError
 from render.store import file_sha256, save_tensors
+
+SIDE, COEFFICIENTS = TEXTURE_SIZE, load_face_model().lower_basis.shape[0]
+BANK = Bank(
+    torch.zeros(1, BANK_FRAMES, 3, SIDE, SIDE),
+    torch.ones(1, BANK_FRAMES, 1, SIDE, SIDE),
+    torch.zeros(1, BANK_FRAMES, COEFFICIENTS),
+    torch.zeros(1, BANK_FRAMES, 2),
+).stored()
+DETAIL = Detail(torch.zeros(1, BANK_FRAMES, DETAIL_SIZES[0], DETAIL_SIZES[0]), 2.0).stored()
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +36,8 @@ def prior():
 
 def test_a_fitted_bundle_fits(ada, prior, tmp_path):
     refuse_misfit(ada, ada.save(tmp_path / "ada.actor"), prior)
+    path = replace(ada, bank=BANK, detail=DETAIL).save(tmp_path / "other.actor")
+    refuse_misfit(ActorBundle.load(path), path, prior)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +47,13 @@ def test_a_fitted_bundle_fits(ada, prior, tmp_path):
         ({"delta": {"foreign.left": torch.zeros(2, 2)}}, "tensors missing or unknown: .*delta.foreign.left"),
         ({"style": {"rest": torch.zeros(16)}}, "tensors missing or unknown: style.closed"),
         ({"appearance": {"patterns": torch.zeros(3), "skin": torch.zeros(256)}}, "appearance.patterns is"),
+        ({"bank": {}}, "tensors missing or unknown: bank.colours"),
+        ({"bank": {**BANK, "seen": torch.ones(2, 1, 4, 4).byte()}}, r"bank.seen is uint8 \[2, 1, 4, 4\], exp"),
+        ({"bank": {**BANK, "turn": torch.zeros(8, 3)}}, r"bank.turn is float32 \[8, 3\], expected float32 \[8, 2\]"),
+        ({"bank": {**BANK, "colours": BANK["colours"] / 255}}, "bank.colours is float32 .*, expected uint8"),
+        ({"detail": {"scale": torch.tensor(2.0)}}, "safetensors: detail: scale, or a scale of no footage"),
+        ({"detail": {**DETAIL, "scale": torch.tensor(0.0)}}, "safetensors: detail: 0, .*a scale of no footage"),
+        ({"detail": {**DETAIL, "7": torch.zeros(0).byte()}}, "safetensors: detail: its maps cannot be read"),
     ],
 )
 def test_a_foreign_bundle_is_refused_by_name(ada, prior, tmp_path, changed, message):
