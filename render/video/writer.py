@@ -232,7 +232,7 @@ class VideoWriter:
         self._mux(packets)
 
     def close(self) -> None:
-        """Finish, read back, compare, and give the file its name.
+        """Finish, read back, compare, and give the file its name: `path`, or another one where that is taken by now.
 
         Raises:
             OutputError: nothing was written, the disk is full, or what was read back differs.
@@ -251,8 +251,8 @@ class VideoWriter:
                 size = self.footage.coded_width, self.footage.coded_height
                 write_aperture(part.path, self.footage.aperture, *size)
             self._compare(part.path)
-            if self.path.exists() and not self.overwrite:
-                raise OutputError(f"{self.path}: was made by somebody else meanwhile; this result is dropped")
+            if not self.overwrite:
+                self._stand_aside()
             part.become(self.path)
             self._part = None
         except BaseException as error:
@@ -261,6 +261,15 @@ class VideoWriter:
             raise
         for feed in self._feeds:
             feed.close()
+
+    def _stand_aside(self) -> None:
+        """Take another name where a file came into being under this one meanwhile: neither is lost."""
+        wanted, number = self.path, 0
+        while self.path.exists():
+            number += 1
+            self.path = wanted.with_name(f"{wanted.stem}.{number}{wanted.suffix}")
+        if number:
+            self.notes.append(f"{wanted.name} was made by somebody else meanwhile; this result is {self.path.name}")
 
     def _compare(self, written: Path) -> None:
         """Read the file back: as many frames, at the same times, and the same sound packets."""

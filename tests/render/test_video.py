@@ -207,6 +207,20 @@ def test_truncated_file_gives_what_is_there(suffix: str, settings: dict, tmp_pat
     assert Footage(tmp_path / "saved.mp4").frame_count == len(seen)
 
 
+def test_frames_that_cannot_be_decoded_are_left_out_and_listed(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "holes.mov", 40, codec="mjpeg", pix_fmt="yuvj420p", options={})
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data, lost = bytearray(path.read_bytes()), [5, 6, 20, 39]
+    for index in lost:
+        place, size = packets[index]
+        data[place : place + size] = bytes(size)
+    path.write_bytes(data)
+    footage = Footage(path)
+    assert [frame.index for frame in footage.frames()] == [index for index in range(40) if index not in lost]
+    assert footage.missing == lost
+
+
 def test_times_that_are_odd(tmp_path: Path) -> None:
     """Edit lists that cut into a group of pictures, and streams that begin inside one."""
     source = make_clip(tmp_path / "whole.mp4", frames=60, options={"preset": "medium", "bf": "3", "g": "30"})
@@ -399,6 +413,19 @@ def test_no_half_file(interruption: BaseException, tmp_path: Path) -> None:
                     raise interruption
     assert sorted(p.name for p in tmp_path.iterdir()) == ["kept.mp4", "source.mp4"]
     assert (tmp_path / "kept.mp4").read_bytes() == b"old"
+
+
+def test_a_file_that_came_into_being_meanwhile_stays_and_so_does_the_result(tmp_path: Path) -> None:
+    footage = Footage(make_clip(tmp_path / "source.mp4", frames=4))
+    for number in (1, 2):
+        with VideoWriter(footage, tmp_path / f"{number}.mp4", Encoding("h264", "draft")) as writer:
+            for frame in footage.frames():
+                writer.write(frame)
+            for taken in ("1.mp4", "2.mp4", "2.1.mp4")[number - 1 : 2 * number - 1]:
+                (tmp_path / taken).write_bytes(b"mine")
+        assert writer.path.name == f"{number}.{number}.mp4" and Footage(writer.path).frame_count == 4
+        assert writer.notes == [f"{number}.mp4 was made by somebody else meanwhile; this result is {writer.path.name}"]
+        assert (tmp_path / f"{number}.mp4").read_bytes() == b"mine"
 
 
 def test_refusals_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
