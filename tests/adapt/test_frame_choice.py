@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from adapt.fitting.frame_choice import choose_enrollment, mouth_shape
+from adapt.fitting.frame_choice import WINDOW, choose_enrollment, mouth_shape
 from prior.face.model import load_face_model
 from render.errors import FitError
+from render.head.face_model import FaceModel
 from render.head.track import Track
 
 MODEL = load_face_model()
@@ -56,6 +57,22 @@ def test_a_second_chosen_from_four_covers_the_mouth_better_than_the_first_second
     everything = torch.arange(80)
     assert opening[rows].max() == opening[everything].max()
     assert opening[rows].min() < opening[everything].quantile(0.1)
+
+
+def test_an_hour_is_looked_at_in_windows(monkeypatch):
+    """All heads of an hour at once are gigabytes."""
+    asked, vertices = [], FaceModel.vertices
+
+    def counted(model, shape, lower, *more):
+        asked.append(len(lower))
+        return vertices(model, shape, lower, *more)
+
+    monkeypatch.setattr(FaceModel, "vertices", counted)
+    track = talking()
+    expected = mouth_shape(MODEL, track, torch.arange(len(track)))
+    rows = torch.arange(20 * len(track)) % len(track)
+    assert torch.allclose(mouth_shape(MODEL, track, rows), expected[rows], atol=1e-6)
+    assert max(asked) <= WINDOW and sum(asked) == len(track) + len(rows)
 
 
 def test_what_was_never_seen_is_said():

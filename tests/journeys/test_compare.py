@@ -15,7 +15,9 @@ from adapt.comparison.cells import CompareError, Comparison
 from adapt.comparison.compare import compare
 from adapt.progress import SILENT
 from render.errors import ConfigError, OutputError
-from tests.heads import film_takes
+from render.video.reader import Footage
+from tests.heads import TAKE_FPS, film_takes
+from tests.media import make_clip
 
 COPY = "import shutil, sys; shutil.copy(sys.argv[1], sys.argv[2])"
 SOUND = str(Path(__file__).parents[2] / "examples" / "sentence.flac")
@@ -175,6 +177,25 @@ def test_a_method_without_its_weights_is_named(
     config = beside(config, tmp_path, methods="real,wav2lip", method=[])
     problems = [str(problem) for problem in compared(config).problems]
     assert sum(problem.startswith("wav2lip: ") and "no such Wav2Lip weights" in problem for problem in problems) == 1
+
+
+def test_takes_in_interlaced_carriage_are_read_as_frames_where_they_are_said_to_be(
+    config: CompareConfig, tmp_path: Path
+) -> None:
+    takes = tmp_path / "takes"
+    takes.mkdir()
+    for number in (0, 1):
+        footage = Footage(Path(config.footage[0]) / f"take {number}.mp4")
+        pictures, options = [frame.rgb for frame in footage.frames()], {"preset": "ultrafast", "x264-params": "tff=1"}
+        make_clip(takes / f"{number}.mp4", pictures=pictures, rate=TAKE_FPS, options=options)
+    (takes / "index.csv").write_text("file,person,speech\n0.mp4,ada,no\n1.mp4,ada,no\n", encoding="utf-8")
+    flagged = replace(config, footage=[str(takes)], methods="real", method=[], out=str(tmp_path / "flagged"))
+    with pytest.raises(CompareError, match=r"^nothing to compare: 0: .*interlaced .*--progressive"):
+        main(flagged, SILENT)
+    found = compared(replace(flagged, progressive=True, out=str(tmp_path / "progressive")))
+    (line,) = found.lines
+    assert line["method"] == "real" and line["scores"]["ccc"] == pytest.approx(1, abs=1e-3)
+    assert not [problem for problem in found.problems if problem.clip]
 
 
 def test_settings_that_say_nothing_known_are_refused(config: CompareConfig, tmp_path: Path) -> None:
