@@ -68,6 +68,7 @@ class FitFacts:
         consent: record of the actor's consent, if there is one.
         terms: of the prior's weights.
         scores: on held-out frames, once they were drawn.
+        mouth: what the mouth's style was measured on, in words, and the hash of the motion model that took part.
     """
 
     seconds: float = 0.0
@@ -79,6 +80,7 @@ class FitFacts:
     consent: Consent | None = None
     terms: str | None = None
     scores: FitScores | None = None
+    mouth: dict[str, Any] = field(default_factory=dict)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -120,7 +122,7 @@ class ActorBundle:
         name: for people.
         texture: [16, H, W] float16 neural texture.
         delta: what is added to the renderer (`adapt.actor.delta`); empty where the prior was kept.
-        style: name → tensor, the actor's mouth style for audio-to-motion (closed mouth, range, tempo).
+        style: name → tensor, the actor's mouth style for audio-to-motion (`MouthStyle.tensors`).
         prior_sha256: the renderer prior this bundle belongs to; any other is refused.
         sources: one entry per enrollment clip: file name, sha256, person, frames learnt from.
         pose_range: {"yaw": [low, high], "pitch": [low, high]} seen in enrollment, degrees.

@@ -1,6 +1,5 @@
 """Misfit: whether a bundle's tensors are such as a fit of a renderer prior makes; names and shapes, looked at once."""
 
-from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -8,7 +7,8 @@ import torch
 from adapt.actor.bundle import APPEARANCE, BANK, DELTA, STYLE, TENSORS, ActorBundle
 from adapt.actor.delta import new_delta
 from adapt.cast.appearance import Appearance
-from prior.motion.style import MouthStyle
+from prior.motion.own_speech import FILTER_WEIGHTS
+from prior.motion.style import SPEECH
 from prior.renderer.prior import RendererPrior
 from render.drawing.detail import Detail
 from render.drawing.look import BANK_FRAMES
@@ -32,8 +32,13 @@ def refuse_misfit(bundle: ActorBundle, path: Path, prior: RendererPrior) -> None
     if bundle.delta:
         forms |= {DELTA + name: Form(tuple(value.shape)) for name, value in new_delta(prior.renderer, 0).items()}
     if bundle.style:
-        forms |= {STYLE + item.name: Form((coefficients,)) for item in fields(MouthStyle)}
+        forms |= {STYLE + name: Form((coefficients,)) for name in ("closed", "mean", "spread")}
         forms[f"{STYLE}frames"] = Form((), low=1)
+    if any(name.startswith(SPEECH) for name in bundle.style):
+        forms |= {f"{STYLE}{SPEECH}{name}": Form((coefficients,)) for name in ("mean", "spread")}
+        forms[f"{STYLE}{SPEECH}seconds"] = Form((), low=0)
+    if f"{SPEECH}filter" in bundle.style:
+        forms[f"{STYLE}{SPEECH}filter"] = Form((coefficients, FILTER_WEIGHTS))
     if bundle.appearance:
         forms |= {f"{APPEARANCE}{name}": Form(getattr(described, name).shape) for name in ("patterns", "skin")}
     size = tuple(prior.mean_texture.shape[1:])

@@ -71,7 +71,7 @@ def actor_of(prior: RendererPrior, split: FitSplit, steps: int) -> ActorBundle:
     clips = [split.fit_clip()]
     first = first_look(prior, clips)
     adapted = optimise(prior, clips, first, FitOptions(steps=steps)).adapted or Adapted(first.look.texture, {})
-    style = vars(mouth_style(replace(split.clip.track, confidence=_only(split)), prior.model))
+    style = mouth_style(replace(split.clip.track, confidence=_only(split)), prior.model).tensors
     bank = first.look.bank.stored()
     return ActorBundle(split.clip.person, adapted.texture[0], adapted.delta, style, prior.sha256, [], {}, bank=bank)
 

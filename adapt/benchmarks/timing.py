@@ -131,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
         actor.film(folder / "actor.mp4", lesson)
         fitted = fit([folder / "actor.mp4"], "Ada", FitOptions(steps=0), tracks=[lesson])
         fitted.bundle.save(folder / "ada.actor", overwrite=True)
-        style = MouthStyle(**ActorBundle.load(folder / "ada.actor").style)
+        style = MouthStyle.of_tensors(ActorBundle.load(folder / "ada.actor").style)
         waveform = clicks(given.seconds)
         with wave.open(str(folder / "clicks.wav"), "wb") as file:
             file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))

@@ -25,6 +25,7 @@ class Part:
         prior: renderer prior that the bundle belongs to; default the shipped one.
         heads: outlines of other people's heads that lie before this one's face, of `nearer_heads`.
         wanted: [T] bool; frames that are asked for, driven or not; None for those that are driven.
+        mouth: what the style of the mouth was measured on, in words.
     """
 
     bundle: ActorBundle
@@ -34,6 +35,7 @@ class Part:
     prior: RendererPrior = field(default_factory=load_renderer_prior)
     heads: Mapping[int, np.ndarray] = field(default_factory=dict)
     wanted: torch.Tensor | None = None
+    mouth: str = "not known"
 
     @cached_property
     def in_picture(self) -> torch.Tensor:

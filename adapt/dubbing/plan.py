@@ -24,8 +24,7 @@ from adapt.dubbing.redraw import write_frame
 from adapt.dubbing.request import Request
 from adapt.dubbing.session import Session
 from adapt.dubbing.weights import hand_over
-from adapt.fitting.clip import FitClip, FrameReader
-from adapt.fitting.fit import first_texture
+from adapt.fitting.clip import FirstLook, FitClip, FrameReader, first_look
 from adapt.fitting.optimiser import JUDGE_EVERY, MOST_JUDGED, take_step
 from adapt.fitting.state import FitState
 from adapt.tracking.crop import read_crops
@@ -81,7 +80,7 @@ def plan(session: Session, requests: Sequence[Request]) -> Plan:
     for (number, track), bundle in zip(session.tracks(requests), bundles, strict=True):
         trial = _Trial.of(session, track)
         actor = bundle.name if bundle else f"fitted from the shot in {session.options.fit_steps} steps, unless it was"
-        part = Part(bundle or trial.bundle(), track, track.lower_expression, inside, session.prior, inside)
+        part = Part(bundle or trial.bundle(), track, track.lower_expression, inside, session.prior, wanted=inside)
         parts.append(part)
         fitting += 0.0 if bundle else trial.fit_seconds()
         coverage = pose_coverage(part) if bundle else None
@@ -103,7 +102,7 @@ class _Trial:
 
     session: Session
     clip: FitClip
-    texture: torch.Tensor
+    first: FirstLook
 
     @staticmethod
     def of(session: Session, track: Track) -> "_Trial":
@@ -112,13 +111,13 @@ class _Trial:
             raise DubError(f"{session.footage.path.name}: the person is in no frame of the part, or not surely")
         small, rows = track.with_crop_size(CROP_SIZE), torch.arange(len(sure))
         clip = FitClip(small, sure, read_crops(session.footage, small, sure.tolist()), rows, rows)
-        return _Trial(session, clip, first_texture(session.prior, [clip]))
+        return _Trial(session, clip, first_look(session.prior, [clip]))
 
     def fit_seconds(self) -> float:
         """How long a fit takes at the speed of a few steps; the first, which lays things out, does not count."""
         options, prior = self.session.options, self.session.prior
-        reader = FrameReader(prior, [self.clip], options.device)
-        state = FitState(self.texture.clone(), new_delta(prior.renderer, 0)).to(reader.device)
+        reader = FrameReader(prior, [self.clip], self.first, options.device)
+        state = FitState(self.first.look.texture.clone(), new_delta(prior.renderer, 0)).to(reader.device)
         take_step(reader, state, 0.0, 0)
         started = time.monotonic()
         for _ in range(STEPS):
@@ -131,7 +130,8 @@ class _Trial:
         """The unadapted actor, who is drawn as fast as a fitted one."""
         prior = self.session.prior
         delta = {name: value.detach() for name, value in new_delta(prior.renderer, 0).items()}
-        return ActorBundle("unadapted", self.texture[0], delta, {}, prior.sha256, [], {})
+        look = self.first.look
+        return ActorBundle("unadapted", look.texture[0], delta, {}, prior.sha256, [], {}, bank=look.bank.stored())
 
 
 def seconds_a_frame(

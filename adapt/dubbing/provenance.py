@@ -112,6 +112,7 @@ def run_facts(
             "name": part.bundle.name,
             "person": part.track.source["person"],
             "consent": part.bundle.consent,
+            "mouth": part.mouth,
             # Of the bundle's facts, which hold the hashes of its other files; none where it was fitted from the shot.
             "actor_sha256": file_sha256(request.actor / FACTS) if request.actor else None,
         }

@@ -195,7 +195,13 @@ def _person(
     """The section of one person: facts, player with sound, what is heard and how open the mouth is, and why not."""
     person = part.track.source["person"]
     report.section(f"Person {person}: {part.bundle.name}")
-    report.facts({"consent": part.bundle.consent, "terms of the prior": part.bundle.facts.terms})
+    report.facts(
+        {
+            "consent": part.bundle.consent,
+            "style of the mouth": part.mouth,
+            "terms of the prior": part.bundle.facts.terms,
+        }
+    )
     shown = {frame: place for place, frame in enumerate(recorder.frames)}
     moments = [
         (shown[index], f"{timecode(float(footage.timestamps[index]))}: changed most")

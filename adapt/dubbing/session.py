@@ -30,13 +30,13 @@ from adapt.fitting.options import FitOptions
 from adapt.fitting.state import Checkpoint
 from adapt.motion.controls import Control, MouthScale, controlled
 from adapt.motion.placement import Placement
-from adapt.motion.sources import Driven, Sound, TrackFile, style_of
+from adapt.motion.shot_style import ShotStyle, judged_frames, style_in_shot
+from adapt.motion.sources import Driven, Sound, TrackFile
 from adapt.progress import SILENT, Progress
 from adapt.tracking.crop import read_crops
 from adapt.tracking.kept import kept_track
 from adapt.tracking.nearer_heads import nearer_heads
 from prior.motion.model import MotionModel, load_motion_model, shipped_motion_model
-from prior.motion.style import MouthStyle
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from prior.speech.sound import SAMPLE_RATE
 from render.drawing.crop import CROP_SIZE
@@ -180,8 +180,9 @@ class Session:
             bundle = self._fitted(track, person)
         else:
             self._compare(bundle, track, Path(str(request.actor)).name)
-        style = MouthStyle(**bundle.style) if bundle.style else style_of(track, self.prior.model)
         inside = torch.from_numpy(self.inside)
+        known = self._style(bundle, track, inside, request)
+        style = known.style
         driven = Driven(bundle, track, style, self.prior.model, self.motion_model, self.progress, self.found)
         motion = request.driver.motion(driven)
         if request.driver.lies_on_frames:
@@ -190,10 +191,19 @@ class Session:
             expression, has_motion = self.placement.placed(motion, track, inside, self.seconds, style.closed)
         moved = controlled(expression, style, self.controls)
         heads = nearer_heads(self.analysis, person)
-        part = Part(bundle, track, moved, has_motion & inside, self.prior, heads, inside)
+        part = Part(bundle, track, moved, has_motion & inside, self.prior, heads, inside, known.told)
         if coverage := pose_coverage(part):
             self.note(f"person {person}: {coverage}")
         return part
+
+    def _style(self, bundle: ActorBundle, track: Track, inside: torch.Tensor, request: Request) -> ShotStyle:
+        """The style of the mouth; a bundle that was fitted from the shot knows all of it already."""
+        driver = request.driver
+        if request.actor is None or not isinstance(driver, Sound):
+            spared = torch.ones_like(inside)
+        else:
+            spared = judged_frames(self.footage, inside, track.timestamps, driver.waveform)
+        return style_in_shot(bundle, self.footage, track, spared, self.prior.model, self.motion_model)
 
     def _fitted(self, track: Track, person: int) -> ActorBundle:
         """The person, fitted from the shot, now or earlier."""

@@ -23,11 +23,11 @@ from adapt.fitting.native_detail import native_detail
 from adapt.fitting.optimiser import optimise
 from adapt.fitting.options import FitOptions
 from adapt.fitting.state import Checkpoint, FitState
+from adapt.fitting.style import mouth_facts, style_of_footage
 from adapt.progress import SILENT, Progress
 from adapt.tracking.crop import read_crops
 from adapt.tracking.kept import track_footage
 from prior.face.model import WEIGHTS as FACE_MODEL
-from prior.motion.style import LEAST_STYLE_FRAMES, mouth_style
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from prior.shipped import TERMS
 from render.drawing.crop import CROP_SIZE
@@ -102,16 +102,16 @@ def fit(
     if checkpoint is not None:
         checkpoint = replace(checkpoint, identity=_identity(prior, clips, sources, options))
     state = optimise(prior, clips, first, options, checkpoint, progress)
-    adapted = state.adapted
+    adapted, heard = state.adapted, style_of_footage(prior.model, files, tracks)
     bundle = ActorBundle(
         name=name,
         texture=(first.look.texture if adapted is None else adapted.texture)[0],
         delta={} if adapted is None else adapted.delta,
-        style=_style(prior, tracks, enrollment),
+        style={} if heard is None else heard.style.tensors,
         prior_sha256=prior.sha256,
         sources=sources,
         pose_range=enrollment.pose_range,
-        facts=_facts(enrollment, state, options),
+        facts=replace(_facts(enrollment, state, options), mouth=mouth_facts(heard)),
         appearance=_appearance(prior, clips),
         bank=first.look.bank.stored(),
         detail={} if detail is None else detail.stored(),
@@ -201,16 +201,6 @@ def without_occluders(prior: RendererPrior, clip: FitClip, progress: Progress = 
         return clip
     progress.note(f"{name}: {covered} of {len(clear)} frames left out, something lies in front of the mouth")
     return replace(clip, learn=learn, held_out=held_out if len(held_out) else clip.held_out)
-
-
-def _style(prior: RendererPrior, tracks: Sequence[Track], enrollment: ChosenFrames) -> dict[str, torch.Tensor]:
-    """The actor's mouth style from the frames learnt from; empty where they are too few."""
-    track, rows = max(zip(tracks, enrollment.learn, strict=True), key=lambda pair: len(pair[1]))
-    learnt = torch.zeros_like(track.confidence)
-    learnt[rows] = track.confidence[rows]
-    if len(rows) < LEAST_STYLE_FRAMES:
-        return {}
-    return vars(mouth_style(replace(track, confidence=learnt), prior.model))
 
 
 def _appearance(prior: RendererPrior, clips: Sequence[FitClip]) -> dict[str, torch.Tensor]:

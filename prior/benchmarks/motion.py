@@ -5,7 +5,8 @@ tracked one over the part of the clip that its style was not measured on. Prints
 the means of each row. Rows: the model; the same with the sound of another moment; ridge regressions from log-mel, the
 encoder's posteriors and loudness, learnt on `--train`, with the style that the model gets; and the same regressions
 given the scored part's own mean and spread, which no method has in use (their concordance is their correlation). Then
-closures where phone times are known, silence, timing, drift and speed.
+what it is worth to know the actor (`prior.benchmarks.own_speech`), closures where phone times are known, silence,
+timing, drift and speed.
 """
 
 from __future__ import annotations
@@ -13,20 +14,19 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from prior.benchmarks.own_speech import curve_over_clips, curve_within, gain_over, means_of, row_scores, score_stretches
 from prior.face.model import load_face_model
 from prior.motion.model import MotionModel, load_motion_model
-from prior.motion.style import MEASURES, STYLE_PRIOR_FRAMES, MouthStyle, mouth_measures
+from prior.motion.style import STYLE_PRIOR_FRAMES, MouthStyle, mouth_measures
 from prior.speech.features import level
 from prior.speech.phonemes import CLASSES, CLOSED, LABEL_RATE, LABIODENTAL
 from prior.speech.sound import SAMPLE_RATE, read_waveform
 from prior.training import teachers
-from prior.training.motion import concordance_over_known
 from prior.training.spoken_clips import LEAST_SYNC, SpokenClip, in_step, on_closures, ridge_predictions, spoken_clips
 from prior.training.teachers import music
 from render.head.face_model import FaceModel
@@ -36,6 +36,8 @@ SHORTEST_SECONDS = 2.0  # of scored rows
 # How far lips may stay open at p b m and still count as closed: share of the predicted motion's own range (5th to 95th
 # percentile) above rest. What a detector sees in pictures is judged by the real mouth's range, and less strictly.
 CLOSED_SHARE_OF_OWN = 0.10
+MUCH_SECONDS = 10.0  # of own speech outside a stretch, voiced
+GAINS = (("all, own speech and filter", "4 s, frames"), ("all, own speech and filter", "all, own speech"))
 SENTENCES = (
     "Maybe Bob bought my pretty purple pump, but Peter may pay for a better map by tomorrow.",
     "The poor man's baby played with a big brown bear in the middle of the empty room.",
@@ -50,18 +52,6 @@ def split(clip: SpokenClip) -> tuple[torch.Tensor, torch.Tensor]:
     gap = GAP_SECONDS if total > STYLE_SECONDS + GAP_SECONDS + 2 * SHORTEST_SECONDS else 0.25
     clock = torch.arange(len(clip.known)) / LABEL_RATE
     return clip.known & (clock < enroll), clip.known & (clock >= enroll + gap)
-
-
-def row_scores(guess: torch.Tensor, truth: torch.Tensor, known: torch.Tensor) -> dict[str, float]:
-    """Concordance, correlation and spread ratio of each measure: guess and truth [T, 3], rows `known` [T]."""
-    agreement = concordance_over_known(guess[None], truth[None], known[None])[0]
-    scores = {}
-    for column, name in enumerate(MEASURES):
-        a, b = guess[known, column], truth[known, column]
-        scores[f"{name}_ccc"] = float(agreement[column])
-        scores[f"{name}_correlation"] = float(torch.corrcoef(torch.stack([a, b]))[0, 1]) if a.std() > 1e-6 else 0.0
-        scores[f"{name}_spread"] = float(a.std() / b.std())
-    return scores
 
 
 def score_clips(
@@ -184,6 +174,41 @@ def _fit(reference: np.ndarray, shown: np.ndarray, lag: int) -> float:
     return float(np.corrcoef(a[20:-20], b[20:-20])[0, 1])
 
 
+def print_own_speech(model: MotionModel, face_model: FaceModel, clips: list[SpokenClip]) -> None:
+    """Print what own speech is worth on clips in step: rows, their means, gains, and curves of the long takes."""
+    lines = score_stretches(model, face_model, clips, split)
+    for line in lines:
+        print(json.dumps({**line, "clips": "stretches"}))
+    much = [line for line in lines if float(line["seconds"]) >= MUCH_SECONDS]  # type: ignore[arg-type]
+    for label, group in (("stretches", lines), (f"stretches, {MUCH_SECONDS:.0f} s or more known", much)):
+        for name in dict.fromkeys(str(line["row"]) for line in group):
+            print(json.dumps(means_of(group, name, label)))
+        if group:
+            for better, worse in GAINS:
+                print(json.dumps({**gain_over(group, better, worse), "clips": label}))
+    for row in curve_within(model, face_model, clips, split):
+        print(json.dumps(row))
+
+
+def print_closures(model: MotionModel, face_model: FaceModel, speech: Path | None) -> None:
+    """Print how often lips close in synthesised speech, and in transcribed speech where a folder of it is given."""
+    total: dict[str, float] = {}
+    for text in SENTENCES:
+        for voice in teachers.FLITE_VOICES:
+            for key, value in closures(model, face_model, *teachers.flite_speech(text, voice)).items():
+                total[key] = total.get(key, 0.0) + value
+    print(json.dumps({"closures": "synthesised", **total}))
+    if speech:
+        total = {}
+        for transcript in sorted(speech.glob("*.txt")):
+            sound = next(p for p in sorted(speech.glob(transcript.stem + ".*")) if p != transcript)
+            waveform = read_waveform(sound)
+            labels = teachers.aligned_labels(level(waveform), transcript.read_text("utf-8").strip().lower())
+            for key, value in closures(model, face_model, waveform, labels).items():
+                total[key] = total.get(key, 0.0) + value
+        print(json.dumps({"closures": "transcribed", **total}))
+
+
 def main() -> None:
     """Command line; see the module's first lines."""
     parser = argparse.ArgumentParser(description="Score audio to motion.")
@@ -192,6 +217,8 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True, help="prepared clips the ridge rows learn from")
     parser.add_argument("--train-footage", type=Path, required=True)
     parser.add_argument("--speech", type=Path, default=None, help="sounds with .txt transcripts, for closures")
+    parser.add_argument("--sentences", type=Path, default=None, help="prepared clips of one person, in step already")
+    parser.add_argument("--sentences-footage", type=Path, default=None)
     parser.add_argument("--weights", type=Path, default=None)
     arguments = parser.parse_args()
     model, face_model = load_motion_model(arguments.weights), load_face_model()
@@ -199,38 +226,22 @@ def main() -> None:
     raw = [one for (one,) in spoken_clips(arguments.cache, arguments.footage, face_model, front_end=ear)]
     learnt = [one for (one,) in spoken_clips(arguments.train, arguments.train_footage, face_model, front_end=ear)]
     lags = on_closures(in_step(raw + learnt, {clip.person for clip in raw}), learnt)
-    for moved in (True, False):
-
-        def put(clip: SpokenClip, shift: bool = moved) -> SpokenClip:
-            return clip.delayed(lags[clip.name][0]) if shift else clip
-
-        chosen = [put(clip) for clip in raw if lags[clip.name][1] >= LEAST_SYNC or not moved]
-        teach = [replace(clip.delayed(lags[clip.name][0])) for clip in learnt if lags[clip.name][1] >= LEAST_SYNC]
+    teach = [clip.delayed(lags[clip.name][0]) for clip in learnt if lags[clip.name][1] >= LEAST_SYNC]
+    stepped = [clip.delayed(lags[clip.name][0]) for clip in raw if lags[clip.name][1] >= LEAST_SYNC]
+    for label, chosen in (("in step", stepped), ("every clip as found", raw)):
         rows = score_clips(model, face_model, chosen, teach)
-        label = "in step" if moved else "every clip as found"
         for row in rows:
             print(json.dumps({**row, "clips": label}))
         for name in sorted({str(row["row"]) for row in rows}):
-            group = [row for row in rows if row["row"] == name]
-            keys = [key for key, value in group[0].items() if isinstance(value, float)]
-            means = {key: round(float(np.mean([row[key] for row in group])), 3) for key in keys}
-            print(json.dumps({"clips": label, "count": len(group), "row": name, **means}))
+            print(json.dumps(means_of(rows, name, label)))
     print(json.dumps({"lags": {clip.name: lags[clip.name] for clip in raw}}))
-    total: dict[str, float] = {}
-    for text in SENTENCES:
-        for voice in teachers.FLITE_VOICES:
-            for key, value in closures(model, face_model, *teachers.flite_speech(text, voice)).items():
-                total[key] = total.get(key, 0.0) + value
-    print(json.dumps({"closures": "synthesised", **total}))
-    if arguments.speech:
-        total = {}
-        for transcript in sorted(arguments.speech.glob("*.txt")):
-            sound = next(p for p in sorted(arguments.speech.glob(transcript.stem + ".*")) if p != transcript)
-            waveform = read_waveform(sound)
-            labels = teachers.aligned_labels(level(waveform), transcript.read_text("utf-8").strip().lower())
-            for key, value in closures(model, face_model, waveform, labels).items():
-                total[key] = total.get(key, 0.0) + value
-        print(json.dumps({"closures": "transcribed", **total}))
+    print_own_speech(model, face_model, stepped)
+    if arguments.sentences:
+        footage = arguments.sentences_footage or arguments.sentences
+        sentences = [one for (one,) in spoken_clips(arguments.sentences, footage, face_model, front_end=ear)]
+        for row in curve_over_clips(model, face_model, sentences):
+            print(json.dumps(row))
+    print_closures(model, face_model, arguments.speech)
     waveform, _ = teachers.flite_speech(" ".join(SENTENCES), teachers.FLITE_VOICES[0])
     print(json.dumps(timing(model, face_model, waveform)))
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from prior.face.model import load_face_model
+from prior.motion.model import SOUND_INPUTS
 from prior.motion.sync import (
     LAGS,
     LEAST_SHARE,
@@ -165,7 +166,9 @@ def score(model: SyncModel, raw: list[SpokenClip], learnt: list[SpokenClip]) -> 
         yield line | ({} if offset is None else {"lag_frames": offset.lag_frames, "confidence": offset.confidence})
     clips = [clip.delayed(lags[clip.name][0]) for clip in raw if lags[clip.name][1] >= LEAST_SYNC]
     taught = [clip.delayed(lags[clip.name][0]) for clip in learnt if lags[clip.name][1] >= LEAST_SYNC]
-    predicted = ridge_predictions([clip.rows for clip in clips + taught], clips + taught, out)[: len(clips)]
+    predicted = ridge_predictions([clip.rows[:, :SOUND_INPUTS] for clip in clips + taught], clips + taught, out)[
+        : len(clips)
+    ]
     for name, curve in (("sync network", network), ("regression", regression_curve(clips, predicted))):
         for seconds in WINDOW_SECONDS:
             if len({clip.person for clip in clips if windows(clip, seconds)}) < 2:

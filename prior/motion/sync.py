@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from prior.motion.model import INPUTS, LINEAR_REACH_ROWS, LINEAR_STEP_ROWS, LINEAR_TAPS, input_rows
+from prior.motion.filtering import LINEAR_REACH_ROWS, LINEAR_STEP_ROWS, LINEAR_TAPS
+from prior.motion.model import SOUND_INPUTS, input_rows
 from prior.network import stored_network
 from prior.speech.features import features
 from prior.speech.phonemes import LABEL_RATE
@@ -104,13 +105,16 @@ class SyncMember(nn.Module):
 
     def __init__(self, config: SyncConfig, dropout: float = 0.0) -> None:
         super().__init__()
-        self.sound = SyncBranch(INPUTS, config, dropout)
+        self.sound = SyncBranch(SOUND_INPUTS, config, dropout)
         self.motion = SyncBranch(config.axes, config, dropout)
-        self.filter = nn.Conv1d(INPUTS, config.axes, LINEAR_TAPS, dilation=LINEAR_STEP_ROWS, padding=LINEAR_REACH_ROWS)
+        self.filter = nn.Conv1d(
+            SOUND_INPUTS, config.axes, LINEAR_TAPS, dilation=LINEAR_STEP_ROWS, padding=LINEAR_REACH_ROWS
+        )
         self.whiten = nn.Linear(config.axes, config.axes, bias=False)
 
     def sound_vectors(self, rows: torch.Tensor) -> torch.Tensor:
-        """Vectors [B, T, size + E] of sound rows [B, T, INPUTS]."""
+        """Vectors [B, T, size + E] of sound rows [B, T, INPUTS]; `SOUND_INPUTS` are read."""
+        rows = rows[..., :SOUND_INPUTS]
         return torch.cat([self.sound(rows), self.filter(rows.transpose(1, 2)).transpose(1, 2)], -1)
 
     def motion_vectors(self, motion: torch.Tensor) -> torch.Tensor:

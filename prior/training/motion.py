@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from prior.face.model import load_face_model
 from prior.motion import diffusion
-from prior.motion.model import INPUTS, LINEAR_TAPS, WEIGHTS, MotionConfig, MotionModel, MotionNetwork
+from prior.motion.filtering import LINEAR_TAPS, with_context
+from prior.motion.model import INPUTS, WEIGHTS, MotionConfig, MotionModel, MotionNetwork
 from prior.motion.style import mouth_measures
 from prior.speech.pretrained_front_end import FrontEnd
 from prior.training.descent import descend
@@ -32,13 +33,13 @@ from prior.training.spoken_clips import (
     on_closures,
     sounding,
     spoken_clips,
-    with_context,
 )
 from render.head.face_model import FaceModel
 from render.store import file_sha256
 
 CROP_ROWS = 200  # 4 s
 DENOISER_DILATIONS = (1, 2, 4, 8, 1, 2)
+GAIN_STIFFNESS = 0.003  # what a change of an axis costs beside a wrong spread, both squared logarithms
 
 
 def concordance_over_known(guess: torch.Tensor, truth: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
@@ -176,14 +177,16 @@ class MotionTrainer:
 def set_gain(model: MotionModel, face_model: FaceModel, unseen: list[tuple[SpokenClip, torch.Tensor]]) -> None:
     """Set the gain from displacements [T, E] of clips whose people the predicting model did not see.
 
-    First every axis gets the truth's spread, then all are scaled so that the opening does, closures included; in the
-    middle of the clips each.
+    First every axis gets the truth's spread. Axes move together in another way than they are heard, so the measures are
+    then brought to the truth's spread, too, with as little change as does it; at last all axes are scaled so that the
+    opening has it, closures included. Each in the middle of the clips.
     """
     ratios = [
         (clip.lower[clip.known].std(0) / (clip.style.spread * guess[clip.known]).std(0).clamp(min=1e-4))
         for clip, guess in unseen
     ]
     gain = torch.stack(ratios).median(0).values.clamp(0.7, 3.0)
+    gain = gain_of_measures(face_model, gain, unseen)
     model.gain.copy_(gain)
     openings = []
     for clip, guess in unseen:
@@ -191,6 +194,30 @@ def set_gain(model: MotionModel, face_model: FaceModel, unseen: list[tuple[Spoke
         shown = mouth_measures(face_model, lower)[clip.known, 0].std()
         openings.append(shown / clip.measures[clip.known, 0].std())
     model.gain.copy_(gain / torch.stack(openings).median())
+
+
+def gain_of_measures(
+    face_model: FaceModel, gain: torch.Tensor, unseen: list[tuple[SpokenClip, torch.Tensor]]
+) -> torch.Tensor:
+    """A gain [E] near the given one with which the measures of the mouth have the truth's spread."""
+    axes = len(gain)
+    axis = mouth_measures(face_model, torch.eye(axes)) - mouth_measures(face_model, torch.zeros(axes))  # [E, 3]
+    heard = [(clip.style.spread * guess * clip.gate[:, None])[clip.known] for clip, guess in unseen]
+    together = torch.stack([torch.cov(one.T) for one in heard])  # [N, E, E]
+    true = torch.stack([clip.measures[clip.known].std(0) for clip, _ in unseen])
+    change = torch.zeros(axes, requires_grad=True)  # logarithm
+    optimiser = torch.optim.LBFGS([change], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        moved = axis * (gain * change.exp())[:, None]
+        spread = torch.einsum("ek,nef,fk->nk", moved, together, moved).clamp(min=1e-12).sqrt()
+        value = (spread / true).log().median(0).values.square().sum() + GAIN_STIFFNESS * change.square().sum()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    return gain * change.detach().exp()
 
 
 def with_denoiser(

@@ -16,7 +16,8 @@ from torch import nn
 from tqdm import tqdm
 
 from prior.motion.closures import CLOSURE_LEAD_ROWS
-from prior.motion.model import LINEAR_REACH_ROWS, LINEAR_STEP_ROWS, LINEAR_TAPS, input_rows
+from prior.motion.filtering import with_context
+from prior.motion.model import SOUND_INPUTS, input_rows
 from prior.motion.style import MouthStyle, mouth_measures, mouth_style
 from prior.speech.features import FRAME_RATE, features
 from prior.speech.phonemes import INDEX, LABEL_RATE
@@ -190,13 +191,6 @@ def ridge_predictions(
     return [(design[i] @ own_weights[clip.person]).float() for i, clip in enumerate(clips)]
 
 
-def with_context(rows: torch.Tensor) -> torch.Tensor:
-    """Rows [T, D] side by side with their neighbours, [T, LINEAR_TAPS * D], earliest first."""
-    padded = nn.functional.pad(rows.T[None], (LINEAR_REACH_ROWS, LINEAR_REACH_ROWS), mode="replicate")[0].T
-    starts = (tap * LINEAR_STEP_ROWS for tap in range(LINEAR_TAPS))
-    return torch.cat([padded[start : start + len(rows)] for start in starts], 1)
-
-
 def _normalised(clip: SpokenClip) -> torch.Tensor:
     values = clip.measures[clip.known]
     return (clip.measures - values.mean(0)) / (values.std(0) + 1e-6)
@@ -233,7 +227,7 @@ def in_step(clips: list[SpokenClip], held_out: set[str], rounds: int = 2) -> dic
         if len(taught) < 2:
             raise StoreError(f"at least two people are needed {BELONGING}; found {len(taught)}")
         out = {clip.person for clip in clips} - taught
-        predicted = ridge_predictions([clip.rows for clip in learnt + rest], learnt + rest, out)
+        predicted = ridge_predictions([clip.rows[:, :SOUND_INPUTS] for clip in learnt + rest], learnt + rest, out)
         # Predictions come from the moved sound: the lag found there adds to the lag it was moved by.
         for clip, guess in zip(learnt + rest, predicted, strict=True):
             more, value = lag_of(guess, clip)

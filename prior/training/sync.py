@@ -20,7 +20,8 @@ from torch import nn
 
 from prior.cache.prepared import FACTS_NAME
 from prior.face.model import load_face_model
-from prior.motion.model import INPUTS, LINEAR_TAPS
+from prior.motion.filtering import LINEAR_TAPS, with_context
+from prior.motion.model import SOUND_INPUTS
 from prior.motion.sync import (
     LONGEST_LAG_FRAMES,
     MARGIN_ROWS,
@@ -33,7 +34,7 @@ from prior.motion.sync import (
 from prior.speech.phonemes import LABEL_RATE, SILENCE
 from prior.training.descent import descend
 from prior.training.run import one_line_errors
-from prior.training.spoken_clips import SpokenClip, belonging, in_step, spoken_clips, with_context
+from prior.training.spoken_clips import SpokenClip, belonging, in_step, spoken_clips
 from render.store import file_sha256
 from render.text import read_json
 
@@ -50,7 +51,7 @@ class Series:
     """Sound and motion in step, a row each at `LABEL_RATE`.
 
     Attributes:
-        sound: [T, INPUTS].
+        sound: [T, SOUND_INPUTS].
         motion: [T, E] in units of spread, about its mean.
         known: bool [T], where the motion is known.
         weight: how often it is drawn.
@@ -78,7 +79,12 @@ class SyncTrainer:
         variances = torch.stack([clip.lower[clip.known].var(0) for clip in clips])
         self.model.spread.copy_(variances.mean(0).sqrt())
         self.series = [
-            Series(clip.rows, self.model.unit_motion(clip.lower, clip.known), clip.known, len(clip.rows) ** 0.5)
+            Series(
+                clip.rows[:, :SOUND_INPUTS],
+                self.model.unit_motion(clip.lower, clip.known),
+                clip.known,
+                len(clip.rows) ** 0.5,
+            )
             for clip in clips
         ]
         self.log_scale = nn.Parameter(torch.tensor(-1.5))
@@ -92,7 +98,7 @@ class SyncTrainer:
         values, vectors = torch.linalg.eigh(every.T @ every / len(every))
         # Axes that hardly ever move are mostly noise: they are not blown up.
         whiten = (vectors / values.clamp(min=0.1 * float(values[-1])).sqrt()).T
-        size = LINEAR_TAPS * INPUTS + 1
+        size = LINEAR_TAPS * SOUND_INPUTS + 1
         gram, cross = torch.zeros(size, size), torch.zeros(size, axes)
         for one in self.series:
             design = torch.cat([with_context(one.sound), torch.ones(len(one.sound), 1)], 1)[one.known]
@@ -103,13 +109,13 @@ class SyncTrainer:
         weights = torch.linalg.solve(gram.double() + penalty.diag().double(), cross.double()).float()
         for member in self.model.members:
             assert isinstance(member, SyncMember) and member.filter.bias is not None
-            member.filter.weight.copy_(weights[:-1].reshape(LINEAR_TAPS, INPUTS, axes).permute(2, 1, 0))
+            member.filter.weight.copy_(weights[:-1].reshape(LINEAR_TAPS, SOUND_INPUTS, axes).permute(2, 1, 0))
             member.filter.bias.copy_(weights[-1])
             member.whiten.weight.copy_(whiten)
             member.motion.head.weight.mul_(0.1)
 
     def _draw(self, batch: int, row_count: int) -> tuple[torch.Tensor, ...]:
-        """Stretches of `row_count` rows T: sound [B, T + 2 margins, INPUTS], whether it is there, motion, known."""
+        """Stretches of `row_count` rows T: sound [B, T + 2 margins, inputs], whether it is there, motion, known."""
         weights = torch.tensor([one.weight if len(one.sound) >= row_count else 0.0 for one in self.series])
         parts: list[tuple[torch.Tensor, ...]] = []
         for _ in range(20 * batch):
@@ -158,7 +164,7 @@ class SyncTrainer:
 
         batch, axes = len(sound), motion.shape[-1]
         noisy = sound + 0.05 * normal(*sound.shape)
-        noisy = noisy * (torch.rand(batch, 1, INPUTS, generator=self.generator) > 0.05)
+        noisy = noisy * (torch.rand(batch, 1, SOUND_INPUTS, generator=self.generator) > 0.05)
         gain = (0.2 * normal(batch, 1, 1) + 0.2 * normal(batch, 1, axes)).exp()
         kept = torch.rand(batch, 1, axes, generator=self.generator) > 0.1
         return noisy, motion * gain * kept + 0.1 * normal(*motion.shape)

@@ -20,7 +20,7 @@ from prior.motion.model import MotionConfig, MotionModel
 from prior.motion.sync import SyncConfig, SyncModel
 from prior.renderer.prior import RendererPrior
 from prior.speech.phonetics import PhoneticConfig, PhoneticEncoder
-from render.drawing.detail import DETAIL_SIZES, Detail
+from render.drawing.detail import DETAIL_SIZE, Detail
 from render.drawing.look import BANK_FRAMES, Bank
 from render.drawing.neural_texture import TEXTURE_CHANNELS, TEXTURE_SIZE
 from render.head.track import Track
@@ -90,7 +90,7 @@ def make_bundle(folder: Path) -> None:
     seen = torch.ones(1, BANK_FRAMES, 1, TEXTURE_SIZE, TEXTURE_SIZE)
     turned = torch.zeros(1, BANK_FRAMES, _expressions()), torch.zeros(1, BANK_FRAMES, 2)
     bank = Bank(torch.zeros(1, BANK_FRAMES, 3, TEXTURE_SIZE, TEXTURE_SIZE), seen, *turned)
-    detail = Detail(torch.zeros(1, BANK_FRAMES, DETAIL_SIZES[0], DETAIL_SIZES[0]), 2.0)
+    detail = Detail(torch.zeros(1, BANK_FRAMES, DETAIL_SIZE, DETAIL_SIZE), 2.0)
     bundle = ActorBundle(
         name="Ada",
         texture=torch.zeros(TEXTURE_CHANNELS, TEXTURE_SIZE, TEXTURE_SIZE),

@@ -8,7 +8,7 @@ import torch
 
 from prior.benchmarks.sync import area_under_curve, found_share, model_curve, true_against_shuffled
 from prior.face.model import load_face_model
-from prior.motion.model import INPUTS, load_motion_model
+from prior.motion.model import SOUND_INPUTS, load_motion_model
 from prior.motion.style import MouthStyle, mouth_measures
 from prior.motion.sync import (
     LAGS,
@@ -38,7 +38,7 @@ def talk(seconds: float, seed: int) -> SpokenClip:
     slow = torch.nn.functional.interpolate(torch.randn(1, 2, count // 8 + 2, generator=random), count, mode="linear")[
         0
     ].T
-    rows = 0.1 * torch.randn(count, INPUTS, generator=random)
+    rows = 0.1 * torch.randn(count, SOUND_INPUTS, generator=random)
     rows[:, SILENCE] = 0
     rows[:, 5:7] += slow
     axes = load_face_model().lower_basis.shape[0]

@@ -76,6 +76,6 @@ def test_what_is_no_detail_is_refused():
         with pytest.raises(StoreError, match="cannot be read as pictures"):
             Detail.of_stored({**stored, "3": wrong})
     larger = torch.from_numpy(cv2.imencode(".jpg", np.zeros((2048, 2048), np.uint8))[1])
-    for wrong in (larger, Detail(torch.zeros(1, BANK_FRAMES, 1024, 1024), 2.0).stored()["3"]):
-        with pytest.raises(StoreError, match="pictures of one size"):
+    for wrong in (larger, Detail(torch.zeros(1, BANK_FRAMES, 512, 512), 2.0).stored()["3"]):
+        with pytest.raises(StoreError, match="pictures of 1024 px"):
             Detail.of_stored({**stored, "3": wrong})

@@ -1,0 +1,115 @@
+"""Style of the mouth in a shot: what the bundle knows of the actor, refined by what the actor says in the shot itself.
+
+In: the bundle's style, the shot, and which of its frames are to be dubbed to what. Out: the style, and what is told of
+it. Where a shot is driven by its own sound, what is to be drawn is not learnt from.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from adapt.actor.bundle import ActorBundle
+from adapt.fitting.style import speech_in
+from adapt.motion.sources import style_of
+from prior.motion.model import WEIGHTS as MOTION_MODEL
+from prior.motion.model import MotionModel
+from prior.motion.own_speech import heard_style
+from prior.motion.style import MouthStyle
+from prior.speech.features import frame_level_db
+from prior.speech.sound import read_waveform
+from prior.speech.speech_track import speech_track
+from render.errors import FootageError
+from render.head.face_model import FaceModel
+from render.head.track import Track
+from render.store import file_sha256
+from render.video.reader import Footage
+
+#: Between frames that are to be dubbed to the shot's own sound and frames that are learnt from.
+GAP_SECONDS = 1.0
+#: Correlation of loudness above which two sounds are the same, whatever has encoded them; two of speech have under .6.
+SAME_SOUND = 0.8
+#: Rows of loudness before which nothing can be said, 10 ms each.
+LEAST_ROWS = 50
+
+
+@dataclass(frozen=True)
+class ShotStyle:
+    """A style of the mouth and what it was measured on, in words."""
+
+    style: MouthStyle
+    told: str
+
+
+def style_in_shot(
+    bundle: ActorBundle,
+    footage: Footage,
+    track: Track,
+    spared: torch.Tensor,
+    face_model: FaceModel,
+    motion_model: MotionModel,
+) -> ShotStyle:
+    """The style of an actor in a shot.
+
+    Args:
+        bundle: of the actor.
+        footage: the shot.
+        track: of the actor in the shot.
+        spared: bool [T], frames that must not be learnt from, see `judged_frames`.
+        face_model: of the track.
+        motion_model: of audio to motion.
+
+    Raises:
+        DubError: the bundle has no style, and the face is seen in too few frames of the shot.
+    """
+    if not bundle.style:
+        return ShotStyle(style_of(track, face_model), "from the shot, no own speech known")
+    style, told = MouthStyle.of_tensors(bundle.style), str(bundle.facts.mouth.get("style", "from the bundle"))
+    if style.speech is not None and bundle.facts.mouth.get("motion_model_sha256") != file_sha256(MOTION_MODEL):
+        style = replace(style, speech=None)
+        told = "from the bundle's frames; what it knows of own speech is of another motion model, fit the actor again"
+    speech = speech_in(footage, replace(track, confidence=track.confidence * ~spared))
+    heard = heard_style(motion_model, style, [] if speech is None else [speech])
+    return ShotStyle(style, told) if heard.style is style else ShotStyle(heard.style, f"{heard.told}, the shot's too")
+
+
+def judged_frames(
+    footage: Footage, inside: torch.Tensor, timestamps: torch.Tensor, driving: np.ndarray
+) -> torch.Tensor:
+    """Frames bool [T] that are to be dubbed to the shot's own sound, or are near to such; none where another drives.
+
+    Args:
+        footage: the shot.
+        inside: bool [T], frames that are to be dubbed.
+        timestamps: [T] float64 seconds.
+        driving: float32 [N] at `prior.speech.sound.SAMPLE_RATE`.
+    """
+    spared = torch.zeros_like(inside)
+    if not footage.audio or not bool(inside.any()):
+        return spared
+    try:
+        own = read_waveform(speech_track(footage.path))
+    except FootageError:
+        return spared
+    if not is_same_sound(own, driving):
+        return spared
+    times = timestamps[inside]
+    return (timestamps >= times[0] - GAP_SECONDS) & (timestamps <= times[-1] + GAP_SECONDS)
+
+
+def is_same_sound(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether the shorter of two waveforms [N] is a part of the longer one, by its loudness."""
+    levels: Sequence[torch.Tensor] = [frame_level_db(torch.from_numpy(sound)).clamp(min=-60) for sound in (one, other)]
+    short, long = sorted(levels, key=len)
+    if len(short) < LEAST_ROWS:
+        return True  # nothing can be said: the careful answer
+    long = torch.nn.functional.pad(long, (len(short) // 2, len(short) // 2), value=-60.0).double()
+    short = (short - short.mean()).double()
+    size = 1 << (len(long) + len(short)).bit_length()
+    product = torch.fft.irfft(torch.fft.rfft(long, size) * torch.fft.rfft(short, size).conj(), size)
+    product = product[: len(long) - len(short) + 1]
+    total = torch.nn.functional.pad(torch.stack([long, long.square()]).cumsum(1), (1, 0))
+    sums, squares = total[:, len(short) :] - total[:, : -len(short)]
+    power = (squares - sums.square() / len(short)).clamp(min=1e-6) * short.square().sum().clamp(min=1e-6)
+    return bool((product / power.sqrt()).max() >= SAME_SOUND)

@@ -1,0 +1,92 @@
+"""Style of the mouth from all footage of an actor, and in a shot."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from adapt.actor.bundle import ActorBundle
+from adapt.actor.misfit import refuse_misfit
+from adapt.fitting.style import mouth_facts, style_of_footage
+from adapt.motion.shot_style import is_same_sound, judged_frames, style_in_shot
+from prior.face.model import load_face_model
+from prior.motion.model import shipped_motion_model
+from prior.motion.own_speech import FILTER_WEIGHTS, HeardStyle
+from prior.motion.style import MouthStyle, SpeechStyle
+from prior.renderer.prior import load_renderer_prior
+from prior.speech.sound import SAMPLE_RATE, read_waveform
+from render.errors import StoreError
+from render.video.reader import Footage
+
+SENTENCE = Path(__file__).parents[2] / "examples" / "sentence.flac"
+
+
+def test_every_sure_frame_of_every_file_counts(talking_clip):
+    path, take = talking_clip
+    footage, model = Footage(path), load_face_model()
+    both = style_of_footage(model, [footage, footage], [take, take])
+    assert float(both.style.frames) == 80 and both.style.speech is None
+    assert mouth_facts(both)["style"] == "from 80 frames, no own speech known"
+    unsure = replace(take, confidence=torch.zeros(len(take)))
+    assert style_of_footage(model, [footage], [unsure]) is None
+    assert mouth_facts(None) == {"style": "of the average person, too few frames"}
+
+
+def test_the_same_sound_is_known_again_whatever_was_done_to_it():
+    one = read_waveform(SENTENCE)
+    assert is_same_sound(one, 0.3 * one[SAMPLE_RATE : 3 * SAMPLE_RATE])
+    assert is_same_sound(0.5 * one + 1e-4 * np.random.default_rng(0).standard_normal(len(one)).astype(np.float32), one)
+    assert not is_same_sound(one, one[::-1].copy())
+    assert is_same_sound(one, one[:1000])  # too short to say
+
+
+def test_what_is_driven_by_the_shots_own_sound_is_spared(talking_clip, monkeypatch):
+    path, take = talking_clip
+    footage, sound = Footage(path), read_waveform(SENTENCE)
+    inside = torch.zeros(len(take), dtype=torch.bool)
+    inside[30:34] = True
+    assert not judged_frames(footage, inside, take.timestamps, sound).any()  # it has no sound
+    monkeypatch.setattr(footage, "audio", ("a stream",))
+    monkeypatch.setattr("adapt.motion.shot_style.speech_track", lambda path: path)
+    monkeypatch.setattr("adapt.motion.shot_style.read_waveform", lambda track: sound)
+    spared = judged_frames(footage, inside, take.timestamps, sound[SAMPLE_RATE:])
+    assert torch.nonzero(spared).flatten().tolist() == list(range(5, 40))
+    assert not judged_frames(footage, inside, take.timestamps, sound[::-1].copy()).any()
+
+
+def known(ada, **speech):
+    """Ada with a style that knows of own speech, measured with the shipped motion model."""
+    axes = shipped_motion_model().config.axes
+    told = SpeechStyle(torch.zeros(axes), torch.ones(axes), torch.tensor(9.0), **speech)
+    style = replace(MouthStyle.of_tensors(ada.style), speech=told)
+    return replace(ada, style=style.tensors, facts=replace(ada.facts, mouth=mouth_facts(HeardStyle(style))))
+
+
+def test_a_bundle_keeps_what_speech_told_and_another_motion_model_does_not_use_it(ada, talking_clip, tmp_path):
+    path, take = talking_clip
+    axes = shipped_motion_model().config.axes
+    saved = known(ada, filter=torch.ones(axes, FILTER_WEIGHTS)).save(tmp_path / "ada.actor")
+    bundle = ActorBundle.load(saved)
+    refuse_misfit(bundle, saved, load_renderer_prior())
+    spared = torch.zeros(len(take), dtype=torch.bool)
+    given = Footage(path), take, spared, load_face_model(), shipped_motion_model()
+    found = style_in_shot(bundle, *given)
+    assert found.told.startswith("from 9.0 s of own speech") and found.style.speech.filter.shape == (
+        axes,
+        FILTER_WEIGHTS,
+    )
+    older = replace(bundle, facts=replace(bundle.facts, mouth={"style": "x", "motion_model_sha256": "0"}))
+    other = style_in_shot(older, *given)
+    assert other.style.speech is None and "another motion model" in other.told
+    assert style_in_shot(replace(ada, style={}), *given).told == "from the shot, no own speech known"
+    without = replace(bundle, facts=replace(bundle.facts, mouth={}), style={k: ada.style[k] for k in ada.style})
+    assert style_in_shot(without, *given).told == "from the bundle"
+
+
+def test_a_filter_of_another_width_is_refused(ada, tmp_path):
+    axes = shipped_motion_model().config.axes
+    path = known(ada, filter=torch.ones(axes, 7)).save(tmp_path / "odd.actor")
+    with pytest.raises(StoreError, match=r"style.speech_filter is float32 \[16, 7\]"):
+        refuse_misfit(ActorBundle.load(path), path, load_renderer_prior())
