@@ -9,6 +9,7 @@ import torch
 
 from adapt.actor.bundle import ActorBundle
 from adapt.actor.misfit import refuse_misfit
+from adapt.dubbing.provenance import inspect
 from adapt.fitting.style import mouth_facts, style_of_footage
 from adapt.motion.shot_style import is_same_sound, judged_frames, style_in_shot
 from prior.face.model import load_face_model
@@ -70,6 +71,7 @@ def test_a_bundle_keeps_what_speech_told_and_another_motion_model_does_not_use_i
     saved = known(ada, filter=torch.ones(axes, FILTER_WEIGHTS)).save(tmp_path / "ada.actor")
     bundle = ActorBundle.load(saved)
     refuse_misfit(bundle, saved, load_renderer_prior())
+    assert inspect(saved).facts["facts"]["mouth"]["style"].startswith("from 9.0 s of own speech")
     spared = torch.zeros(len(take), dtype=torch.bool)
     given = Footage(path), take, spared, load_face_model(), shipped_motion_model()
     found = style_in_shot(bundle, *given)
