@@ -13,7 +13,7 @@ from prior.motion.model import KIND as MOTION_KIND
 from prior.motion.model import KIND_VERSION as MOTION_VERSION
 from prior.motion.model import load_motion_model
 from prior.renderer.prior import load_renderer_prior
-from render.drawing.detail import DETAIL_SIZES, Detail
+from render.drawing.detail import DETAIL_SIZE, Detail
 from render.drawing.look import BANK_FRAMES, Bank
 from render.drawing.neural_texture import TEXTURE_SIZE
 from render.errors import StoreError
@@ -26,7 +26,7 @@ BANK = Bank(
     torch.zeros(1, BANK_FRAMES, COEFFICIENTS),
     torch.zeros(1, BANK_FRAMES, 2),
 ).stored()
-DETAIL = Detail(torch.zeros(1, BANK_FRAMES, DETAIL_SIZES[0], DETAIL_SIZES[0]), 2.0).stored()
+DETAIL = Detail(torch.zeros(1, BANK_FRAMES, DETAIL_SIZE, DETAIL_SIZE), 2.0).stored()
 
 
 @pytest.fixture(scope="module")
