@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from prior.motion.model import MotionModel
-from prior.motion.style import LEAST_STYLE_FRAMES, mouth_style
+from prior.motion.own_speech import heard_style, own_speech
+from prior.motion.style import LEAST_STYLE_FRAMES, MouthStyle, mouth_style
 from prior.speech.sound import SAMPLE_RATE
 from render.drawing.erasure import fill_erased
 from render.head.face_model import FaceModel
@@ -118,9 +119,21 @@ def motion_of(model: FaceModel, speech: MotionModel, enrollment: Enrollment, que
         return query.motion
     if query.waveform is None:
         raise ValueError("motion_of(): the query has neither motion nor sound")
-    sure = int(enrollment.track.sure().sum())
-    style = mouth_style(enrollment.track, model) if sure >= LEAST_STYLE_FRAMES else None
+    style = enrolled_style(model, speech, enrollment)
     return speech.predict(query.waveform, query.seconds.numpy(), style).lower_expression
+
+
+def enrolled_style(model: FaceModel, speech: MotionModel, enrollment: Enrollment) -> MouthStyle | None:
+    """The style of the mouth that an enrollment shows and tells, as `adapt fit` has it; None where it is too short."""
+    track = enrollment.track
+    if int(track.sure().sum()) < LEAST_STYLE_FRAMES:
+        return None
+    style = mouth_style(track, model)
+    if enrollment.waveform is None:
+        return style
+    motion = replace(track.motion(), timestamps=track.timestamps - track.timestamps[0])
+    heard = own_speech(motion, enrollment.waveform)
+    return heard_style(speech, style, [] if heard is None else [heard]).style
 
 
 @dataclass(frozen=True)

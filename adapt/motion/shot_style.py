@@ -14,7 +14,7 @@ from adapt.actor.bundle import ActorBundle
 from adapt.fitting.style import speech_in
 from adapt.motion.sources import style_of
 from prior.motion.model import WEIGHTS as MOTION_MODEL
-from prior.motion.model import MotionModel
+from prior.motion.model import MotionModel, shipped_motion_model
 from prior.motion.own_speech import heard_style
 from prior.motion.style import MouthStyle
 from prior.speech.features import frame_level_db
@@ -66,7 +66,9 @@ def style_in_shot(
     if not bundle.style:
         return ShotStyle(style_of(track, face_model), "from the shot, no own speech known")
     style, told = MouthStyle.of_tensors(bundle.style), str(bundle.facts.mouth.get("style", "from the bundle"))
-    if style.speech is not None and bundle.facts.mouth.get("motion_model_sha256") != file_sha256(MOTION_MODEL):
+    if style.speech is not None and motion_model is not shipped_motion_model():
+        style, told = replace(style, speech=None), "from the bundle's frames; own speech is of the shipped motion model"
+    elif style.speech is not None and bundle.facts.mouth.get("motion_model_sha256") != file_sha256(MOTION_MODEL):
         style = replace(style, speech=None)
         told = "from the bundle's frames; what it knows of own speech is of another motion model, fit the actor again"
     speech = speech_in(footage, replace(track, confidence=track.confidence * ~spared))

@@ -145,13 +145,13 @@ def heard_style(model: MotionModel, style: MouthStyle, speech: Sequence[OwnSpeec
     """A style with what own speech tells: mean and spread, and a personal filter unless held-out speech is against it.
 
     Args:
-        model: of audio to motion.
+        model: of audio to motion; where it hears through a front end besides, nothing is learnt from speech.
         style: of the same person; where it knows of own speech already, that is refined.
         speech: of the person.
     """
     speech = [one for one in speech if bool(one.known.any())]
     seconds = sum(one.seconds for one in speech)
-    if seconds < LEAST_SPEECH_SECONDS:
+    if seconds < LEAST_SPEECH_SECONDS or model.front_end is not None:
         return HeardStyle(style)
     heard = [model.displacement(one.rows, style) for one in speech]
     told = _mean_and_spread(model, style, speech, heard)

@@ -13,7 +13,7 @@ from adapt.dubbing.provenance import inspect
 from adapt.fitting.style import mouth_facts, style_of_footage
 from adapt.motion.shot_style import is_same_sound, judged_frames, style_in_shot
 from prior.face.model import load_face_model
-from prior.motion.model import shipped_motion_model
+from prior.motion.model import load_motion_model, shipped_motion_model
 from prior.motion.own_speech import FILTER_WEIGHTS, HeardStyle
 from prior.motion.style import MouthStyle, SpeechStyle
 from prior.renderer.prior import load_renderer_prior
@@ -82,6 +82,8 @@ def test_a_bundle_keeps_what_speech_told_and_another_motion_model_does_not_use_i
     older = replace(bundle, facts=replace(bundle.facts, mouth={"style": "x", "motion_model_sha256": "0"}))
     other = style_in_shot(older, *given)
     assert other.style.speech is None and "another motion model" in other.told
+    own_model = style_in_shot(bundle, *given[:-1], load_motion_model())
+    assert own_model.style.speech is None and "the shipped motion model" in own_model.told
     assert style_in_shot(replace(ada, style={}), *given).told == "from the shot, no own speech known"
     without = replace(bundle, facts=replace(bundle.facts, mouth={}), style={k: ada.style[k] for k in ada.style})
     assert style_in_shot(without, *given).told == "from the bundle"
