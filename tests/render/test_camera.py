@@ -7,6 +7,7 @@ from render.head.camera import (
     Intrinsics,
     camera_from_head,
     clip_from_camera,
+    head_turn,
     invert_affine,
     project,
     rotation_matrix,
@@ -60,3 +61,15 @@ def test_affine_inverse(angle):
     points = torch.rand(5, 2)
     back = transform_pixels(invert_affine(forward), transform_pixels(forward, points))
     torch.testing.assert_close(back, points)
+
+
+def test_head_turn_tells_yaw_to_the_images_left_and_pitch_down_whatever_the_roll():
+    for yaw, pitch in ((0.0, 0.0), (30.0, 0.0), (-50.0, 0.0), (0.0, 20.0), (25.0, -10.0)):
+        turn = rotation_matrix(torch.tensor([0.0, math.radians(yaw), 0.0]))
+        nod = rotation_matrix(torch.tensor([math.radians(pitch), 0.0, 0.0]))
+        for roll in (0.0, 40.0):
+            tilt = rotation_matrix(torch.tensor([0.0, 0.0, math.radians(roll)]))
+            told = head_turn(rotation_vector(turn @ nod @ tilt))
+            torch.testing.assert_close(told, torch.tensor([yaw, pitch]), atol=1e-2, rtol=0)
+    nose = rotation_matrix(torch.tensor([0.0, 0.5, 0.0])) @ torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+    assert float((nose @ torch.tensor([0.0, 0.0, 1.0]))[0]) < 0 < float(head_turn(torch.tensor([0.0, 0.5, 0.0]))[0])
