@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from adapt.actor.bundle import BANK
 from adapt.actor.renderer import adapted_renderer
 from adapt.baselines.contract import ADAPT, FROZEN, NEAREST, PRIOR, SCRATCH, CompareMethod, Enrollment, Query, motion_of
 from adapt.baselines.scratch import blank_renderer, from_scratch
@@ -32,6 +31,8 @@ from render.store import file_sha256, load_tensors, save_tensors
 
 SPEECH = "speech"
 FITTED, FITTED_VERSION = "adapt-compare-fit", 2
+#: Names of a bank's tensors in such a file begin so; those of a renderer never do.
+BANKED = "look."
 
 
 @dataclass(frozen=True)
@@ -179,10 +180,10 @@ class RendererMethods:
 
 def _banked(look: Look) -> dict[str, torch.Tensor]:
     """The bank of a look as tensors of a file."""
-    return {BANK + name: value for name, value in look.bank.stored().items()}
+    return {BANKED + name: value for name, value in look.bank.stored().items()}
 
 
 def _look_of(tensors: dict[str, torch.Tensor]) -> Look:
     """The look among the tensors of a file, taken out of them."""
-    stored = {name.removeprefix(BANK): tensors.pop(name) for name in list(tensors) if name.startswith(BANK)}
+    stored = {name.removeprefix(BANKED): tensors.pop(name) for name in list(tensors) if name.startswith(BANKED)}
     return Look(tensors.pop("texture"), Bank.of_stored(stored))
