@@ -2,7 +2,7 @@
 
 import json
 from contextlib import contextmanager
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
 import pytest
@@ -89,7 +89,9 @@ def test_from_a_take_to_a_dub_without_a_command(talking_clip, tracked, tmp_path)
     request = adapt.Request(adapt.OwnMotion(), tmp_path / "ada.actor")
     dubbed = adapt.dub(path, [request], tmp_path / "dubbed", SHORT, progress=watch)
     assert dubbed.folder == tmp_path / "dubbed" and dubbed.video.parent == dubbed.folder and dubbed.video.is_file()
-    assert dubbed.redrawn.status.count("dubbed") == dubbed.quality["status"]["dubbed"] >= 8
+    # In 0.4 s the mouth is handed over and back: no frame has all of the new motion.
+    assert dubbed.redrawn.status.count("partly dubbed") == dubbed.quality["status"]["partly dubbed"] >= 8
+    assert float(dubbed.redrawn.weights.max()) == 1
     grid = adapt.preview(tmp_path / "ada.actor", path, at=[0.4, 1.2], jaws=[1.0], progress=watch)
     assert grid.frames == [10, 30] and grid.pictures.shape == (2, len(grid.columns), 256, 256, 3)
     known = [adapt.inspect(place) for place in (tmp_path / "ada.actor", dubbed.folder, dubbed.video)]
@@ -123,5 +125,6 @@ def test_a_run_says_what_drove_it_and_by_which_model(kind, talking_clip, tracked
 def test_a_dub_that_is_cancelled_leaves_nothing(moment, talking_clip, actor, tmp_path):
     request = adapt.Request(adapt.Sound(SENTENCE), actor)
     with pytest.raises(adapt.Cancelled):
-        adapt.dub(talking_clip[0], [request], tmp_path / "dubbed", SHORT, progress=Stopping(moment))
+        anew = replace(SHORT, keep_found=False)
+        adapt.dub(talking_clip[0], [request], tmp_path / "dubbed", anew, progress=Stopping(moment))
     assert not list(tmp_path.iterdir())
