@@ -217,7 +217,7 @@ def frame_colour(frame: av.VideoFrame, path: Path) -> Colour:
         FootageError: a matrix that is not a plain linear one (YCgCo, constant luminance, ICtCp).
     """
     is_rgb = frame.format.is_rgb or frame.format.has_palette
-    tag = _meant(int(frame.colorspace), {RGB_MATRIX, *MATRICES} if is_rgb else MATRICES)
+    tag, primaries, transfer = _meant_tags(frame)
     matrix = tag
     if is_rgb:
         matrix = RGB_MATRIX
@@ -234,9 +234,21 @@ def frame_colour(frame: av.VideoFrame, path: Path) -> Colour:
         is_rgb=is_rgb,
         tag_matrix=tag,
         tag_range=int(ColorRange.JPEG) if "yuvj" in frame.format.name else int(frame.color_range),
-        tag_primaries=_meant(int(frame.color_primaries), PRIMARIES),
-        tag_transfer=_meant(int(frame.color_trc), TRANSFERS),
+        tag_primaries=primaries,
+        tag_transfer=transfer,
     )
+
+
+def drop_meaningless_tags(frame: av.VideoFrame) -> None:
+    """Let a decoded frame say nothing where its colour tags are reserved numbers: FFmpeg converts no such frame."""
+    frame.colorspace, frame.color_primaries, frame.color_trc = _meant_tags(frame)
+
+
+def _meant_tags(frame: av.VideoFrame) -> tuple[int, int, int]:
+    """Matrix, primaries and transfer of a frame, as far as they mean something."""
+    is_rgb = frame.format.is_rgb or frame.format.has_palette
+    matrix = _meant(int(frame.colorspace), {RGB_MATRIX, *MATRICES} if is_rgb else MATRICES)
+    return matrix, _meant(int(frame.color_primaries), PRIMARIES), _meant(int(frame.color_trc), TRANSFERS)
 
 
 def _meant(tag: int, meaningful: set[int]) -> int:

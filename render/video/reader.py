@@ -40,6 +40,7 @@ from render.video.pixel_shape import LARGEST_ASPECT, resized, shape_words, squar
 from render.video.planes import (
     Colour,
     Orientation,
+    drop_meaningless_tags,
     dynamic_hdr,
     frame_colour,
     frame_planes,
@@ -377,7 +378,9 @@ class Footage:
             yield pts, picture
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[tuple[int, av.VideoFrame]]:
-        return _decoded(container, stream, self.time_base, self._decoder_options, self._resets)
+        for pts, picture in _decoded(container, stream, self.time_base, self._decoder_options, self._resets):
+            drop_meaningless_tags(picture)
+            yield pts, picture
 
     def _numbered(self, start: int) -> Iterator[tuple[int, int, av.VideoFrame]]:
         """(index, pts, picture) from a frame at or before `start`, where seeking can be trusted."""

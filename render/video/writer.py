@@ -178,7 +178,10 @@ class VideoWriter:
                 raise ValueError(f"write(): planes must be {wanted}")
             for view, plane in zip(views, planes, strict=True):
                 view[:] = plane
-        picture = self._encodable(picture)
+        picture, context = self._encodable(picture), self._stream.codec_context
+        # ProRes is told colours by each picture, and those of the source may mean nothing.
+        picture.colorspace, picture.color_primaries = context.colorspace, context.color_primaries
+        picture.color_trc = context.color_trc
         picture.pts, picture.time_base = frame.pts, self.footage.time_base
         picture.pict_type = 0  # the source's own choice of key frames does not bind the encoder
         self._written.append(frame.pts)

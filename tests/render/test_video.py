@@ -324,6 +324,23 @@ def test_colour_tags_that_mean_nothing_are_not_written_on(reserved: int, tmp_pat
         assert (colour.matrix, colour.tag_matrix, colour.tag_primaries, colour.tag_transfer) == (5, 2, 2, 2)
 
 
+@pytest.mark.parametrize("reserved", [0, 3, 23])
+def test_nor_are_those_of_prores_pictures(reserved: int, tmp_path: Path) -> None:
+    """Each ProRes picture says its own (SMPTE RDD 36, 5.1.1): three bytes, 14 after the header's size."""
+    source = make_clip(tmp_path / "plain.mov", frames=3, codec="prores_ks", pix_fmt="yuv422p10le", options={})
+    data, at = bytearray(source.read_bytes()), -1
+    while (at := data.find(b"icpf", at + 1)) >= 0:
+        data[at + 18 : at + 21] = bytes([reserved] * 3)
+    source.write_bytes(data)
+    with av.open(str(source)) as container:
+        assert int(next(container.decode(video=0)).colorspace) == reserved
+    rewritten(source, tmp_path / "out.mov", Encoding())
+    matrix = Footage(source).colour.matrix
+    with av.open(str(tmp_path / "out.mov")) as container:
+        for picture in container.decode(video=0):
+            assert (int(picture.colorspace), int(picture.color_primaries), int(picture.color_trc)) == (matrix, 2, 2)
+
+
 def test_codec_and_format_choice(tmp_path: Path) -> None:
     assert encoded_format("yuv420p", 160, 120, "h264") == "yuv420p"
     assert encoded_format("yuv422p10le", 160, 120, "h265") == "yuv422p10le"
