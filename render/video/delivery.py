@@ -286,12 +286,15 @@ def open_feeds(footage: Footage, output: Any, sound: DeliveredSound | None, note
                 if sound.in_place_of == source.index:
                     feeds += _delivered_feeds(footage, output, sound, notes, source)
                 continue
-            if _is_made_by_muxer(source):
+            if _is_made_by_muxer(source, footage):
                 continue
+            name = f"stream {source.index} of {footage.path.name}"
             if source.type == "audio" and not is_readable(source):
-                notes.append(f"stream {source.index} of {footage.path.name}: its sound cannot be read; left out")
-                continue
-            source_feed.take(source, Fraction(0), notes, f"stream {source.index} of {footage.path.name}")
+                notes.append(f"{name}: its sound cannot be read; left out")
+            elif source.type == "data" and source.discard == Discard.all:
+                notes.append(f"{name}: its data carry no times and cannot be read; left out")
+            else:
+                source_feed.take(source, Fraction(0), notes, name)
         if sound is not None and sound.in_place_of is None:
             if len(footage.audio) > 1:
                 notes.append(f"{footage.path.name}: none of its {len(footage.audio)} sound tracks is in the result")
@@ -331,6 +334,7 @@ def _delivered_feeds(
     return feeds
 
 
-def _is_made_by_muxer(source: Any) -> bool:
+def _is_made_by_muxer(source: Any, footage: Footage) -> bool:
     """Timecode and chapter tracks are written anew from the metadata; FFmpeg sets aside the chapters' by itself."""
-    return source.type == "data" and ("timecode" in source.metadata or source.discard == Discard.all)
+    is_of_chapters = bool(footage.chapters) and source.discard == Discard.all
+    return source.type == "data" and ("timecode" in source.metadata or is_of_chapters)

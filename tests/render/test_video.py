@@ -578,3 +578,22 @@ def test_telemetry_beside_chapters_is_passed_on(tmp_path: Path) -> None:
     assert writer.notes == []
     _, writer = rewritten(source, tmp_path / "out.mkv", Encoding("h264", "draft"))
     assert writer.notes == ["stream 1 of source.mp4: matroska cannot hold it; left out"]
+
+
+def test_telemetry_without_times_is_left_out_and_that_is_said(tmp_path: Path) -> None:
+    """FFmpeg sets such a track aside, as it does that of chapters."""
+    plain, source = make_clip(tmp_path / "plain.mp4", frames=4), tmp_path / "source.mp4"
+    with av.open(str(plain)) as container, av.open(str(source), "w") as output:
+        pictures = output.add_stream_from_template(container.streams.video[0], opaque=True)
+        telemetry = output.add_data_stream("bin_data")
+        telemetry.time_base = Fraction(1, 1000)
+        for packet in container.demux(video=0):
+            if packet.size:
+                packet.stream = pictures
+                output.mux(packet)
+        for _ in range(2):
+            data = av.Packet(b"DEVC\0\1\0\4abcd")
+            data.stream, data.time_base, data.pts, data.dts, data.duration = telemetry, Fraction(1, 1000), 0, 0, 0
+            output.mux(data)
+    _, writer = rewritten(source, tmp_path / "out.mp4", Encoding("h264", "draft"))
+    assert writer.notes == ["stream 1 of source.mp4: its data carry no times and cannot be read; left out"]
