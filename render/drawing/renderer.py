@@ -20,6 +20,7 @@ from torch.func import functional_call
 
 from render.drawing.crop import CROP_SIZE
 from render.drawing.erasure import RIM_PX, colour_shift, erased_mask, fill_erased
+from render.drawing.frame_weights import LEAST_SEEN, QUERY, BankChoice
 from render.drawing.gbuffer import GBuffer, gbuffer
 from render.drawing.look import Look, Samples, sample_look
 from render.drawing.masks import lower_face_mask, put_back_mask
@@ -36,14 +37,11 @@ FIXED_BATCH = 4
 CONDITION_SIZE = 128
 #: What the network says about every pixel: blend of the texture's colours, correction of the blend, how much the bank
 #: counts beside the texture, a query to the frames of the bank, matte.
-QUERY = 4
 OUTPUTS = (COLOUR_BINS, 3, 1, QUERY, 1)
 #: A turn that makes a frame of the bank fit as badly as one standard deviation of an expression axis, radians.
 TURN_SCALE = 0.15
 #: The bank's logit beside the texture's before anything is learnt.
 BANK_LOGIT = -1.0
-#: A texel that a frame of the bank hardly shows does not count; added to weights before their logarithm.
-LEAST_SEEN = 1e-4
 #: Rows and columns of a 256 px crop that the network sees, and where they start, where the erased area allows; other
 #: starts are whole steps away, so that what is seen seldom moves.
 SEEN_PX = (192, 224)
@@ -134,43 +132,6 @@ class RenderOutput:
     lower_face: torch.Tensor
     erased: torch.Tensor
     put_back: torch.Tensor
-
-
-class BankChoice(nn.Module):
-    """How well each frame of a bank fits what is to be drawn, pixel by pixel.
-
-    A frame whose expression and turn are alike scores high; how much each axis counts is learnt. The network asks for
-    something of its own at every pixel, which is held against what each frame has to offer (attention over frames).
-
-    Args:
-        axes: of lower expressions that are compared.
-    """
-
-    def __init__(self, axes: int) -> None:
-        super().__init__()
-        self.log_weight = nn.Parameter(torch.full((axes + 2,), -1.0))
-        self.offer = nn.Linear(2 * (axes + 2), QUERY)
-        self.off_weight = nn.Parameter(torch.zeros(()))
-        nn.init.normal_(self.offer.weight, std=0.1)
-
-    def likeness(self, difference: torch.Tensor) -> torch.Tensor:
-        """Scores [B, K] of frames by normalised differences [B, K, axes + 2] of expression and turn; 0 is alike."""
-        return -(difference.square() * self.log_weight.exp()).sum(-1)
-
-    def forward(
-        self, difference: torch.Tensor, seen: torch.Tensor, off: torch.Tensor, query: torch.Tensor
-    ) -> torch.Tensor:
-        """Scores [B, K, H, W].
-
-        Args:
-            difference: [B, K, axes + 2], see `likeness`.
-            seen: [B, K, H, W] how well each frame shows the texel.
-            off: [B, K, H, W] how far its colour is from that of the frames that are alike.
-            query: [B, QUERY, H, W] of the network.
-        """
-        offer = self.offer(torch.cat([difference, difference.abs()], -1))  # [B, K, QUERY]
-        asked = torch.einsum("bkq,bqhw->bkhw", offer, query)
-        return asked + self.off_weight * off + self.likeness(difference)[..., None, None] + (seen + LEAST_SEEN).log()
 
 
 class Renderer(nn.Module):

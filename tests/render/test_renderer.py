@@ -11,14 +11,13 @@ from prior.face.model import load_face_model
 from prior.renderer.prior import RendererPrior, extreme_expressions
 from prior.renderer.unwrapping import choose_bins, enrollment_of, unwrap
 from render.drawing.erasure import ERASED_MARGIN_PX, erased_mask, fill_erased
+from render.drawing.frame_weights import QUERY, BankChoice
 from render.drawing.gbuffer import gbuffer
 from render.drawing.look import BANK_FRAMES, Bank, Look
 from render.drawing.masks import dilate, put_back_mask
 from render.drawing.neural_texture import COLOUR_BINS, COLOUR_CHANNELS, TEXTURE_CHANNELS, sample_texture
 from render.drawing.renderer import (
     FIXED_BATCH,
-    QUERY,
-    BankChoice,
     Renderer,
     RenderInputs,
     _visible,
