@@ -4,7 +4,7 @@ In: sizes and tensors as `render.store` read them. Out: the network, filled. A f
 by name; nothing of a size that its tensors do not have is allocated.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +21,11 @@ LARGEST, MOST = 4096, 64
 
 
 def stored_network(
-    build: Callable[..., Network], sizes: Any, tensors: Mapping[str, torch.Tensor], path: Path
+    build: Callable[..., Network],
+    sizes: Any,
+    tensors: Mapping[str, torch.Tensor],
+    path: Path,
+    divisors: Sequence[str] = (),
 ) -> Network:
     """A network of stored sizes, filled with stored tensors, on the CPU.
 
@@ -30,9 +34,10 @@ def stored_network(
         sizes: name → number or list of numbers, as the file says.
         tensors: all that the network holds.
         path: of the file, for the message.
+        divisors: names of tensors that something is divided by, or whose logarithm is taken.
 
     Raises:
-        StoreError: the sizes are no sizes, or the tensors are not those of such a network.
+        StoreError: the sizes are no sizes, the tensors are not those of such a network, or a divisor is not above 0.
     """
     checked = _checked(sizes, path)
     try:
@@ -41,6 +46,9 @@ def stored_network(
     except (TypeError, ValueError, RuntimeError, IndexError, ZeroDivisionError) as error:
         raise _refusal(path, f"no network has the sizes {checked} ({str(error).splitlines()[0]})") from error
     refuse_others(wanted, tensors, path)
+    for name in divisors:
+        if not bool((tensors[name] > 0).all()):
+            raise _refusal(path, f"{name} holds values that are not above 0")
     network = build(**checked)
     network.load_state_dict(dict(tensors))
     return network

@@ -26,6 +26,11 @@ from render.text import json_text, printable
 
 #: The one metadata entry of every file.
 HEADER = "adapt"
+#: Types of values that files hold; others, which files may have, are none that can be compared and counted with.
+READABLE = frozenset(
+    (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    + (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64, torch.bool)
+)
 #: Error numbers of a disk, a quota or a file size limit that is used up.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -138,6 +143,9 @@ def load_tensors(path: Path, kind: str, kind_version: int) -> tuple[dict[str, to
             f"{kind_version}; make the file again with this version, or install the version that wrote it "
             f"({header.get('code_version', 'unknown')})"
         )
+    for name, value in tensors.items():
+        if value.dtype not in READABLE:
+            raise StoreError(f"{path}: {name} is {_described(value.dtype, value.shape)}, which no file of ours holds")
     with damage_named(path, kind):
         return tensors, dict(header["facts"])
 

@@ -280,7 +280,7 @@ def load_motion_model(path: Path | None = None) -> MotionModel:
     sizes = facts.get("config")
     if isinstance(sizes, dict) and sizes.get("front_end") == 0:
         sizes = {name: size for name, size in sizes.items() if name != "front_end"}
-    model = stored_network(lambda **sizes: MotionModel(MotionConfig(**sizes)), sizes, own, path)
+    model = stored_network(lambda **sizes: MotionModel(MotionConfig(**sizes)), sizes, own, path, ["neutral_spread"])
     if "front_end" in facts:
         model.front_end = recalled_front_end(facts["front_end"], path)
     refuse_others(model, weights, path)

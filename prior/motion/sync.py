@@ -234,7 +234,9 @@ def load_sync_model(path: Path | None = None) -> SyncModel:
     path = WEIGHTS if path is None else path
     tensors, facts = load_tensors(path, KIND, KIND_VERSION)
     weights = {name: value.float() for name, value in tensors.items()}
-    model = stored_network(lambda **sizes: SyncModel(SyncConfig(**sizes)), facts.get("config"), weights, path)
+    model = stored_network(
+        lambda **sizes: SyncModel(SyncConfig(**sizes)), facts.get("config"), weights, path, ["spread"]
+    )
     return model.eval()
 
 

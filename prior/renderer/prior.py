@@ -152,7 +152,7 @@ def load_renderer_prior(
     weights = {names.get(name, name): value for name, value in unpacked_weights(tensors, path).items()}
     renderer = facts.get("renderer")
     sizes = {**renderer, "erasing_count": facts.get(COUNT)} if isinstance(renderer, dict) else None
-    prior = stored_network(build, sizes, weights, path)
+    prior = stored_network(build, sizes, weights, path, ["renderer.expression_scale"])
     prior.facts = {**facts, "sha256": file_sha256(path)}
     prior.model = prior.model.to(device)
     return prior.eval().requires_grad_(False).to(device)

@@ -21,6 +21,8 @@ from render.errors import StoreError
 DETAIL_SIZE = 1024
 #: Source px per crop px from which detail is kept and drawn, and up to which.
 LEAST_SCALE, LARGEST_SCALE = 1.15, 4.0
+#: No footage has more source px per crop px: a crop that is a whole picture of 16384 px has 64.
+SOURCE_SCALES = (1.0, 64.0)
 #: Differences of luma are stored in steps of one, over this range to either side.
 RANGE = 0.35
 QUALITY = 95
@@ -53,8 +55,11 @@ class Detail:
     def of_stored(tensors: dict[str, torch.Tensor]) -> "Detail":
         """The inverse of `stored`, but for what a JPEG loses; raises `StoreError` for what are no such tensors."""
         names = [str(number) for number in range(BANK_FRAMES)]
-        if set(tensors) != {SCALE, *names} or tensors[SCALE].numel() != 1 or not float(tensors[SCALE]) > 1:
-            raise StoreError(f"detail: {', '.join(sorted(tensors))}, or a scale of no footage; fit the actor again")
+        if wrong := sorted(set(tensors) ^ {SCALE, *names}):
+            raise StoreError(f"detail: {', '.join(wrong)} missing or unknown; fit the actor again")
+        low, high = SOURCE_SCALES
+        if tensors[SCALE].numel() != 1 or not low < float(tensors[SCALE]) <= high:
+            raise StoreError("detail: its scale is that of no footage; fit the actor again")
         maps = [_grey_picture(tensors[name]) for name in names]
         values = (torch.from_numpy(np.stack(maps)).float() / 127.5 - 1) * RANGE
         return Detail(values[None], float(tensors[SCALE]))
@@ -70,14 +75,30 @@ class Detail:
 
 def _grey_picture(data: torch.Tensor) -> np.ndarray:
     """[D, D] uint8 of a JPEG's bytes; raises `StoreError` for what is none, or of another size."""
-    is_jpeg = data.dtype == torch.uint8 and data.ndim == 1 and bytes(data[:2].tolist()) == b"\xff\xd8"
+    size, in_bytes = (DETAIL_SIZE, DETAIL_SIZE), data.dtype == torch.uint8 and data.ndim == 1
     try:
-        picture = cv2.imdecode(data.numpy(), cv2.IMREAD_GRAYSCALE) if is_jpeg else None
+        fits = in_bytes and _jpeg_size(data.numpy().tobytes()) == size
+        picture = cv2.imdecode(data.numpy(), cv2.IMREAD_GRAYSCALE) if fits else None
     except cv2.error:
         picture = None
-    if picture is None or picture.shape != (DETAIL_SIZE, DETAIL_SIZE):
+    if picture is None or picture.shape != size:
         raise StoreError(f"detail: its maps cannot be read as pictures of {DETAIL_SIZE} px; fit the actor again")
     return picture
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Rows and columns that a JPEG's frame header says, so that none is decoded that is larger; None where it has none.
+
+    Of ITU T.81 B.1 and B.2.2: segments of a marker and a length; those that begin a frame are C0 to CF without C4, C8
+    and CC. The first one counts, as it does for decoders.
+    """
+    place = 2
+    while data[:2] == b"\xff\xd8" and data[place : place + 1] == b"\xff" and place + 9 <= len(data):
+        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4])
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return int.from_bytes(data[place + 5 : place + 7]), int.from_bytes(data[place + 7 : place + 9])
+        place += 2 + length
+    return None
 
 
 def native_size(scale: float) -> int:

@@ -26,6 +26,7 @@ from render.drawing.look import Look, Samples, sample_look
 from render.drawing.masks import lower_face_mask, put_back_mask
 from render.drawing.neural_texture import COLOUR_BINS, COLOUR_CHANNELS, TEXTURE_CHANNELS
 from render.drawing.unet import UNet, prefers_bfloat16
+from render.errors import StoreError
 from render.head.face_model import FaceModel
 from render.head.track import Track
 
@@ -380,6 +381,9 @@ def draw(renderer: Renderer, look: Look, inputs: RenderInputs) -> RenderOutput:
         renderer: of `fast_renderer`, or any.
         look: of one actor.
         inputs: of `render_inputs`.
+
+    Raises:
+        StoreError: what is drawn is no number, as weights, looks and motion make it that overflow.
     """
     lower_face = inputs.buffer.lower_face
     rgb, logit = torch.zeros_like(inputs.crop), torch.full_like(lower_face, UNSEEN_LOGIT)
@@ -399,6 +403,8 @@ def draw(renderer: Renderer, look: Look, inputs: RenderInputs) -> RenderOutput:
                     for target, value in zip((rgb, logit, shares), values, strict=True):
                         target[row, :, top : top + height, left : left + width] = value
         matte = _visible(logit, lower_face) * inputs.put_back
+        if not bool(rgb.isfinite().all() & matte.isfinite().all()):
+            raise StoreError("what the renderer draws is no number: the actor bundle or the motion is damaged")
     return RenderOutput(rgb.clamp(0, 1), matte, shares, lower_face, inputs.erased, inputs.put_back)
 
 

@@ -26,6 +26,7 @@ BANK = Bank(
     torch.zeros(1, BANK_FRAMES, COEFFICIENTS),
     torch.zeros(1, BANK_FRAMES, 2),
 ).stored()
+STYLE = {name: torch.ones(COEFFICIENTS) for name in ("closed", "mean", "spread")} | {"frames": torch.tensor(30.0)}
 DETAIL = Detail(torch.zeros(1, BANK_FRAMES, DETAIL_SIZE, DETAIL_SIZE), 2.0).stored()
 
 
@@ -51,8 +52,17 @@ def test_a_fitted_bundle_fits(ada, prior, tmp_path):
         ({"bank": {**BANK, "seen": torch.ones(2, 1, 4, 4).byte()}}, r"bank.seen is uint8 \[2, 1, 4, 4\], exp"),
         ({"bank": {**BANK, "turn": torch.zeros(8, 3)}}, r"bank.turn is float32 \[8, 3\], expected float32 \[8, 2\]"),
         ({"bank": {**BANK, "colours": BANK["colours"] / 255}}, "bank.colours is float32 .*, expected uint8"),
-        ({"detail": {"scale": torch.tensor(2.0)}}, "safetensors: detail: scale, or a scale of no footage"),
-        ({"detail": {**DETAIL, "scale": torch.tensor(0.0)}}, "safetensors: detail: 0, .*a scale of no footage"),
+        ({"bank": {**BANK, "colours": BANK["colours"][:0]}}, r"bank.colours is uint8 \[0, 3, 256, 256\], expected"),
+        (
+            {"bank": {name: value.repeat_interleave(13, 0) for name, value in BANK.items()}},
+            r"bank.colours is uint8 \[104,",
+        ),
+        ({"bank": {**BANK, "expression": BANK["expression"] + 1e30}}, "bank.expression holds values that are not betw"),
+        ({"bank": {**BANK, "turn": BANK["turn"] - 7}}, "bank.turn holds values that are not between -6.28"),
+        ({"texture": torch.full((16, SIDE, SIDE), 6e4)}, "texture holds values that are not between -100 and 100"),
+        ({"style": {**STYLE, "spread": -STYLE["spread"]}}, "style.spread holds values that are not between 0 and 100"),
+        ({"detail": {"scale": torch.tensor(2.0)}}, "safetensors: detail: 0, 1, 2, 3, 4, 5, 6, 7 missing or unknown"),
+        ({"detail": {**DETAIL, "scale": torch.tensor(0.0)}}, "safetensors: detail: its scale is that of no footage"),
         ({"detail": {**DETAIL, "7": torch.zeros(0).byte()}}, "safetensors: detail: its maps cannot be read"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
@@ -19,6 +19,13 @@ ODD_VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**70, 1e308, float("inf"), float("nan"), "", "x" * 5000, "\ud800", "../../x",
     "1", "nan", [], {}, [[]], [None], {"": None}, [0] * 1000,
 )  # fmt: skip
+#: Types that a safetensors file may say, by how many bytes a value has; some of them nothing counts with.
+TYPES = (
+    "F64 I64 U64 C64", "F32 I32 U32", "F16 BF16 I16 U16", "U8 I8 BOOL F8_E4M3 F8_E5M2 F8_E8M0",
+)  # fmt: skip
+#: What a picture may say of its sides.
+SIDES_PX = (0, 1, 512, 1024, 32000, 65500)
+ODD_NUMBERS = (float("nan"), float("inf"), 1e30, -1e30, 6e4, -1.0, 0.0)
 ODD_BYTES = (b"\x00", b"\xff", b"\x7f", b"\x80", b"\x01")
 DEEP = 100_000
 
@@ -149,15 +156,35 @@ def _with_header(data: bytes, header: Any) -> bytes:
 
 
 def _other_header(data: bytes, random: Random) -> bytes:
-    return _with_header(data, damage_value(_header(data), random))
+    header = _header(data)
+    if random.random() < 0.7:
+        return _with_header(data, damage_value(header, random))
+    entry = header[_any_name(set(header) - {"__metadata__"}, random)]
+    entry["dtype"] = random.choice([names for names in TYPES if entry["dtype"] in names.split()][0].split())
+    return _with_header(data, header)
+
+
+def _any_name(names: Iterable[str], random: Random) -> str:
+    """One of the names of tensors, each group of them, before the first dot, as often as another."""
+    group = random.choice(sorted({name.partition(".")[0] for name in names}))
+    return random.choice(sorted(name for name in names if name.partition(".")[0] == group))
+
+
+def damage_picture(data: bytes, random: Random) -> bytes:
+    """A JPEG that says other sides, or other bytes."""
+    place = data.find(b"\xff\xc0")
+    if place < 0 or random.random() < 0.5:
+        return damage_bytes(data, random)
+    sides = struct.pack(">HH", random.choice(SIDES_PX), random.choice(SIDES_PX))
+    return data[: place + 5] + sides + data[place + 9 :]
 
 
 def _other_tensors(tensors: dict[str, torch.Tensor], random: Random) -> dict[str, torch.Tensor]:
     """One tensor with values, a type, a shape or a name that are not its own; or missing, or one more."""
     found = dict(tensors)
-    name = random.choice(sorted(found))
+    name = _any_name(found, random)
     value = found[name]
-    what = random.randrange(8)
+    what = random.randrange(10)
     if what == 0:
         del found[name]
     elif what == 1:
@@ -165,13 +192,22 @@ def _other_tensors(tensors: dict[str, torch.Tensor], random: Random) -> dict[str
     elif what == 2:
         found[random.choice(("more", "more/x", "self", "path", name + ".more"))] = value.clone()
     elif what == 3 and value.is_floating_point():
-        found[name] = torch.full_like(value, random.choice((float("nan"), float("inf"), 6e4, -1.0, 0.0)))
+        found[name] = _odd_number(value, random).expand_as(value).contiguous()
     elif what == 4:
         found[name] = value.to(random.choice((torch.int64, torch.float64, torch.uint8, torch.bool, torch.bfloat16)))
     elif what == 5:
         found[name] = value[:0] if value.ndim else value.reshape(1)
     elif what == 6:
         found[name] = value[: max(1, len(value) - 1)].contiguous() if value.ndim else value.expand(3).contiguous()
+    elif what == 7 and value.dtype == torch.uint8 and value.ndim == 1:
+        found[name] = torch.tensor(list(damage_picture(bytes(value.tolist()), random)), dtype=torch.uint8)
+    elif what == 8 and value.is_floating_point() and value.numel():
+        found[name] = value.clone()
+        found[name].view(-1)[random.randrange(value.numel())] = _odd_number(value, random)
     else:
         found[name] = random.choice((value.flatten(), value[None], value.new_zeros(())))
     return found
+
+
+def _odd_number(value: torch.Tensor, random: Random) -> torch.Tensor:
+    return torch.tensor(random.choice(ODD_NUMBERS)).to(value.dtype)  # what is too large for it is infinite

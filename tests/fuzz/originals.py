@@ -107,15 +107,15 @@ def make_bundle(folder: Path) -> None:
 
 
 def make_track(folder: Path) -> None:
-    _track().save(folder / "whole" / "a.track.safetensors")
+    small_track().save(folder / "whole" / "a.track.safetensors")
 
 
 def make_motion(folder: Path) -> None:
-    _track().motion().save(folder / "whole" / "a.motion.safetensors")
+    small_track().motion().save(folder / "whole" / "a.motion.safetensors")
 
 
 def make_landmarks(folder: Path) -> None:
-    track = _track()
+    track = small_track()
     points, flow = torch.zeros(ROWS, 468, 3), torch.zeros(ROWS, 4, 2)
     facts = ("ada", {"file": "a.mp4", "sha256": "0" * 64})
     whole = Landmarks(64, 48, track.timestamps, track.shot, points, flow, track.confidence, *facts)
@@ -221,7 +221,8 @@ def _expressions() -> int:
     return load_face_model().lower_basis.shape[0]
 
 
-def _track() -> Track:
+def small_track() -> Track:
+    """A head that looks straight ahead in the middle of a small picture."""
     model = load_face_model()
     return Track(
         width=64,

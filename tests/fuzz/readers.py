@@ -3,16 +3,19 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import torch
+
 from adapt.actor.bundle import FACTS, TENSORS, ActorBundle
 from adapt.actor.consent import read_consent
 from adapt.actor.misfit import refuse_misfit
+from adapt.actor.renderer import adapted_renderer
 from adapt.commands.flags import COMMANDS, InspectConfig
 from adapt.commands.inspect import main as inspect_command
 from adapt.config import parse_range, resolve
@@ -28,7 +31,9 @@ from prior.renderer.prior import RendererPrior, load_renderer_prior
 from prior.speech.loudness import describe_audio
 from prior.speech.phonetics import load_phonetics
 from prior.speech.sound import read_waveform
-from render.drawing.detail import Detail
+from render.drawing.crop import CROP_SIZE
+from render.drawing.detail import Detail, with_detail
+from render.drawing.renderer import RenderInputs, draw, render_inputs
 from render.head.motion import Motion
 from render.head.track import Track
 from render.video.reader import Footage
@@ -36,7 +41,7 @@ from render.video.sound_blocks import audio_blocks
 from render.video.sound_track import SoundTrack
 from tests.fuzz.boxes import damage_boxes
 from tests.fuzz.damage import Files, damage_bytes, damage_json, damage_tensors, damage_yaml
-from tests.fuzz.originals import IDENTITY
+from tests.fuzz.originals import IDENTITY, ROWS, small_track
 from tests.fuzz.packets import FORMATS, damage_packets
 
 #: Frames and blocks that are looked at, at most, and frames that are converted.
@@ -151,13 +156,23 @@ def _prior() -> RendererPrior:
     return RendererPrior(load_face_model())
 
 
+@cache
+def _inputs() -> RenderInputs:
+    """A face that fills a grey crop."""
+    track = replace(small_track(), crop_from_image=torch.tensor([[[8.0, 0.0, -128.0], [0.0, 8.0, -64.0]]] * ROWS))
+    crops = torch.full((1, 3, CROP_SIZE, CROP_SIZE), 0.5)
+    return render_inputs(_prior().model, track, torch.tensor([1]), crops, _prior().erasing_expressions)
+
+
 def draw_bundle(folder: Path) -> None:
-    """What is drawn from a bundle, looked at as a dub does."""
+    """What is drawn from a bundle, as a dub does."""
     bundle = ActorBundle.load(the_file(folder))
     refuse_misfit(bundle, the_file(folder), _prior())
-    assert bundle.look.bank.flat.isfinite().all()
+    drawn = draw(adapted_renderer(_prior(), bundle.delta), bundle.look, _inputs())
+    assert drawn.rgb.isfinite().all()
     if bundle.detail:
-        assert Detail.of_stored(bundle.detail).at_scale(1.3).maps.isfinite().all()
+        detail, buffer = Detail.of_stored(bundle.detail).at_scale(1.3), _inputs().buffer
+        assert with_detail(drawn.rgb, drawn.shares, detail, buffer.uv, buffer.covered).isfinite().all()
 
 
 def of_file(load: Callable[[Path], object]) -> Callable[[Path], object]:

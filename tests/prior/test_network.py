@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from prior.motion.model import KIND, KIND_VERSION, MotionConfig, MotionModel, load_motion_model
+from prior.motion.sync import SyncConfig, SyncModel, load_sync_model
 from prior.network import stored_network, unpacked_weights
 from render.errors import StoreError
 from render.store import load_tensors, save_tensors
@@ -52,6 +53,31 @@ def test_what_is_no_such_network_is_refused(tmp_path, sizes, changed, told):
     tensors = {name: value for name, value in {**WEIGHTS, **changed}.items() if value is not None}
     with pytest.raises(StoreError, match=told):
         stored_network(layer, sizes, tensors, tmp_path)
+
+
+@pytest.mark.parametrize("bias", [0.0, -1.0])
+def test_what_is_divided_by_is_above_zero(tmp_path, bias):
+    weights = {**WEIGHTS, "0.bias": torch.tensor([1.0, bias, 1.0])}
+    assert stored_network(layer, {"width": 3}, weights, tmp_path)
+    with pytest.raises(StoreError, match="0.bias holds values that are not above 0"):
+        stored_network(layer, {"width": 3}, weights, tmp_path, ["0.bias"])
+
+
+@pytest.mark.parametrize(
+    ("made", "load", "name"),
+    [
+        (MotionModel(MotionConfig(4, width=8, dilations=(1,))), load_motion_model, "neutral_spread"),
+        (SyncModel(SyncConfig(4, width=8, size=4, dilations=(1,))), load_sync_model, "spread"),
+    ],
+)
+def test_a_spread_of_nothing_is_refused(tmp_path, made, load, name):
+    path = tmp_path / "weights.safetensors"
+    made.save(path, {})
+    load(path)
+    getattr(made, name)[2] = 0
+    made.save(path, {})
+    with pytest.raises(StoreError, match=f"{name} holds values that are not above 0"):
+        load(path)
 
 
 @pytest.mark.parametrize("scale", [torch.ones(2), torch.ones(3, 1), torch.ones(())])

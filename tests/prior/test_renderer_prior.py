@@ -1,6 +1,9 @@
+import pytest
 import torch
 
-from prior.renderer.prior import WEIGHTS, load_renderer_prior
+from prior.face.model import load_face_model
+from prior.renderer.prior import WEIGHTS, RendererPrior, load_renderer_prior
+from render.errors import StoreError
 from render.store import packed, unpacked
 
 
@@ -29,3 +32,11 @@ def test_the_shipped_prior_is_stored_and_read_the_same(tmp_path):
     for name, value in prior.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, rtol=1e-3, atol=1e-6)
     assert WEIGHTS.stat().st_size < 16e6
+
+
+def test_expressions_of_no_width_are_refused(tmp_path):
+    prior = RendererPrior(load_face_model(), {"widths": [4, 8]})
+    prior.renderer.expression_scale[3] = 0
+    prior.save(tmp_path / "prior.safetensors")
+    with pytest.raises(StoreError, match="renderer.expression_scale holds values that are not above 0"):
+        load_renderer_prior(tmp_path / "prior.safetensors")

@@ -1,5 +1,7 @@
 """Detail beyond the renderer's crops: kept from frames at their own size, and drawn back at the source's."""
 
+import time
+
 import cv2
 import numpy as np
 import pytest
@@ -65,12 +67,13 @@ def test_a_native_crop_holds_what_the_source_shows_within_bounds():
 
 def test_what_is_no_detail_is_refused():
     stored = Detail(torch.zeros(1, BANK_FRAMES, DETAIL_SIZE, DETAIL_SIZE), 2.0).stored()
-    with pytest.raises(StoreError, match="fit the actor again"):
+    with pytest.raises(StoreError, match="detail: 3 missing or unknown; fit the actor again"):
         Detail.of_stored({name: value for name, value in stored.items() if name != "3"})
     with pytest.raises(StoreError, match="cannot be read as pictures"):
         Detail.of_stored({**stored, "3": torch.zeros(40, dtype=torch.uint8)})
-    with pytest.raises(StoreError, match="scale of no footage"):
-        Detail.of_stored({**stored, "scale": torch.tensor(0.0)})
+    for scale in (0.0, -2.0, 1.0, 1e30, float("nan"), float("inf"), [2.0, 2.0], []):
+        with pytest.raises(StoreError, match="its scale is that of no footage"):
+            Detail.of_stored({**stored, "scale": torch.tensor(scale)})
     empty, floats, bitmap = torch.zeros(0, dtype=torch.uint8), stored["3"].float(), torch.tensor([66, 77, 0, 0]).byte()
     for wrong in (empty, floats, bitmap, stored["3"][None], stored["3"][:20]):
         with pytest.raises(StoreError, match="cannot be read as pictures"):
@@ -79,3 +82,16 @@ def test_what_is_no_detail_is_refused():
     for wrong in (larger, Detail(torch.zeros(1, BANK_FRAMES, 512, 512), 2.0).stored()["3"]):
         with pytest.raises(StoreError, match="pictures of 1024 px"):
             Detail.of_stored({**stored, "3": wrong})
+
+
+def test_no_picture_is_decoded_that_says_it_is_enormous():
+    stored = Detail(torch.zeros(1, BANK_FRAMES, DETAIL_SIZE, DETAIL_SIZE), 2.0).stored()
+    data = bytes(stored["0"].tolist())
+    frame = data.index(b"\xff\xc0") + 5
+    started = time.process_time()
+    for rows, columns in ((32000, 32000), (1024, 65500), (0, 0)):
+        sides = rows.to_bytes(2) + columns.to_bytes(2)
+        enormous = torch.tensor(list(data[:frame] + sides + data[frame + 4 :]), dtype=torch.uint8)
+        with pytest.raises(StoreError, match="pictures of 1024 px"):
+            Detail.of_stored({**stored, "7": enormous})
+    assert time.process_time() - started < 2, "as long as a thousand million pixels would take"

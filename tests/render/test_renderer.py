@@ -104,6 +104,18 @@ def test_any_batch_gives_the_same_bytes(scene, prior):
         assert torch.equal(single.rgb[0], whole.rgb[index]) and torch.equal(single.matte[0], whole.matte[index])
 
 
+@pytest.mark.parametrize("texture, expression", [(torch.inf, 0.0), (0.0, 1e30)])
+def test_what_is_no_number_is_not_drawn(scene, prior, texture, expression):
+    track, frames, crops = scene
+    bank = unseen_bank(track)
+    look = Look(
+        torch.full((1, TEXTURE_CHANNELS, 256, 256), texture), replace(bank, expression=bank.expression + expression)
+    )
+    inputs = render_inputs(MODEL, track, frames[:1], crops[:1], prior.erasing_expressions)
+    with pytest.raises(StoreError, match="what the renderer draws is no number"):
+        draw(fast_renderer(prior.renderer), look, inputs)
+
+
 def test_what_is_learnt_from_is_what_is_drawn(scene, prior):
     track, frames, crops = scene
     look = prior.encode_look((track, frames, crops))

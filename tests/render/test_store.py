@@ -113,3 +113,19 @@ def test_a_number_that_is_none_is_the_files_fault(tmp_path, value):
         damage_named(tmp_path / "facts", "thing"),
     ):
         int(value)
+
+
+@pytest.mark.parametrize("said", ["C64", "U16", "U32", "U64", "F8_E4M3", "F8_E5M2", "F8_E8M0"])
+def test_types_that_nothing_counts_with_are_one_line(tmp_path, said):
+    path = tmp_path / "file.safetensors"
+    save_tensors(path, "thing", 1, {"a": torch.zeros(8, dtype=torch.uint8)}, {})
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    count = 64 // int("".join(filter(str.isdigit, said.partition("_")[0])))
+    header["a"] |= {"dtype": said, "shape": [count]}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+    with pytest.raises(StoreError, match=r"a is [a-z0-9_]+ \[[0-9]\], which no file of ours holds") as refused:
+        load_tensors(path, "thing", 1)
+    assert str(path) in str(refused.value) and len(str(refused.value).splitlines()) == 1
