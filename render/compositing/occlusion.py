@@ -40,6 +40,9 @@ SMALLEST_PART, BESIDE_MOUTH = 0.02, 0.5
 HIDDEN_PART, LEAST_USUAL = 0.67, 1.5
 #: How far an occluder is taken to go on beyond the edge of the lower face: 6 px.
 BEYOND = np.ones((13, 13), np.uint8)
+#: How far a head may go on beyond its outline, which is a guess: hair is as wide as it likes. What differs there from
+#: the face behind it belongs to the head.
+HEAD_REACH = 1.25
 #: Part of lips and mouth under an occluder from which on the frame passes through.
 COVERED = 0.3
 #: Hidden stretches that are no further apart are one.
@@ -111,29 +114,31 @@ class OccluderSeeker:
         real, expected = _blurred(picture, DETAIL_SIGMA_PX)[0], _blurred(colours, DETAIL_SIGMA_PX)
         lower_face = buffer.lower_face[0, 0] > 0
         mouth = dilate(buffer.mouth, 2)[0, 0] > 0
-        if frame in self.heads:
-            self._look_at_heads(frame, mouth.numpy())
         around = (dilate(buffer.mouth, 4)[0, 0] > 0) & lower_face
+        difference = difference_from(real, expected + _blurred(light, DETAIL_SIGMA_PX), lower_face)
+        if frame in self.heads:
+            self._look_at_heads(frame, mouth.numpy(), lower_face.numpy(), difference.numpy() > LIKELY)
         if not bool(around.any()):
             return
         self.likeness[frame] = likeness(real[:, around], expected[:, :, around])
-        difference = difference_from(real, expected + _blurred(light, DETAIL_SIGMA_PX), lower_face)
         occluder = find_occluder(difference.numpy(), lower_face.numpy(), mouth.numpy())
         if occluder.any():
-            # It goes on beyond the face: what is drawn there must not lie on top of it.
-            beyond = cv2.dilate(occluder.astype(np.uint8), BEYOND) > 0
-            self._masks[frame] = np.packbits(occluder | beyond & ~lower_face.numpy()).tobytes()
+            self._masks[frame] = np.packbits(_with_beyond(occluder, lower_face.numpy())).tobytes()
             self._covered[frame] = float((occluder & mouth.numpy()).sum() / mouth.sum())
 
-    def _look_at_heads(self, frame: int, mouth: np.ndarray) -> None:
+    def _look_at_heads(self, frame: int, mouth: np.ndarray, lower_face: np.ndarray, differs: np.ndarray) -> None:
+        """Take in the heads that lie in front: all within their outlines, and what differs a little beyond."""
         crop_from_image = self.track.crop_from_image[frame].numpy()
-        heads = np.zeros((LOOK_PX, LOOK_PX), np.uint8)
+        inner, outer = np.zeros((2, LOOK_PX, LOOK_PX), np.uint8)
         for outline in self.heads[frame]:
             corners = outline @ crop_from_image[:, :2].T + crop_from_image[:, 2]
-            cv2.fillPoly(heads, [np.rint(corners).astype(np.int32)], 1)
+            middle = corners.mean(0)
+            for mask, reach in ((inner, 1.0), (outer, HEAD_REACH)):
+                cv2.fillPoly(mask, [np.rint(middle + reach * (corners - middle)).astype(np.int32)], 1)
+        heads = (inner > 0) | _with_beyond(differs & lower_face & (outer > 0), lower_face)
         if heads.any():
-            self._head_masks[frame] = np.packbits(heads > 0).tobytes()
-            self._behind_heads[frame] = bool((mouth & (heads > 0)).sum() > COVERED * mouth.sum())
+            self._head_masks[frame] = np.packbits(heads).tobytes()
+            self._behind_heads[frame] = bool((mouth & heads).sum() > COVERED * mouth.sum())
 
     def covers(self, frame: int) -> bool:
         """Whether something was seen in front in this frame."""
@@ -162,6 +167,12 @@ class OccluderSeeker:
         reach = cv2.dilate(np.maximum.reduce(near).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
         mask = _unpacked(self._masks[frame]) & reach
         return np.packbits(mask).tobytes() if mask.any() else None
+
+
+def _with_beyond(occluder: np.ndarray, lower_face: np.ndarray) -> np.ndarray:
+    """It goes on beyond the face: what is drawn there must not lie on top of it."""
+    beyond = cv2.dilate(occluder.astype(np.uint8), BEYOND) > 0
+    return occluder | beyond & ~lower_face
 
 
 def likeness(real: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:

@@ -42,8 +42,9 @@ def test_a_head_goes_by_and_its_outline_lies_around_its_face() -> None:
     there = {frame: beside(400 - 40 * frame) for frame in range(2, 12)}
     analysis = shot(member(1, dict.fromkeys(range(14), FACE), 24.0), member(2, there, 40.0))
     found = nearer_heads(analysis, 1)  # type: ignore[arg-type]
-    # Its hair reaches 11 px beyond the box of its landmarks: from x 160 to 100 the two meet.
-    assert list(found) == [frame for frame, box in there.items() if box[0] - 11.25 < 160 and box[2] + 11.25 > 100]
+    # Its hair reaches 11 px beyond the box of its landmarks, or 25: from x 160 to 100 the two meet.
+    hair_px = 90 * (1.25 * 1.25 - 1) / 2
+    assert list(found) == [frame for frame, box in there.items() if box[0] - hair_px < 160 and box[2] + hair_px > 100]
     for frame, outlines in found.items():
         assert outlines.shape == (1, CORNERS, 2)
         low, high, box = outlines[0].min(0), outlines[0].max(0), np.array(there[frame])

@@ -10,6 +10,7 @@ from prior.face.model import load_face_model
 from prior.face.points import LIPS_OUTER
 from render.compositing.occlusion import LOOK_PX, OccluderSeeker, lasting
 from render.drawing.crop import cut_crop
+from render.drawing.gbuffer import gbuffer
 from render.video.reader import Footage
 
 FRAMES = 8
@@ -118,6 +119,36 @@ def test_a_head_in_front_of_the_mouth_hides_it_and_beside_it_stays_on_top(seen):
     y, x = np.argwhere(found.mask(5)).mean(0)
     rim = (disc(take, 5, 1.6, width) @ small[:, :2].T + small[:, 2]).clip(0, LOOK_PX - 1)
     assert rim[:, 0].min() < x < rim[:, 0].max() and rim[:, 1].min() < y < rim[:, 1].max()
+
+
+def test_what_differs_just_beyond_the_outline_of_a_head_is_the_heads(seen):
+    (model, texture, take), crops = seen
+    width = float(np.ptp(take.image_vertices(model, torch.tensor([2]))[0, list(LIPS_OUTER), 0].numpy()))
+    small = take.with_crop_size(LOOK_PX).crop_from_image
+    outline = {frame: disc(take, frame, 1.5, width)[None] for frame in (2, 5)}
+    painted = [
+        disc(take, frame, 1.5, 1.2 * width) @ small[frame].numpy()[:, :2].T + small[frame].numpy()[:, 2]
+        for frame in (2, 5)
+    ]
+    seeker = OccluderSeeker(model, texture, take, outline)
+    blue = crops.copy()
+    cv2.fillPoly(blue[2], [np.rint(painted[0]).astype(np.int32)], (40, 60, 160))
+    for frame, crop in enumerate(blue):
+        seeker.look(frame, crop)
+    found = seeker.occlusion()
+    rings = []
+    for frame, corners in zip((2, 5), painted, strict=True):
+        whole, inner = np.zeros((2, LOOK_PX, LOOK_PX), np.uint8)
+        cv2.fillPoly(whole, [np.rint(corners).astype(np.int32)], 1)
+        middle = corners.mean(0)
+        cv2.fillPoly(inner, [np.rint(middle + (corners - middle) / 1.2).astype(np.int32)], 1)
+        face = gbuffer(
+            model, take.with_crop_size(LOOK_PX).clip_vertices(model, torch.tensor([frame])), LOOK_PX
+        ).lower_face
+        ring = (whole > 0) & (inner == 0) & (face[0, 0].numpy() > 0)
+        assert ring.sum() > 20 and found.mask(frame)[inner > 0].all()
+        rings.append(float(found.mask(frame)[ring].mean()))
+    assert rings[0] > 0.9 and rings[1] < 0.2, rings  # corners are rounded
 
 
 def test_enrollment_keeps_the_clear_frames(seen):
