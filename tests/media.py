@@ -12,9 +12,13 @@ import soundfile
 from av.stream import Disposition
 
 from prior.speech.sound import SAMPLE_RATE
+from render.video.encoding import Encoding
+from render.video.reader import Footage
+from render.video.writer import VideoWriter
 
 #: As long as the synthetic actor's take.
 SECONDS_OF_VOICE = 1.6
+LOSSLESS = Encoding("ffv1")
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,20 @@ def _sound_packets(stream: Any, sound: Sound) -> list[Any]:
             start += piece.samples
             packets += stream.encode(piece)
     return packets + stream.encode(None)
+
+
+def rewritten(
+    source: Path, output: Path, encoding: Encoding = LOSSLESS, **settings: object
+) -> tuple[list[tuple[float, Any]], VideoWriter]:
+    """Read a video and write it as it is: times and planes of its frames, and the writer."""
+    footage = Footage(source)
+    seen = []
+    with VideoWriter(footage, output, encoding, **settings) as writer:  # type: ignore[arg-type]
+        for frame in footage.frames():
+            planes = frame.planes
+            seen.append((frame.time, planes))
+            writer.write(frame, planes)
+    return seen, writer
 
 
 def truncate(path: Path, share: float) -> Path:
