@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from render.errors import StoreError
 from render.store import SCALE, unpacked
@@ -18,6 +19,8 @@ Network = TypeVar("Network", bound=nn.Module)
 
 #: The largest number in a size; of networks side by side, and of entries in a list.
 LARGEST, MOST = 4096, 64
+#: What initialisers call.
+FILLING = ("uniform_", "normal_", "zero_", "fill_", "kaiming_uniform_")
 
 
 def stored_network(
@@ -41,7 +44,7 @@ def stored_network(
     """
     checked = _checked(sizes, path)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             wanted = build(**checked)
     except (TypeError, ValueError, RuntimeError, IndexError, ZeroDivisionError) as error:
         raise _refusal(path, f"no network has the sizes {checked} ({str(error).splitlines()[0]})") from error
@@ -52,6 +55,17 @@ def stored_network(
     network = build(**checked)
     network.load_state_dict(dict(tensors))
     return network
+
+
+class _Unfilled(TorchFunctionMode):
+    """Initialisers do nothing: to fill tensors that have no memory, PyTorch loads what takes it a second."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """What is called, or the tensor that would be filled as it is."""
+        given = kwargs or {}
+        return (args or tuple(given.values()))[0] if func.__name__ in FILLING else func(*args, **given)
 
 
 def unpacked_weights(stored: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:

@@ -1,5 +1,9 @@
 """Weights from files that say something else are refused by name, before anything of their size is built."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -16,6 +20,7 @@ def layer(width, depths=()):
 
 
 WEIGHTS = layer(3).state_dict()
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_network_comes_back(tmp_path):
@@ -26,6 +31,11 @@ def test_a_network_comes_back(tmp_path):
     network = stored_network(layer, {"width": 3, "depths": []}, WEIGHTS, tmp_path)
     assert torch.equal(torch.rand(1), expected), "as many random numbers as by building it"
     assert torch.equal(network[0].weight, WEIGHTS["0.weight"]) and len(network) == len(built)
+
+
+def test_looking_at_a_network_loads_little():
+    code = "import sys, prior.renderer.prior as p; p.load_renderer_prior(); sys.exit('sympy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 @pytest.mark.parametrize(
