@@ -148,7 +148,8 @@ class ActorBundle:
     @property
     def look(self) -> Look:
         """What the renderer draws from; raises `StoreError` where the bundle has no bank."""
-        return Look(self.texture[None].float(), Bank.of_stored(self.bank))
+        texture = self.texture[None].float().contiguous(memory_format=torch.channels_last)  # as it is sampled
+        return Look(texture, Bank.of_stored(self.bank))
 
     @property
     def consent(self) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.signal import lfilter
 
 from prior.speech.features import FRAME_RATE, frame_level_db
 from prior.speech.mixdown import ChannelSurvey
@@ -141,6 +140,8 @@ class _LoudnessMeter:
         """Take the next samples [n, channels]; where their channels change, a block that is not full is left out."""
         if samples.shape[1] != self._rest.shape[2]:
             self._begin(samples.shape[1])
+        from scipy.signal import lfilter  # takes half a second, and few commands measure loudness
+
         weighted = samples.astype(np.float64)
         for index, (b, a) in enumerate(self._filters):
             weighted, self._states[index] = lfilter(b, a, weighted, axis=0, zi=self._states[index])

@@ -95,7 +95,7 @@ class OccluderSeeker:
         heads: Mapping[int, np.ndarray] = MappingProxyType({}),
     ) -> None:
         self.model = model
-        self.colours = texture[None, :COLOUR_CHANNELS].contiguous()
+        self.colours = texture[None, :COLOUR_CHANNELS].contiguous(memory_format=torch.channels_last)  # as it is sampled
         self.track = track.with_crop_size(LOOK_PX)
         self.likeness = torch.full((len(track),), torch.nan)
         self._covered = torch.zeros(len(track))

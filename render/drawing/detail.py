@@ -62,7 +62,7 @@ class Detail:
             raise StoreError("detail: its scale is that of no footage; fit the actor again")
         maps = [_grey_picture(tensors[name]) for name in names]
         values = (torch.from_numpy(np.stack(maps)).float() / 127.5 - 1) * RANGE
-        return Detail(values[None], float(tensors[SCALE]))
+        return Detail(_sampled_often(values[None]), float(tensors[SCALE]))
 
     def at_scale(self, scale: float) -> "Detail":
         """The same for a source of so many px per crop px: finer than that, nothing is left."""
@@ -70,7 +70,12 @@ class Detail:
         wanted = max(CROP_SIZE, round(size * min(1.0, scale / self.scale)))
         if wanted >= size:
             return self
-        return Detail(F.interpolate(self.maps, size=(wanted, wanted), mode="area"), scale)
+        return Detail(_sampled_often(F.interpolate(self.maps, size=(wanted, wanted), mode="area")), scale)
+
+
+def _sampled_often(maps: torch.Tensor) -> torch.Tensor:
+    """Maps in the memory that is sampled, or each frame would copy all of them."""
+    return maps.contiguous(memory_format=torch.channels_last)
 
 
 def _grey_picture(data: torch.Tensor) -> np.ndarray:
@@ -141,7 +146,8 @@ def with_detail(
     """
     size = uv.shape[1]
     fine = ops.texture(detail.maps, uv, filter_mode="bilinear")
-    weight = shares.pow(SHARPENING) / shares.pow(SHARPENING).sum(1, keepdim=True).clamp(min=1e-6)
+    sharp = shares.pow(SHARPENING)
+    weight = sharp / sharp.sum(1, keepdim=True).clamp(min=1e-6)
     weight = F.interpolate(weight, size=(size, size), mode="bilinear", align_corners=False)
     added = (fine * weight).sum(1, keepdim=True) * where
     return (enlarged(rgb, size) + added).clamp(0, 1)
