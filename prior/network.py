@@ -69,11 +69,15 @@ class _Unfilled(TorchFunctionMode):
 
 
 def unpacked_weights(stored: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
-    """Float32 weights from those of a file that were packed; raises `StoreError` where a scale is another tensor's."""
+    """Float32 weights from those of a file that were packed; raises `StoreError` where a scale is none or another's."""
     for name, value in stored.items():
         scale = stored.get(name + SCALE)
-        if scale is not None and (value.ndim < 2 or scale.shape != value.shape[:1]):
+        if scale is None:
+            continue
+        if value.ndim < 2 or scale.shape != value.shape[:1]:
             raise _refusal(path, f"{name + SCALE} is {list(scale.shape)}, {name} is {list(value.shape)}")
+        if not bool((scale > 0).all()):
+            raise _refusal(path, f"{name + SCALE} holds values that are not above 0")
     return unpacked(stored)
 
 

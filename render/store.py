@@ -178,6 +178,15 @@ class Form:
     high: float = math.inf
 
 
+#: No centimetre, pixel, angle or coefficient is so large; where one is, products overflow.
+LARGEST = 1e6
+
+
+def measured(*shape: int | str, dtype: torch.dtype = torch.float32) -> Form:
+    """Form of what is measured of a head or a picture, of either sign."""
+    return Form(shape, dtype, -LARGEST, LARGEST)
+
+
 def refuse_other_forms(
     path: Path,
     tensors: Mapping[str, torch.Tensor],

@@ -17,7 +17,7 @@ from render.errors import StoreError
 from render.store import Form, refuse_other_forms
 
 #: Nothing that a fit learns or measures is nearly so large; what is, overflows as it is drawn.
-LARGEST = 100.0
+LARGEST_LEARNT = 100.0
 
 
 def refuse_misfit(bundle: ActorBundle, path: Path, prior: RendererPrior) -> None:
@@ -44,9 +44,9 @@ def _tensors_and_forms(bundle: ActorBundle, prior: RendererPrior) -> tuple[dict[
     coefficients, described = prior.model.lower_basis.shape[0], Appearance()
 
     def learnt(*shape: int) -> Form:
-        return Form(shape, low=-LARGEST, high=LARGEST)
+        return Form(shape, low=-LARGEST_LEARNT, high=LARGEST_LEARNT)
 
-    spread = Form((coefficients,), low=0, high=LARGEST)
+    spread = Form((coefficients,), low=0, high=LARGEST_LEARNT)
     forms = {"texture": learnt(*prior.mean_texture.shape)}
     if bundle.delta:
         forms |= {DELTA + name: learnt(*value.shape) for name, value in new_delta(prior.renderer, 0).items()}

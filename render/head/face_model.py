@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from render.store import Form, damage_named, load_tensors, refuse_other_forms, refuse_values, save_tensors
+from render.store import Form, damage_named, load_tensors, measured, refuse_other_forms, refuse_values, save_tensors
 
 KIND = "adapt-face-model"
 KIND_VERSION = 1
@@ -18,10 +18,10 @@ KIND_VERSION = 1
 REGIONS = ("skin_upper", "skin_lower", "lips", "mouth_upper", "mouth_lower", "eyes", "skirt")
 #: What a file holds: V vertices, F faces, S, L and U coefficients.
 FORMS = {
-    "mean": Form(("V", 3)),
-    "shape_basis": Form(("S", "V", 3)),
-    "lower_basis": Form(("L", "V", 3)),
-    "upper_basis": Form(("U", "V", 3)),
+    "mean": measured("V", 3),
+    "shape_basis": measured("S", "V", 3),
+    "lower_basis": measured("L", "V", 3),
+    "upper_basis": measured("U", "V", 3),
     "faces": Form(("F", 3), torch.int32, low=0),
     "uv": Form(("V", 2), low=0, high=1),
     "face_region": Form(("F",), torch.uint8, high=len(REGIONS) - 1),

@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 
 from render.errors import StoreError
-from render.store import Form, load_tensors, refuse_other_forms, save_tensors
+from render.store import Form, load_tensors, measured, refuse_other_forms, save_tensors
 
 KIND = "adapt-motion"
 KIND_VERSION = 1
 #: What a file holds.
 FORMS = {
     "timestamps": Form(("T",), torch.float64),
-    "lower_expression": Form(("T", "L")),
+    "lower_expression": measured("T", "L"),
     "confidence": Form(("T",), low=0, high=1),
 }
 

@@ -9,7 +9,7 @@ from render.errors import StoreError
 from render.head.camera import Intrinsics, camera_from_head, clip_from_camera, project, transform_points
 from render.head.face_model import FaceModel
 from render.head.motion import Motion
-from render.store import Form, damage_named, load_tensors, refuse_other_forms, save_tensors
+from render.store import LARGEST, Form, damage_named, load_tensors, measured, refuse_other_forms, save_tensors
 
 KIND = "adapt-track"
 KIND_VERSION = 1
@@ -18,13 +18,13 @@ FORMS = {
     "timestamps": Form(("T",), torch.float64),
     "shot": Form(("T",), torch.int32, low=0),
     "confidence": Form(("T",), low=0, high=1),
-    "shape": Form(("S",)),
-    "focal_px": Form(("T",), low=0),
-    "rotation": Form(("T", 3)),
-    "translation": Form(("T", 3)),
-    "lower_expression": Form(("T", "L")),
-    "upper_expression": Form(("T", "U")),
-    "crop_from_image": Form(("T", 2, 3), torch.float64),
+    "shape": measured("S"),
+    "focal_px": Form(("T",), low=0, high=LARGEST),
+    "rotation": measured("T", 3),
+    "translation": measured("T", 3),
+    "lower_expression": measured("T", "L"),
+    "upper_expression": measured("T", "U"),
+    "crop_from_image": measured("T", 2, 3, dtype=torch.float64),
 }
 
 #: Frames of at least this confidence are tracked surely: they are learnt from, shown and compared.
@@ -157,6 +157,8 @@ class Track:
         with damage_named(path, KIND):
             track = Track(**{**tensors, **facts})
             numbers = [track.width, track.height, track.crop_size]
-            if not all(type(number) is int and number > 0 for number in numbers) or not isinstance(track.source, dict):
+            if not all(type(number) is int and 0 < number <= LARGEST for number in numbers) or not isinstance(
+                track.source, dict
+            ):
                 raise ValueError("its size, or what it says of its video")
         return track

@@ -96,6 +96,13 @@ def test_a_scale_of_another_tensor_is_refused(tmp_path, scale):
         unpacked_weights({"a": torch.ones(3, 2, dtype=torch.int8), "a/scale": scale}, tmp_path)
 
 
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan")])
+def test_a_scale_that_is_none_is_refused(tmp_path, scale):
+    stored = {"a": torch.ones(3, 2, dtype=torch.int8), "a/scale": torch.tensor([1.0, scale, 1.0])}
+    with pytest.raises(StoreError, match="a/scale holds values that are not above 0"):
+        unpacked_weights(stored, tmp_path)
+
+
 @pytest.mark.parametrize("front_end", [None, [], {"folder": 1, "sha256": "0"}])
 def test_a_motion_model_says_which_front_end_it_needs(tmp_path, front_end):
     path = tmp_path / "motion.safetensors"

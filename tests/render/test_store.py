@@ -57,6 +57,7 @@ def test_foreign_headers_are_one_line(tmp_path, header):
         ("confidence", torch.full((4,), 1.5), "not between 0 and 1"),
         ("lower_expression", torch.full((4, 3), float("nan")), "no numbers"),
         ("timestamps", torch.zeros(4, dtype=torch.float64), "do not increase"),
+        ("lower_expression", torch.full((4, 3), 1e30), "not between -1e\\+06 and 1e\\+06"),
         ("colour", torch.zeros(1), "missing or unknown: colour"),
     ],
 )
