@@ -28,6 +28,8 @@ _HOMES = {
     "fit": "fitting.fit",
     "save_fitted": "fitting.report",
     "dub": "dubbing.dub",
+    "keys": "dubbing.dub",
+    "write_keys": "motion.keys",
     "preview": "dubbing.preview",
     "compare": "comparison.compare",
     "inspect": "dubbing.provenance",

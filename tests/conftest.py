@@ -13,10 +13,16 @@ from safetensors.torch import save_file
 from adapt.actor.bundle import ActorBundle
 from adapt.fitting.fit import Fitted, fit
 from adapt.fitting.options import FitOptions
+from adapt.motion.controls import PlacedMotion, Speaker
 from adapt.synthetic.actor import babble, make_actor
 from adapt.tracking.crop import read_crops
 from adapt.tracking.kept import track_footage
+from prior.face.model import load_face_model
+from prior.motion.marks import speech_marks
+from prior.motion.model import shipped_motion_model
 from prior.renderer.perceptual import TRUNK_NAME, SqueezeNetTrunk
+from prior.speech.phonemes import LABEL_RATE
+from prior.speech.sound import read_waveform
 from render.head.track import Track
 from render.store import write_json
 from render.video.reader import Footage
@@ -77,6 +83,24 @@ def fitted(talking_clip: tuple[Path, Track]) -> Fitted:
 def ada(fitted: Fitted) -> ActorBundle:
     """`fitted` as a bundle."""
     return fitted.bundle
+
+
+@pytest.fixture(scope="session")
+def speaker() -> Speaker:
+    """The average person."""
+    model = shipped_motion_model()
+    return Speaker(1, *model.blended(None), model.opening_axis, model.closing_direction, load_face_model())
+
+
+@pytest.fixture(scope="session")
+def spoken(speaker: Speaker) -> PlacedMotion:
+    """What the example's sentence has the average person do, at `LABEL_RATE`."""
+    sound = read_waveform(Path(__file__).parents[1] / "examples" / "sentence.flac")
+    marks = speech_marks(sound)
+    seconds = torch.arange(len(marks.speaking), dtype=torch.float64) / LABEL_RATE
+    lower = shipped_motion_model().predict(sound, seconds.numpy()).lower_expression
+    mean = torch.lerp(speaker.closed, speaker.mean, marks.speaking[:, None])
+    return PlacedMotion(seconds, lower, mean, marks.speaking, marks.shut, marks.near)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from adapt.dubbing.plan import plan
 from adapt.dubbing.quality import told
 from adapt.dubbing.request import Request
 from adapt.motion.sources import Driver, driver_of_motion, driver_of_sound
-from adapt.motion.words import OWN, SILENCE
+from adapt.motion.words import OWN, SILENCE, parse_weights
 from adapt.progress import Progress
 from render.errors import ConfigError
 
@@ -90,9 +90,16 @@ def options_of(config: DubConfig) -> DubOptions:
     """How the dub is made, by the settings; raises `ConfigError` for a word that means nothing."""
     if config.occluders not in (KEEP, IGNORE):
         raise ConfigError(f"--occluders {config.occluders}: choose one of {KEEP}, {IGNORE}")
+    weights = {} if config.weights is None else parse_weights(config.weights)
     options = DubOptions(
         part=parse_range(config.range),
         mouth=config.mouth,
+        intensity=config.intensity,
+        lips=weights.get("lips", DubOptions.lips),
+        jaw=weights.get("jaw", DubOptions.jaw),
+        style=config.style,
+        keys=None if config.keys is None else Path(config.keys),
+        cues=None if config.cues is None else Path(config.cues),
         audio_offset=config.audio_offset,
         on_mismatch=config.on_mismatch,
         deliver=config.deliver,

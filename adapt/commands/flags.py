@@ -119,6 +119,21 @@ class DubConfig:
     )  # fmt: skip
     range: str | None = option(None, "part of the video to dub, START-END in seconds; the driving sound starts with it")
     mouth: float = option(DubOptions.mouth, "make mouth movements smaller or larger, 0.6 to 1.4")
+    intensity: float = option(
+        DubOptions.intensity, "make movement about the actor's mean smaller or larger, 0 to 2; lips still meet"
+    )
+    weights: str | None = option(
+        None, "lips=FACTOR,jaw=FACTOR: move lips, or cheeks and jaw, less or more than else, 0 (rest) to 2"
+    )
+    style: str | None = option(
+        None,
+        "clip, actor bundle or track of whose way of talking is taken over; with :0.5, by half",
+        names=FILE,
+    )
+    keys: str | None = option(None, "edited table (.csv) of what the mouth does when, by `adapt keys`", names=FILE)
+    cues: str | None = option(
+        None, "table (.csv) of controls by range and person: start, end, person, mouth, …; see README", names=FILE
+    )
     audio_offset: float = option(
         DubOptions.audio_offset, "seconds by which the driving sound starts later than the video"
     )
@@ -146,6 +161,24 @@ class DubConfig:
     overwrite: bool = option(DubOptions.overwrite, "replace the folder of an earlier dub")
     device: str = option(DubOptions.device, "where the network runs: cpu or cuda")
     seed: int = option(DubOptions.seed, "seed of grain and of fits")
+
+
+@dataclass(frozen=True)
+class KeysConfig:
+    """Write what a sound has somebody's mouth do, key by key, as a table to edit; for `adapt dub --keys`."""
+
+    video: str = argument("video file", names=FILE)
+    audio: str = argument("sound that the one person in the video is to speak", names=FILE)
+    out: str = option("keys.csv", "table to write", "--out", "-o", names=FILE)
+    actor: str | None = option(None, "actor bundle (default: the person as the video shows them)", names=FILE)
+    person: int | None = option(None, "cast number of that actor in the video; see `adapt check`")
+    range: str | None = option(None, "part of the video to dub, as for `adapt dub`")
+    audio_offset: float = option(DubOptions.audio_offset, "as for `adapt dub`")
+    on_mismatch: str = option(DubOptions.on_mismatch, "as for `adapt dub`")
+    no_cache: bool = option(not DubOptions.keep_found, NO_CACHE)
+    progressive: bool = option(DubOptions.progressive, PROGRESSIVE)
+    anyway: bool = option(DubOptions.anyway, "as for `adapt dub`")
+    overwrite: bool = option(False, "replace an existing table")
 
 
 @dataclass(frozen=True)
@@ -235,6 +268,11 @@ EXAMPLES = {
         "adapt dub shot.mp4 voice.wav --plan -o out",
         "adapt dub shot.mp4 --face ada.actor@2=ada.wav --face 1=silence --on-mismatch trim -o out",
     ),
+    "keys": (
+        "adapt keys shot.mp4 voice.wav -o keys.csv",
+        "adapt keys shot.mp4 voice.wav --actor ada.actor --person 2 --range 2.5-6",
+        "adapt dub shot.mp4 voice.wav --keys keys.csv -o out",
+    ),
     "compare": (
         "adapt compare actors -o comparison",
         "adapt compare actors -o comparison --lanes 1,4 --methods 'real,prior,adapt'",
@@ -248,6 +286,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "fit": (FitConfig, "adapt.commands.fit:main"),
     "preview": (PreviewConfig, "adapt.commands.preview:main"),
     "dub": (DubConfig, "adapt.commands.dub:main"),
+    "keys": (KeysConfig, "adapt.commands.keys:main"),
     "compare": (CompareConfig, "adapt.commands.compare:main"),
     "inspect": (InspectConfig, "adapt.commands.inspect:main"),
     "cache": (CacheConfig, "adapt.commands.cache:main"),

@@ -19,6 +19,7 @@ from adapt.dubbing.report import Recorder, write_report
 from adapt.dubbing.request import Request
 from adapt.dubbing.session import Session
 from adapt.dubbing.sound import INSERTED, MIXED, delivered, other_sound, refuse_joined, refuse_undeliverable
+from adapt.motion.keys import Key
 from adapt.output import new_folder, refuse_existing
 from adapt.progress import SILENT, Progress
 from prior.motion.model import WEIGHTS as MOTION_MODEL
@@ -93,6 +94,7 @@ def dub(
         facts = {
             **run_facts(footage, parts, requests, video, sound),
             "motion_model_sha256": file_sha256(options.motion_model or MOTION_MODEL),
+            **{f"{name}_sha256": file_sha256(path) for name in ("cues", "keys") if (path := getattr(options, name))},
             "computed_on": arithmetic(options.device),
             "settings": handed_on(options) if settings is None else settings,
         }
@@ -111,6 +113,18 @@ def dub(
     if made.path.name != out.name:
         progress.note(f"{out}: something else came into being there; the dub is in {made.path}")
     return Dubbed(made.path, made.path / video.name, redrawn, quality)
+
+
+def keys(
+    shot: str | Path,
+    request: Request,
+    options: DubOptions = DubOptions(),
+    *,
+    advice: str = "person=1",
+    progress: Progress = SILENT,
+) -> list[Key]:
+    """Keys of what a sound would have somebody's mouth do in a shot; arguments and errors as of `dub`."""
+    return opened(shot, [request], options, advice, progress).keys(request)
 
 
 def opened(

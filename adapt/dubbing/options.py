@@ -6,7 +6,7 @@ from pathlib import Path
 
 from adapt.config import FILE, NAMES, meant, refuse_below, refuse_seed
 from adapt.fitting.options import FitOptions
-from adapt.motion.words import MISMATCH, MOUTH_RANGE
+from adapt.motion.words import FACTORS, MISMATCH, WEIGHTED, refuse_factor
 from render.compositing.region import DEFAULT_REGION, REGIONS
 from render.errors import ConfigError
 from render.video.encoding import CODECS, QUALITIES, Encoding
@@ -26,7 +26,12 @@ class DubOptions:
 
     Attributes:
         part: (start, end) seconds of the shot to dub; None for all of it. What drives starts with it.
-        mouth: factor on every movement of the mouth, in `adapt.motion.words.MOUTH_RANGE`.
+        mouth: factor on every movement of the mouth; this and other factors lie in `adapt.motion.words.FACTORS`.
+        intensity: factor on movement about the actor's mean of talking; lips still meet.
+        lips, jaw: factors on movement of the lips, and of cheeks and jaw.
+        style: clip, actor bundle or track whose style of talking is taken over, with `:WEIGHT` in part.
+        keys: an edited table of keys (`adapt.motion.keys`) of the one person who is dubbed.
+        cues: a cue file (`adapt.motion.cues`), with controls by range and person.
         audio_offset: seconds by which the driving sound starts later.
         on_mismatch: what happens where lengths differ: error, trim, pad or hold (`adapt.motion.placement.motion_at`).
         deliver: sound of the result: "source", "mix" (of all that drive), "insert" (the source's own, in which what
@@ -56,6 +61,12 @@ class DubOptions:
 
     part: tuple[float, float] | None = None
     mouth: float = 1.0
+    intensity: float = 1.0
+    lips: float = 1.0
+    jaw: float = 1.0
+    style: str | None = field(default=None, metadata={NAMES: FILE})
+    keys: Path | None = None
+    cues: Path | None = None
     audio_offset: float = 0.0
     on_mismatch: str = "error"
     deliver: str | None = field(default=None, metadata={NAMES: FILE})
@@ -92,9 +103,8 @@ class DubOptions:
                 raise ConfigError(f"{flag}: choose one of {', '.join(words)}{hint}")
         if not abs(self.audio_offset) <= LONGEST_OFFSET_SECONDS:
             raise ConfigError(f"--audio-offset {self.audio_offset}: give a finite number of seconds, at most a day")
-        least, most = MOUTH_RANGE
-        if not least <= self.mouth <= most:
-            raise ConfigError(f"--mouth {self.mouth}: give a factor from {least} to {most}")
+        for name in FACTORS:
+            refuse_factor(name, getattr(self, name), f"--weights {name}" if name in WEIGHTED else None)
         if not math.isfinite(self.audio_offset):
             raise ConfigError(f"--audio-offset {self.audio_offset:g}: give a finite number of seconds")
         if self.part is not None and not (0 <= self.part[0] < self.part[1] < math.inf):

@@ -98,11 +98,13 @@ class Painter:
         drawn = draw(self.renderer, self.look, inputs.to(self.device))
         rgb, matte = drawn.rgb.permute(0, 2, 3, 1).cpu().numpy(), drawn.matte[:, 0].cpu().numpy()
         mouth = torch.maximum(inputs.buffer.mouth, _stacked(outlines, "mouth"))
-        put_back = region_mask(mouth, inputs.put_back, self.region)[:, 0].numpy()
+        masks = {name: region_mask(mouth, inputs.put_back, name)[:, 0].numpy() for name in self._regions(index)}
         skin = (inputs.buffer.lower_face > 0) & (dilate(inputs.buffer.mouth, LIPS_MARGIN_PX) == 0)
         patches: dict[int, Patch] = {}
         for row, frame in enumerate(wanted):
-            soft = feathered(matte[row], put_back[row], outlines[row].near_bare) * self._free(frame.index)
+            shares = self._regions(index[row : row + 1])
+            mattes = [feathered(matte[row], masks[name][row], outlines[row].near_bare) for name in shares]
+            soft = _mixed(mattes, list(shares.values())) * self._free(frame.index)
             source = cut[row].astype(np.float32) / 255
             carried = carried_skin(model, *places[row], source)
             carried[~(skin[row, 0].numpy() & (soft > SURE_MATTE))] = np.nan
@@ -110,6 +112,13 @@ class Painter:
             patch = Patch(colour, soft * float(self.weight[frame.index]), affine[row])
             patches[frame.index] = self._detailed(patch, drawn.shares[row : row + 1].cpu(), places[row][0])
         return [patches.get(frame.index) for frame in frames]
+
+    def _regions(self, frames: torch.Tensor) -> dict[str, float]:
+        """Regions that have a share of what is put back in any of some frames [N], with their share in the first."""
+        if not self.part.regions:
+            return {self.region: 1.0}
+        shares = self.part.regions.items()
+        return {name: float(share[frames[0]]) for name, share in shares if bool((share[frames] > 0).any())}
 
     def _detailed(self, patch: Patch, shares: torch.Tensor, vertices: torch.Tensor) -> Patch:
         """The patch at the source's own resolution, with what the actor's frames show of it."""
@@ -132,3 +141,10 @@ class Painter:
 
 def _stacked(outlines: Sequence[Outline], name: str) -> torch.Tensor:
     return torch.from_numpy(np.stack([getattr(one, name) for one in outlines]))[:, None]
+
+
+def _mixed(mattes: Sequence[np.ndarray], shares: Sequence[float]) -> np.ndarray:
+    """The mean of mattes [H, W] by shares that add up to 1; a matte that is alone stays as it is."""
+    if len(mattes) == 1:
+        return mattes[0]
+    return np.tensordot(np.asarray(shares, np.float32), np.stack(mattes), 1)

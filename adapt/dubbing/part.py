@@ -1,6 +1,6 @@
 """Part: one actor's part in a dub, ready to be drawn."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from adapt.actor.bundle import ActorBundle
+from adapt.motion.controls import Cue
+from adapt.motion.cues import RegionCue
 from adapt.tracking.in_picture import mouth_in_picture
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from render.head.track import Track
@@ -26,6 +28,8 @@ class Part:
         heads: outlines of other people's heads that lie before this one's face, of `nearer_heads`.
         wanted: [T] bool; frames that are asked for, driven or not; None for those that are driven.
         mouth: what the style of the mouth was measured on, in words.
+        regions: region → its share [T] of what is put back; empty where it is the options' own throughout.
+        cues: what was asked for of this motion and of what is put back.
     """
 
     bundle: ActorBundle
@@ -36,6 +40,8 @@ class Part:
     heads: Mapping[int, np.ndarray] = field(default_factory=dict)
     wanted: torch.Tensor | None = None
     mouth: str = "not known"
+    regions: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    cues: Sequence[Cue | RegionCue] = ()
 
     @cached_property
     def in_picture(self) -> torch.Tensor:

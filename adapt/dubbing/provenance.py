@@ -11,6 +11,7 @@ from adapt.actor.bundle import FACTS, FitFacts, read_facts
 from adapt.actor.consent import NO_CONSENT
 from adapt.dubbing.part import Part
 from adapt.dubbing.request import Request
+from adapt.motion.cues import told_range
 from adapt.motion.sources import track_facts
 from render.errors import StoreError
 from render.store import code_version, file_sha256
@@ -113,6 +114,7 @@ def run_facts(
             "person": part.track.source["person"],
             "consent": part.bundle.consent,
             "mouth": part.mouth,
+            "cues": [told_range(cue) for cue in part.cues],
             # Of the bundle's facts, which hold the hashes of its other files; none where it was fitted from the shot.
             "actor_sha256": file_sha256(request.actor / FACTS) if request.actor else None,
         }

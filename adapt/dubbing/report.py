@@ -8,12 +8,15 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from adapt.dubbing.part import Part
 from adapt.dubbing.quality import stretches
 from adapt.dubbing.redraw import Redrawn
 from adapt.dubbing.weights import DUBBED, LOW, NO_FACE, OCCLUDED, OUTSIDE, PARTLY, PASSED, TURNED, UNDRIVEN, Handover
+from adapt.motion.controls import Cue
+from adapt.motion.cues import RegionCue, told_range
 from adapt.reports.clip import ClipEncoder, encode_sound
 from adapt.reports.contact_sheet import contact_sheet, encode_image
 from adapt.reports.page import Report
@@ -47,6 +50,8 @@ LEAD_SECONDS = 1.0
 #: Peaks that the drawn waveform has at most.
 STRIP_BINS = 1200
 SHEET_ROWS = 6
+#: Height of a cue's bar above the strip, and its colour.
+CUE_INCHES, CUE_COLOUR = 0.22, "#b9d3ee"
 
 
 class Recorder:
@@ -213,7 +218,12 @@ def _person(
     sound = None if heard is None else encode_sound(heard, SAMPLE_RATE)
     report.player(clips, recorder.times, status, moments, sound=sound)
     if len(recorder.times) > 1:
-        report.figure(_strip(part, handover, recorder, heard), "what is heard, and how open the drawn mouth is")
+        caption = "what is heard, and how open the drawn mouth is"
+        report.figure(
+            _strip(part, handover, recorder, heard), caption + "; above, what was asked for" * bool(part.cues)
+        )
+    if part.cues:
+        report.table(["from", "to", "asked for"], [told_range(cue) for cue in part.cues])
     rows = [
         (timecode(float(footage.timestamps[first])), timecode(float(footage.ends[last])), why)
         for why, first, last in stretches(handover.reason)
@@ -239,8 +249,14 @@ def _strip(part: Part, handover: Handover, recorder: Recorder, heard: np.ndarray
     lower = torch.lerp(part.track.lower_expression[rows], part.expression[rows], motion)
     gap = opening(part.prior.model.vertices(part.track.shape, lower)).numpy()
     times = np.array(recorder.times) - recorder.times[0]
-    figure = Figure((12.0, 2.0), 100, layout="constrained")
-    sound, mouth = figure.subplots(2, sharex=True)
+    count = len(part.cues)
+    figure = Figure((12.0, 2.0 + CUE_INCHES * count), 100, layout="constrained")
+    *asked, sound, mouth = figure.subplots(
+        2 + bool(count), sharex=True, height_ratios=[CUE_INCHES * count] * bool(count) + [1, 1]
+    )
+    if asked:
+        first = float(part.track.timestamps[0])
+        _draw_cues(asked[0], part.cues, recorder.times[0] - first, recorder.times[-1] - first)
     if heard is not None:
         bins = np.array_split(np.abs(heard), min(len(heard), STRIP_BINS))
         peaks = np.array([part.max() for part in bins])
@@ -250,3 +266,14 @@ def _strip(part: Part, handover: Handover, recorder: Recorder, heard: np.ndarray
     mouth.set_ylabel("opening", fontsize=8)
     sound.set_yticks([])
     return figure
+
+
+def _draw_cues(axes: Axes, cues: Sequence[Cue | RegionCue], first: float, last: float) -> None:
+    """A bar a cue with what it asks for, from the first to the last time that is shown, seconds of the shot."""
+    for row, cue in enumerate(cues):
+        start, end = max(cue.start, first), min(cue.end, last)
+        if start < end:
+            axes.barh(row, end - start, left=start - first, height=0.9, color=CUE_COLOUR)
+            axes.text(start - first, row, f" {cue.told}", va="center", fontsize=8, clip_on=True)
+    axes.set_ylim(len(cues) - 0.5, -0.5)
+    axes.set_yticks([])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from adapt.actor.bundle import ActorBundle
+from adapt.actor.bundle import ActorBundle, FitFacts
 from adapt.actor.misfit import refuse_misfit
 from adapt.cache import Found
 from adapt.cast.analyse import Analysis, choose_person
@@ -28,7 +28,11 @@ from adapt.fitting.cache import cached_fit
 from adapt.fitting.fit import fit
 from adapt.fitting.options import FitOptions
 from adapt.fitting.state import Checkpoint
-from adapt.motion.controls import Control, MouthScale, controlled
+from adapt.fitting.style import mouth_facts, style_of_footage
+from adapt.motion.controls import Cue, Intensity, Weights
+from adapt.motion.direction import Direction, keys_heard, placed_marks, placed_motion, speaker_of
+from adapt.motion.keys import Key, read_keys
+from adapt.motion.other_style import parse_style
 from adapt.motion.placement import Placement
 from adapt.motion.shot_style import ShotStyle, judged_frames, style_in_shot
 from adapt.motion.sources import Driven, Sound, TrackFile
@@ -84,7 +88,7 @@ class Session:
         own = options.motion_model
         self.motion_model: MotionModel = load_motion_model(own) if own else shipped_motion_model()
         self.placement = Placement(options.part, options.audio_offset, options.on_mismatch)
-        self.controls: list[Control] = [MouthScale(options.mouth)]
+        self.direction = Direction(options.mouth, options.region, _of_whole_shot(options), options.cues)
         self.found = Found.of_user(options.keep_found)
         self.people_are_numbered = False
 
@@ -128,8 +132,10 @@ class Session:
         Raises:
             DubError, FootageError, StoreError: a part without frames, a sound that is silent or of another length, a
                 file or a bundle that cannot be read, a consent that has expired.
+            ConfigError, OSError: a cue file that means nothing or cannot be read.
         """
         seconds = self.seconds
+        self.direction.read()
         for driver in (request.driver for request in requests):
             driver.read()
             for text in driver.notes:
@@ -167,11 +173,13 @@ class Session:
         Raises:
             TrackingError, DubError: there is no such person, or one is meant twice.
         """
-        self.people_are_numbered = any(request.person is not None for request in requests)
+        numbered = any(request.person is not None for request in requests)
+        self.people_are_numbered = numbered or bool(self.direction.cues.people)
         people = [choose_person(self.analysis, request.person, self.advice) for request in requests]
         if len(set(people)) < len(people):
             named = ", ".join(map(str, people))
             raise DubError(f"people {named}: the same person is named twice; use --face ACTOR@PERSON=AUDIO")
+        self.direction.refuse_others(people)
         return [(person, kept_track(self.analysis, person, self.found, self.stretch)) for person in people]
 
     def _part(self, request: Request, tracked: tuple[int, Track], bundle: ActorBundle | None) -> Part:
@@ -181,20 +189,58 @@ class Session:
         else:
             self._compare(bundle, track, Path(str(request.actor)).name)
         inside = torch.from_numpy(self.inside)
-        known = self._style(bundle, track, inside, request)
-        style = known.style
-        driven = Driven(bundle, track, style, self.prior.model, self.motion_model, self.progress, self.found)
-        motion = request.driver.motion(driven)
-        if request.driver.lies_on_frames:
-            expression, has_motion = motion.lower_expression, motion.confidence > 0
-        else:
-            expression, has_motion = self.placement.placed(motion, track, inside, self.seconds, style.closed)
-        moved = controlled(expression, style, self.controls)
-        heads = nearer_heads(self.analysis, person)
-        part = Part(bundle, track, moved, has_motion & inside, self.prior, heads, inside, known.told)
+        driven, told = self._driven(request, track, bundle)
+        expression, has_motion = self._placed(request, driven)
+        moved = self.direction.expression(expression, request.driver, driven, self.placement, inside)
+        part = Part(
+            bundle,
+            track,
+            moved,
+            has_motion & inside,
+            self.prior,
+            nearer_heads(self.analysis, person),
+            inside,
+            told,
+            self.direction.regions(person, track.timestamps - track.timestamps[0]),
+            self.direction.of_person(person),
+        )
         if coverage := pose_coverage(part):
             self.note(f"person {person}: {coverage}")
         return part
+
+    def _driven(self, request: Request, track: Track, bundle: ActorBundle) -> tuple[Driven, str]:
+        """Who is driven, and what the style of the mouth was measured on."""
+        known = self._style(bundle, track, torch.from_numpy(self.inside), request)
+        driven = Driven(bundle, track, known.style, self.prior.model, self.motion_model, self.progress, self.found)
+        return driven, known.told
+
+    def _placed(self, request: Request, driven: Driven) -> tuple[torch.Tensor, torch.Tensor]:
+        """The motion on the frames of the shot: expression [T, E], and where it is known, bool [T]."""
+        motion, style = request.driver.motion(driven), driven.style
+        if request.driver.lies_on_frames:
+            return motion.lower_expression, motion.confidence > 0
+        inside = torch.from_numpy(self.inside)
+        return self.placement.placed(motion, driven.track, inside, self.seconds, style.closed)
+
+    def keys(self, request: Request) -> list[Key]:
+        """Keys of what a sound has somebody's mouth do in the shot, with nothing asked of it; nobody is fitted for it.
+
+        Raises:
+            As `tracks` and `refuse`.
+        """
+        (bundle,), ((_, track),) = self.refuse([request]), self.tracks([request])
+        driver, inside = request.driver, torch.from_numpy(self.inside)
+        if not isinstance(driver, Sound):
+            raise DubError("keys are of what is heard: give a sound")
+        if bundle is None:  # a fit learns the same of the mouth
+            heard = style_of_footage(self.prior.model, [self.footage], [track])
+            style, facts = {} if heard is None else heard.style.tensors, FitFacts(mouth=mouth_facts(heard))
+            bundle = ActorBundle("unfitted", torch.zeros(0), {}, style, self.prior.sha256, [], {}, facts)
+        driven, _ = self._driven(request, track, bundle)
+        expression, _ = self._placed(request, driven)
+        marks = placed_marks(expression, driver, driven, self.placement, inside)
+        begins = self.placement.offset_seconds + (self.placement.part or (0.0, 0.0))[0]
+        return keys_heard(placed_motion(expression, marks, driven), driver.waveform, begins, speaker_of(driven))
 
     def _style(self, bundle: ActorBundle, track: Track, inside: torch.Tensor, request: Request) -> ShotStyle:
         """The style of the mouth; a bundle that was fitted from the shot knows all of it already."""
@@ -257,3 +303,19 @@ class Session:
             )
         if odds < DOUBTFUL:
             self.note(f"{name} may be of somebody else than person {person} (log-odds {odds:.1f})")
+
+
+def _of_whole_shot(options: DubOptions) -> tuple[Cue, ...]:
+    """What options ask of the whole shot; raises `ConfigError` and `OSError` of a table of keys."""
+    cues = []
+    if options.style:
+        style = parse_style(options.style)
+        cues.append(Cue(style, told=style.told))
+    if options.keys:
+        cues.append(Cue(read_keys(options.keys), told=f"keys {options.keys.name}"))
+    if options.intensity != 1:
+        cues.append(Cue(Intensity(options.intensity), told=f"intensity {options.intensity:g}"))
+    if (options.lips, options.jaw) != (1, 1):
+        told = f"weights lips={options.lips:g} jaw={options.jaw:g}"
+        cues.append(Cue(Weights(options.lips, options.jaw), told=told))
+    return tuple(cues)

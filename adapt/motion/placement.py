@@ -59,11 +59,8 @@ def motion_at(
             f"the driving motion is {abs(difference):.2f} s {longer} than the shot; "
             "pass --on-mismatch trim, pad or hold, or give the part with --range"
         )
-    right = torch.searchsorted(times, query).clamp(1, max(len(times) - 1, 1))
-    left = right - 1
-    right = right.clamp(max=len(times) - 1)
-    span = (times[right] - times[left]).clamp(min=1e-9)
-    weight = ((query - times[left]) / span).clamp(0, 1).to(motion.lower_expression.dtype)[:, None]
+    left, right, weight = rows_around(times, query)
+    weight = weight.to(motion.lower_expression.dtype)[:, None]
     expression = torch.lerp(motion.lower_expression[left], motion.lower_expression[right], weight)
     slack = max(step, TOLERANCE_SECONDS)
     inside = (query >= times[0] - slack) & (query <= times[-1] + slack)
@@ -75,6 +72,18 @@ def motion_at(
     if on_mismatch == "hold":
         return expression, torch.ones_like(inside)
     return expression, inside & has_motion
+
+
+def rows_around(times: torch.Tensor, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Between which rows of a series times lie: rows before and after, int64 [Q], and the later one's weight [Q].
+
+    Beyond the ends it is the first or last row. `times` [T] and `query` [Q] are float64 seconds.
+    """
+    right = torch.searchsorted(times, query).clamp(1, max(len(times) - 1, 1))
+    left = right - 1
+    right = right.clamp(max=len(times) - 1)
+    span = (times[right] - times[left]).clamp(min=1e-9)
+    return left, right, ((query - times[left]) / span).clamp(0, 1)
 
 
 @dataclass(frozen=True)

@@ -65,15 +65,21 @@ def style_in_shot(
     """
     if not bundle.style:
         return ShotStyle(style_of(track, face_model), "from the shot, no own speech known")
+    style, told = known_style(bundle, motion_model)
+    speech = speech_in(footage, replace(track, confidence=track.confidence * ~spared))
+    heard = heard_style(motion_model, style, [] if speech is None else [speech])
+    return ShotStyle(style, told) if heard.style is style else ShotStyle(heard.style, f"{heard.told}, the shot's too")
+
+
+def known_style(bundle: ActorBundle, motion_model: MotionModel) -> tuple[MouthStyle, str]:
+    """The style that a bundle knows, which it must, and in words from what; own speech is of one motion model alone."""
     style, told = MouthStyle.of_tensors(bundle.style), str(bundle.facts.mouth.get("style", "from the bundle"))
     if style.speech is not None and motion_model is not shipped_motion_model():
         style, told = replace(style, speech=None), "from the bundle's frames; own speech is of the shipped motion model"
     elif style.speech is not None and bundle.facts.mouth.get("motion_model_sha256") != file_sha256(MOTION_MODEL):
         style = replace(style, speech=None)
         told = "from the bundle's frames; what it knows of own speech is of another motion model, fit the actor again"
-    speech = speech_in(footage, replace(track, confidence=track.confidence * ~spared))
-    heard = heard_style(motion_model, style, [] if speech is None else [speech])
-    return ShotStyle(style, told) if heard.style is style else ShotStyle(heard.style, f"{heard.told}, the shot's too")
+    return style, told
 
 
 def judged_frames(

@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from adapt.dubbing.options import DubOptions
-from adapt.motion.controls import RANGE_LIMIT, MouthScale, controlled, retarget
+from adapt.motion.controls import RANGE_LIMIT, Cue, MouthScale, PlacedMotion, Speaker, directed, retarget
 from adapt.motion.placement import Placement, motion_at
 from adapt.motion.sources import held
-from prior.motion.style import MouthStyle
+from prior.face.model import load_face_model
 from render.errors import ConfigError, DubError
 from render.head.motion import Motion
 
@@ -88,9 +88,12 @@ def test_retarget_and_scale_are_about_the_closed_mouth():
     one, less, two = torch.tensor([1.0]), torch.tensor([0.8]), torch.tensor([2.0])
     torch.testing.assert_close(retarget(expression, one, one, two, less), torch.tensor([[2.0], [3.6]]))
     torch.testing.assert_close(retarget(expression, one, one, two, 0.1 * one), 2 + (expression - 1) / RANGE_LIMIT)
-    style = MouthStyle(one, one, one, torch.tensor(9.0))
-    torch.testing.assert_close(MouthScale(0.6).applied(expression, style), torch.tensor([[1.0], [2.2]]))
-    both = controlled(expression, style, [MouthScale(0.6), MouthScale(1.4)])
+    flat = torch.zeros(2)
+    motion = PlacedMotion(torch.arange(2, dtype=torch.float64), expression, one.expand(2, 1), flat, flat, flat)
+    speaker = Speaker(1, one, one, one, one, one, load_face_model())
+    smaller = directed(motion, speaker, [Cue(MouthScale(0.6))])
+    torch.testing.assert_close(smaller, torch.tensor([[1.0], [2.2]]))
+    both = directed(motion, speaker, [Cue(MouthScale(0.6)), Cue(MouthScale(1.4))])
     torch.testing.assert_close(both, torch.tensor([[1.0], [2.68]]))
     with pytest.raises(ConfigError, match="0.6 to 1.4"):
         DubOptions(mouth=3.0)

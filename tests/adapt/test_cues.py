@@ -1,0 +1,96 @@
+import math
+
+import pytest
+import torch
+
+from adapt.dubbing.options import DubOptions
+from adapt.motion.controls import Intensity, MouthScale, Offset, Weights
+from adapt.motion.cues import read_cues, told_range
+from adapt.motion.direction import Direction
+from adapt.motion.words import parse_weights
+from render.errors import ConfigError
+
+TABLE = """start,end,person,mouth,offset,intensity,weights,region
+0:00:01.5,2.5,2,1.2,,,,
+,3,,,-0.04,0.5,"lips=1.5,jaw=0.8",
+
+1,,1,,,,,lips
+"""
+
+
+def test_a_table_is_cues_in_the_order_of_its_rows(tmp_path):
+    path = tmp_path / "cues.csv"
+    path.write_text(TABLE, encoding="utf-8")
+    cues = read_cues(path)
+    assert [type(cue.control) for cue in cues.motion] == [MouthScale, Offset, Intensity, Weights]
+    first, shifted, _, weights = cues.motion
+    assert (first.start, first.end, first.person, first.control.factor) == (1.5, 2.5, 2, 1.2)
+    assert (shifted.start, shifted.end, shifted.person, shifted.control.seconds) == (-math.inf, 3.0, None, -0.04)
+    assert weights.control == Weights(1.5, 0.8) and cues.people == {1, 2}
+    assert [(one.region, one.start, one.end) for one in cues.regions] == [("lips", 1.0, math.inf)]
+    assert told_range(first) == ("0:00:01.500", "0:00:02.500", "mouth 1.2")
+    assert told_range(cues.regions[0]) == ("0:00:01.000", "the end", "region lips")
+    path.write_text(TABLE.replace(",", ";").replace("1.5;jaw", "1.5 jaw"), encoding="utf-16")
+    assert [cue.control for cue in read_cues(path).motion] == [cue.control for cue in cues.motion]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("", "empty; give a table with columns start, end, person, "),
+        ("start,moth\n", "row 1: no column moth; did you mean mouth?"),
+        ("start,eyebrows\n", "row 1: no column eyebrows; columns are start, "),
+        ("mouth,mouth\n", "row 1: two columns mouth"),
+        ("start,end,mouth\n1,2,1\n1,2,9\n", "row 3: mouth 9: give a factor from 0.6 to 1.4"),
+        ("start,end,mouth\n1,2,big\n", "row 2: mouth big: give a finite number"),
+        ("start,end,intensity\n\n1,2,-1\n", "row 3: intensity -1: give a factor from 0 to 2"),
+        ("start,end,mouth\n2,1,1\n", "row 2: start 2 is not before end 1"),
+        ("start,end,mouth\n1:2:3:4,,1\n", "row 2: start 1:2:3:4: give seconds of the shot"),
+        ("start,end,mouth\n-1,,1\n", "row 2: start -1: give seconds of the shot"),
+        ("start,end,mouth\n1,2,\n", "row 2: says nothing; fill in one of mouth, "),
+        ("mouth\n1,2\n", "row 2: 2 cells for 1 columns"),
+        ("person,mouth\nAda,1\n", "row 2: person Ada: give a cast number"),
+        ("region\nnose\n", "row 2: region nose: choose one of lips, mouth, lower-face"),
+        ("offset\n3\n", "row 2: offset 3: give seconds from -0.5 to 0.5"),
+        ("weights\nlips\n", "row 2: weights lips: give factors of lips and jaw"),
+        ("weights\nlips=3\n", "row 2: weights lips 3: give a factor from 0 to 2"),
+    ],
+)
+def test_what_means_nothing_is_told_with_its_row(tmp_path, table, message):
+    path = tmp_path / "cues.csv"
+    path.write_text(table, encoding="utf-8")
+    with pytest.raises(ConfigError) as error:
+        read_cues(path)
+    assert message in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_table_that_is_no_text_or_has_a_nul_is_one_line(tmp_path):
+    path = tmp_path / "cues.csv"
+    for data in (b"\xff\xfa\x00start", b'start,mouth\n"1'):
+        path.write_bytes(data)
+        with pytest.raises(ConfigError, match=r"cues.csv"):
+            read_cues(path)
+
+
+def test_weights_are_said_in_words():
+    assert parse_weights("lips=1.5,jaw=0.8") == {"lips": 1.5, "jaw": 0.8}
+    assert parse_weights("jaw=0") == {"jaw": 0.0}
+    for text in ("", "lips", "lips=a", "nose=1", "lips=1,lips=1"):
+        with pytest.raises(ConfigError, match="--weights"):
+            parse_weights(text)
+    with pytest.raises(ConfigError, match="--weights jaw 3: give a factor from 0 to 2"):
+        DubOptions(jaw=3)
+
+
+def test_regions_share_what_is_put_back_and_somebody_else_is_refused(tmp_path):
+    path = tmp_path / "cues.csv"
+    path.write_text("start,end,person,region\n1,2,2,lips\n", encoding="utf-8")
+    direction = Direction(region="mouth", table=path)
+    seconds = torch.arange(75, dtype=torch.float64) / 25
+    shares = direction.regions(2, seconds)
+    torch.testing.assert_close(shares["mouth"] + shares["lips"], torch.ones(75))
+    assert shares["lips"][[25, 37, 50]].tolist() == [0, 1, 0] and 0 < float(shares["lips"][26]) < 1
+    assert direction.regions(1, seconds) == {} and not direction.of_person(1) and len(direction.of_person(2)) == 1
+    direction.refuse_others([1, 2])
+    with pytest.raises(ConfigError, match="names person 2, but dubbed is 1"):
+        direction.refuse_others([1])
