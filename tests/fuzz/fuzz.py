@@ -13,8 +13,8 @@ from tests.cases.case import SERVER
 from tests.fuzz.child import ROOT, serve
 from tests.fuzz.originals import make_originals
 
-#: That one call may take.
-SECONDS = 20.0
+#: Of the processor's time that one call may take; by the clock so many times that, since others are at work, too.
+SECONDS, PATIENCE = 20.0, 4
 #: Inputs that a child reads before another takes its place: what it has not given back is not the next input's.
 INPUTS_A_CHILD = 1000
 MEMORY = ("MemoryError", "DefaultCPUAllocator", "bad_alloc", "bad allocation", "Cannot allocate memory")
@@ -53,7 +53,7 @@ class Fuzz:
     Args:
         folder: for originals and the input at work.
         keep: where inputs are kept that something is wrong with, as READER-SEED.
-        seconds: that one call may take.
+        seconds: of the processor's time that one call may take.
     """
 
     def __init__(self, folder: Path, keep: Path | None = None, seconds: float = SECONDS) -> None:
@@ -91,7 +91,7 @@ class Fuzz:
             self._connection.send((reader, seed))
             told = "making the input"
             while isinstance(told, str):
-                if not self._connection.poll(self.seconds):
+                if not self._answers():
                     return [("time", f"{self._stop()}: {told}")], False
                 told = self._connection.recv()
             wrong, was_read = told
@@ -101,6 +101,18 @@ class Fuzz:
         if any(kind == "memory" for kind, _ in wrong):
             self._end()
         return wrong, was_read
+
+    def _answers(self) -> bool:
+        """Whether the child says something before it has taken too long."""
+        clock, spent = time.monotonic() + PATIENCE * self.seconds, self._processor_seconds() + self.seconds
+        while not self._connection.poll(0.1):
+            if time.monotonic() > clock or self._processor_seconds() > spent:
+                return False
+        return True
+
+    def _processor_seconds(self) -> float:
+        ticks = Path(f"/proc/{self._child.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
     def _start(self) -> None:
         self._end()
