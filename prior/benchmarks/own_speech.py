@@ -24,7 +24,7 @@ from render.head.face_model import FaceModel
 GAP_ROWS = LABEL_RATE  # between a stretch and what is learnt for it
 STRETCH_ROWS, HALVED_FROM_ROWS, SHORTEST_ROWS = 300, 400, 100
 LEARNT_SECONDS = (4.0, 10.0, 30.0, 60.0, 300.0)
-SENTENCES_SCORED, SENTENCES_TOGETHER = 40, 10
+SENTENCES_SCORED, SENTENCES_TOGETHER, DRAWS = 40, 10, 3
 WARP_ROWS = 10  # by which time may be bent, to either side: 0.2 s
 RESAMPLES = 10_000
 
@@ -212,7 +212,23 @@ def curve_within(
 
 
 def curve_over_clips(model: MotionModel, face_model: FaceModel, clips: Sequence[SpokenClip]) -> Iterator[Row]:
-    """Scores of one person's last sentences by how much of the person's others was learnt from."""
+    """Scores of one person's sentences by how much of the person's others was learnt from.
+
+    Sentences are drawn, the mean is over `DRAWS`; then they are taken in the order of names, where those that are named
+    by their words begin with other ones than what is scored.
+    """
+    person = clips[0].person
+    orders = [np.random.default_rng(seed).permutation(len(clips)) for seed in range(DRAWS)]
+    drawn = [list(_curve(model, face_model, [clips[place] for place in order])) for order in orders]
+    for rows in zip(*drawn, strict=True):
+        means = {key: round(float(np.mean([row[key] for row in rows])), 3) for key in rows[0]}
+        yield {"curve": person, **means}
+    for row in _curve(model, face_model, clips):
+        yield {"curve": f"{person}, other words", **{key: round(value, 3) for key, value in row.items()}}
+
+
+def _curve(model: MotionModel, face_model: FaceModel, clips: Sequence[SpokenClip]) -> Iterator[dict[str, float]]:
+    """Scores of a person's last sentences by how much of those before was learnt from."""
     scored, learnable = clips[-SENTENCES_SCORED:], clips[:-SENTENCES_SCORED]
     groups = [scored[start : start + SENTENCES_TOGETHER] for start in range(0, len(scored), SENTENCES_TOGETHER)]
     for seconds in (0.0, *LEARNT_SECONDS):
@@ -224,5 +240,5 @@ def curve_over_clips(model: MotionModel, face_model: FaceModel, clips: Sequence[
             guess = torch.cat([model.expression(clip.rows, clip.gate, style) for clip in group])
             truth, known = (torch.cat([getattr(clip, name) for clip in group]) for name in ("measures", "known"))
             parts.append(row_scores(mouth_measures(face_model, guess), truth, known))
-        means = {key: round(float(np.mean([part[key] for part in parts])), 3) for key in parts[0]}
-        yield {"curve": clips[0].person, "learnt_seconds": round(min(seconds, float(voiced[-1])), 1), **means}
+        means = {key: float(np.mean([part[key] for part in parts])) for key in parts[0]}
+        yield {"learnt_seconds": min(seconds, float(voiced[-1])), **means}

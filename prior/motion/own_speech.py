@@ -36,6 +36,8 @@ LEAST_SPREAD, LEAST_MOVED = (
 )  # coefficients and the model's displacement are taken to spread by at least so much
 FARTHEST = 4.0  # displacement beyond which a tracked mouth is not followed
 
+SHOWN_LIMITS = (0.5, 2.0)  # of the spread of the true opening against the one shown
+
 # Set on training people by the concordance of speech that neither style nor filter saw; a half or double is as good.
 FILTER_PENALTY_ROWS = 225.0  # for a weight of 1: of the generic weights, against one's own speech
 # With a filter the correlation of held-out opening may be lower by so much: a few seconds judge no better than that.
@@ -179,14 +181,41 @@ def _mean_and_spread(
     moved_spread = (weight * (moved - moved_mean).square()).sum(0).sqrt().clamp(min=LEAST_MOVED)
     # Neither alone is as good: all frames have pauses in them, and a ratio of spreads is not sure.
     spread = (spread / moved_spread * style.spread).sqrt()
+    told = SpeechStyle(mean, spread, seconds)
+    told = _as_shown(model, style, replace(told, mean=mean - model.spread_of(told) * moved_mean), speech, heard)
     before = style.speech
     if before is None:
-        told = SpeechStyle(mean, spread, seconds)
-        return replace(told, mean=mean - model.spread_of(told) * moved_mean)
+        return told
     share, total = seconds / (seconds + before.seconds), seconds + before.seconds
-    spread = torch.lerp(before.spread.log(), spread.clamp(min=LEAST_SPREAD).log(), share).exp()
-    told = SpeechStyle(mean, spread, total, before.filter)
-    return replace(told, mean=torch.lerp(before.mean, mean - model.spread_of(told) * moved_mean, share))
+    spread = torch.lerp(before.spread.log(), told.spread.clamp(min=LEAST_SPREAD).log(), share).exp()
+    return SpeechStyle(torch.lerp(before.mean, told.mean, share), spread, total, before.filter)
+
+
+def _as_shown(
+    model: MotionModel,
+    style: MouthStyle,
+    told: SpeechStyle,
+    speech: Sequence[OwnSpeech],
+    heard: Sequence[torch.Tensor],
+) -> SpeechStyle:
+    """Mean and spread with which the opening that is shown has the person's own: closures and pauses change both."""
+    own = replace(style, speech=told)
+    shown, true = (
+        torch.cat([(lower @ model.opening_axis)[one.known] for one, lower in zip(speech, series, strict=True)])
+        for series in (
+            [model.shaped(moved, one.rows, one.gate, own) for one, moved in zip(speech, heard, strict=True)],
+            [one.lower for one in speech],
+        )
+    )
+    weight = torch.cat([one.gate[one.known] for one in speech])
+    weight = weight / weight.sum()
+    means = [(weight * series).sum() for series in (shown, true)]
+    spreads = [
+        (weight * (series - mean).square()).sum().sqrt() for series, mean in zip((shown, true), means, strict=True)
+    ]
+    low, high = SHOWN_LIMITS
+    ratio = (spreads[1] / spreads[0].clamp(min=1e-6)).clamp(low, high)
+    return replace(told, mean=told.mean + (means[1] - means[0]) * model.closing_direction, spread=told.spread * ratio)
 
 
 #: A piece of speech: the footage, displacement [T, E] by the model, and which rows are the piece, bool [T].

@@ -19,6 +19,7 @@ from render.head.motion import Motion
 
 SENTENCE = Path(__file__).parents[2] / "examples" / "sentence.flac"
 AXES, CLASS_COUNT = 4, len(CLASSES)
+LIPS_APART = 4  # classes from here on: no p b m f v, at which the model brings lips together
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def model():
     made = MotionModel(MotionConfig(AXES, 16, (1, 2))).eval()
     for name in ("opening_axis", "closing_direction"):
         getattr(made, name)[0] = 1.0
-    made.neutral_mean[0] = 2.0
+    made.neutral_mean[0] = 4.0
     moved = made.displacement(sounds(3000, 0))
     with torch.no_grad():
         for layer in (made.members[0].linear, made.members[0].head):
@@ -38,10 +39,10 @@ def model():
     return made
 
 
-def sounds(count, seed, classes=CLASS_COUNT):
+def sounds(count, seed, classes=CLASS_COUNT, first=LIPS_APART):
     """Rows of so many classes that follow each other, each for a while."""
     random = torch.Generator().manual_seed(seed)
-    chosen = torch.randint(0, classes, (count // 5 + 1,), generator=random).repeat_interleave(5)[:count]
+    chosen = torch.randint(first, classes, (count // 5 + 1,), generator=random).repeat_interleave(5)[:count]
     rows = 0.05 * torch.rand(count, INPUTS, generator=random)
     rows[torch.arange(count), chosen] += 0.9
     return rows
@@ -54,7 +55,8 @@ def speech(model, rows, mean, spread, more=0.0):
 
 
 def frames(one):
-    return MouthStyle.of(one.lower, one.lower[:, 0])
+    """The style of the frames; lips meet where they are nearest, and so never pass through each other."""
+    return replace(MouthStyle.of(one.lower, one.lower[:, 0]), closed=one.lower.min(0).values)
 
 
 def test_mean_and_spread_are_found_whatever_was_said(model):
@@ -68,6 +70,16 @@ def test_mean_and_spread_are_found_whatever_was_said(model):
     _, used_mean, used_spread = model.blended(heard.style)
     torch.testing.assert_close(used_mean, mean, rtol=0, atol=0.06)
     torch.testing.assert_close(used_spread, spread, rtol=0.08, atol=0)
+
+
+def test_what_closures_take_from_the_opening_is_given_back(model):
+    mean, spread = torch.tensor([1.5, 0.0, 0.0, 0.0]), torch.ones(AXES)
+    # Lips that stay apart at p m f, where the model brings them together.
+    one = speech(model, sounds(3000, 1, first=0), mean, spread)
+    style = heard_style(model, frames(one), [one]).style
+    shown = model.expression(one.rows, one.gate, replace(style, speech=replace(style.speech, filter=None)))[:, 0]
+    assert abs(float(shown.mean() - one.lower[:, 0].mean())) < 0.06  # it would be .4
+    assert float(style.speech.spread[0]) < 0.8  # closures spread the opening, too
 
 
 def test_little_speech_leans_on_the_population_and_less_tells_nothing(model):
@@ -85,8 +97,8 @@ def test_little_speech_leans_on_the_population_and_less_tells_nothing(model):
 def test_a_filter_is_learnt_that_follows_unseen_speech_better(model):
     torch.manual_seed(3)
     own_way = torch.zeros(AXES, SOUND_INPUTS)
-    own_way[:, 1:5] = torch.randn(AXES, 4)
-    rows, unseen = sounds(6000, 4, 5), sounds(1000, 5, 5)
+    own_way[:, 4:8] = torch.randn(AXES, 4)
+    rows, unseen = sounds(6000, 4, 8), sounds(1000, 5, 8)
     one = speech(model, rows, torch.zeros(AXES), torch.ones(AXES), rows[:, :SOUND_INPUTS] @ own_way.T)
     heard = heard_style(model, frames(one), [one])
     without, with_it = heard.agreement
@@ -94,7 +106,8 @@ def test_a_filter_is_learnt_that_follows_unseen_speech_better(model):
     assert heard.style.speech.filter.shape == (AXES, FILTER_WEIGHTS)
     true = model.displacement(unseen) + unseen[:, :SOUND_INPUTS] @ own_way.T
     plain = replace(heard.style, speech=replace(heard.style.speech, filter=None))
-    errors = [(model.displacement(unseen, style) - true).std(0).mean() for style in (plain, heard.style)]
+    spread = heard.style.speech.spread  # the unit of displacement
+    errors = [(spread * model.displacement(unseen, style) - true).std(0).mean() for style in (plain, heard.style)]
     assert errors[1] < 0.5 * errors[0]
 
 
