@@ -24,8 +24,7 @@ from prior.motion.filtering import LINEAR_TAPS, with_context
 from prior.motion.model import INPUTS, WEIGHTS, MotionConfig, MotionModel, MotionNetwork
 from prior.motion.style import mouth_measures
 from prior.speech.pretrained_front_end import FrontEnd
-from prior.training.descent import descend
-from prior.training.run import one_line_errors
+from prior.training.run import descend, one_line_errors
 from prior.training.spoken_clips import (
     SpokenClip,
     belonging,

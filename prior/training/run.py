@@ -1,24 +1,30 @@
-"""A training run that can be stopped: its time, its log, and the checkpoint from which the same command goes on.
+"""A training run: the optimisation that small networks share, and what lets a long one be stopped and gone on with.
 
-In and out: a folder with `log.jsonl`, a line each time the run is saved, and `checkpoint.safetensors`, which holds what
-the run changes as one flat dictionary of tensors; those of a part are named `PART.…`.
+In and out of the latter: a folder with `log.jsonl`, a line each time the run is saved, and `checkpoint.safetensors`,
+which holds what the run changes as one flat dictionary of tensors; those of a part are named `PART.…`.
 """
 
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from render.errors import AdaptError
 from render.store import load_tensors, save_tensors
 
 STATE_NAME, LOG_NAME = "checkpoint.safetensors", "log.jsonl"
+
+#: Rate of the linear parts beside that of the rest.
+LINEAR_RATE = 0.1
+#: How much of a smoothed loss is the one before.
+SMOOTHING = 0.97
 
 #: Something with tensors that a run changes.
 RunPart = nn.Module | torch.optim.Optimizer | dict[str, torch.Tensor]
@@ -131,3 +137,43 @@ def one_line_errors(command: str) -> Iterator[None]:
         yield
     except AdaptError as error:
         raise SystemExit(f"{command}: {error}") from error
+
+
+def descend(
+    linear: Sequence[nn.Parameter],
+    others: Sequence[nn.Parameter],
+    losses: Callable[[], dict[str, torch.Tensor]],
+    steps: int,
+    peak_rate: float,
+) -> dict[str, float]:
+    """One cosine run of AdamW on the sum of the losses.
+
+    Linear parts start at a solution (ridge regression) and move slowly; everything else starts at nothing.
+
+    Args:
+        linear: parameters that start at a solution.
+        others: the rest.
+        losses: draws a batch; scalars by name.
+        steps: of the run.
+        peak_rate: highest learning rate, of the others.
+
+    Returns:
+        The smoothed losses at its end.
+    """
+    groups = [{"params": list(linear)}, {"params": list(others)}]
+    optimiser = torch.optim.AdamW(groups, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, [LINEAR_RATE * peak_rate, peak_rate], total_steps=steps, pct_start=0.1
+    )
+    smoothed: dict[str, float] = {}
+    for _ in (progress := tqdm(range(steps), desc="train", mininterval=10)):
+        terms = losses()
+        optimiser.zero_grad()
+        torch.stack(list(terms.values())).sum().backward()
+        nn.utils.clip_grad_norm_([*linear, *others], 1.0)
+        optimiser.step()
+        schedule.step()
+        for name, value in terms.items():
+            smoothed[name] = SMOOTHING * smoothed.get(name, value.item()) + (1 - SMOOTHING) * value.item()
+        progress.set_postfix({name: f"{value:.3f}" for name, value in smoothed.items()}, refresh=False)
+    return smoothed

@@ -32,8 +32,7 @@ from prior.motion.sync import (
     SyncModel,
 )
 from prior.speech.phonemes import LABEL_RATE, SILENCE
-from prior.training.descent import descend
-from prior.training.run import one_line_errors
+from prior.training.run import descend, one_line_errors
 from prior.training.spoken_clips import SpokenClip, belonging, in_step, spoken_clips
 from render.store import file_sha256
 from render.text import read_json
