@@ -26,8 +26,9 @@ from adapt.synthetic.actor import SyntheticActor, babble, make_actor
 from adapt.tracking.crop import read_crops
 from prior.motion.model import shipped_motion_model
 from prior.motion.style import MouthStyle
-from prior.speech.phonemes import LABEL_RATE
+from prior.speech.phonemes import INDEX, LABEL_RATE
 from prior.speech.sound import SAMPLE_RATE
+from prior.training.teachers import FLITE_VOICES, flite_speech
 from render.drawing.crop import CROP_SIZE
 from render.head.track import Track
 from render.video.reader import Footage
@@ -44,12 +45,28 @@ LONGEST_LAG, LAG_STEP = 0.15, 0.002  # seconds; longer lags would be the next cl
 ACTOR_PX, ACTOR_SECONDS = 256, 1.6
 
 
-def clicks(seconds: float) -> np.ndarray:
-    """Click track [N] at `SAMPLE_RATE`: a buzz like "a" in the first half of every third of a second."""
+def clicks(seconds: float, voice: np.ndarray | None = None) -> np.ndarray:
+    """Click track [N] at `SAMPLE_RATE`: an "a" in the first half of every third of a second.
+
+    Args:
+        seconds: of the track.
+        voice: [≥ half of that] to be heard; a buzz where not given, which the voice detector takes for music.
+    """
     clock = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    hz = 120 * np.arange(1, 30)[:, None]
-    voice = (np.exp(-(((hz - 750) / 400) ** 2)) * np.sin(2 * np.pi * hz * clock)).sum(0)
-    return (0.1 * voice * (np.sin(2 * np.pi * CLICKS_HZ * clock) > 0)).astype(np.float32)
+    since = clock % (1 / CLICKS_HZ)
+    if voice is None:
+        hz = 120 * np.arange(1, 30)[:, None]
+        sound = 0.1 * (np.exp(-(((hz - 750) / 400) ** 2)) * np.sin(2 * np.pi * hz * clock)).sum(0)
+    else:
+        sound = np.interp(since, np.arange(len(voice)) / SAMPLE_RATE, voice)
+    return (sound * (since < 0.5 / CLICKS_HZ)).astype(np.float32)
+
+
+def vowel() -> np.ndarray:
+    """An "a" [N] by a voice of flite, loud from its first sample on; needs flite installed."""
+    spoken, labels = flite_speech("father", FLITE_VOICES[0], stretch=2.0)
+    first = int(np.flatnonzero(labels == INDEX["a"])[0]) + 1
+    return spoken[first * SAMPLE_RATE // LABEL_RATE :]
 
 
 def lags(seconds: np.ndarray, opening: np.ndarray, clock: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -132,7 +149,7 @@ def main(arguments: list[str] | None = None) -> None:
         fitted = fit([folder / "actor.mp4"], "Ada", FitOptions(steps=0), tracks=[lesson])
         fitted.bundle.save(folder / "ada.actor", overwrite=True)
         style = MouthStyle.of_tensors(ActorBundle.load(folder / "ada.actor").style)
-        waveform = clicks(given.seconds)
+        waveform = clicks(given.seconds, vowel())
         with wave.open(str(folder / "clicks.wav"), "wb") as file:
             file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
             file.writeframes((waveform * 32767).astype("<i2").tobytes())

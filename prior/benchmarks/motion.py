@@ -29,6 +29,7 @@ from prior.speech.sound import SAMPLE_RATE, read_waveform
 from prior.training import teachers
 from prior.training.spoken_clips import LEAST_SYNC, SpokenClip, in_step, on_closures, ridge_predictions, spoken_clips
 from prior.training.teachers import music
+from prior.training.voice import MADE_SECONDS, VOICELESS
 from render.head.face_model import FaceModel
 
 STYLE_SECONDS, GAP_SECONDS = 4.0, 1.0  # enrollment at the clip's start, and what lies between it and what is scored
@@ -36,6 +37,7 @@ SHORTEST_SECONDS = 2.0  # of scored rows
 # How far lips may stay open at p b m and still count as closed: share of the predicted motion's own range (5th to 95th
 # percentile) above rest. What a detector sees in pictures is judged by the real mouth's range, and less strictly.
 CLOSED_SHARE_OF_OWN = 0.10
+MADE, FIRST_SEED = 6, 5_000  # sounds of each kind without a voice, drawn otherwise than those trained on
 MUCH_SECONDS = 10.0  # of own speech outside a stretch, voiced
 GAINS = (("all, own speech and filter", "4 s, frames"), ("all, own speech and filter", "all, own speech"))
 SENTENCES = (
@@ -168,6 +170,20 @@ def timing(model: MotionModel, face_model: FaceModel, waveform: np.ndarray) -> d
     }
 
 
+def stillness(model: MotionModel, face_model: FaceModel, spoken_cm: float) -> dict[str, float]:
+    """By kind of sound without a voice, how far the opening deviates, over `spoken_cm`, by which it does in speech."""
+    frames = np.arange(0, MADE_SECONDS, 1 / 25)
+    shares = {}
+    for kind, make in VOICELESS.items():
+        moved = []
+        for seed in range(MADE):
+            sound = make(MADE_SECONDS, np.random.default_rng(FIRST_SEED + seed))
+            gap = mouth_measures(face_model, model.predict(sound, frames).lower_expression)[:, 0]
+            moved.append(float(gap.std()))
+        shares[kind] = round(float(np.mean(moved)) / spoken_cm, 4)
+    return shares
+
+
 def _fit(reference: np.ndarray, shown: np.ndarray, lag: int) -> float:
     a = reference[max(0, -lag) : len(reference) - max(0, lag)]
     b = shown[max(0, lag) : len(shown) - max(0, -lag)]
@@ -243,7 +259,9 @@ def main() -> None:
             print(json.dumps(row))
     print_closures(model, face_model, arguments.speech)
     waveform, _ = teachers.flite_speech(" ".join(SENTENCES), teachers.FLITE_VOICES[0])
-    print(json.dumps(timing(model, face_model, waveform)))
+    times = timing(model, face_model, waveform)
+    print(json.dumps(times))
+    print(json.dumps({"still": stillness(model, face_model, float(str(times["speech_spread_cm"])))}))
 
 
 if __name__ == "__main__":

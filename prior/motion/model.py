@@ -33,6 +33,7 @@ from prior.speech.phonemes import CLASSES, CLOSED, LABEL_RATE, LABIODENTAL, SILE
 from prior.speech.phonetics import ConvolutionBlock, PhoneticEncoder, posteriors, shipped_phonetics
 from prior.speech.pretrained_front_end import FrontEnd, recalled_front_end
 from prior.speech.sound import SAMPLE_RATE, read_waveform
+from prior.speech.voice import shipped_voice, silenced, voice
 from render.head.motion import Motion
 from render.store import load_tensors, save_tensors
 
@@ -295,13 +296,14 @@ def shipped_motion_model() -> MotionModel:
 
 
 def input_rows(encoder: PhoneticEncoder, sound: Features) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the network reads of a sound.
+    """What the network reads of a sound; what is no voice is heard as silence.
 
     Returns:
         rows float32 [T, INPUTS] at `LABEL_RATE` (posteriors, prosody, roots of the posteriors) and gate
         float32 [T] in [0, 1], see `speech_gate`.
     """
     phonetic = posteriors(encoder, sound.mel)
+    phonetic = silenced(phonetic, voice(shipped_voice(), sound.mel, phonetic))
     step = FRAME_RATE // LABEL_RATE
     return _row(phonetic, sound.prosody[::step][: len(phonetic)]), speech_gate(phonetic)
 
