@@ -6,6 +6,7 @@ of the time that takes: sounds and bundles (`refuse`), then people (`parts`).
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from adapt.motion.direction import Direction, keys_heard, placed_marks, placed_m
 from adapt.motion.keys import Key, read_keys
 from adapt.motion.other_style import parse_style
 from adapt.motion.placement import Placement
-from adapt.motion.shot_style import ShotStyle, judged_frames, style_in_shot
+from adapt.motion.shot_style import ShotStyle, doubts, judged_frames, style_in_shot
 from adapt.motion.sources import Driven, Sound, TrackFile
 from adapt.progress import SILENT, Progress
 from adapt.tracking.crop import read_crops
@@ -42,7 +43,8 @@ from adapt.tracking.kept import kept_track
 from adapt.tracking.nearer_heads import nearer_heads
 from prior.motion.model import MotionModel, load_motion_model, shipped_motion_model
 from prior.renderer.prior import RendererPrior, load_renderer_prior
-from prior.speech.sound import SAMPLE_RATE
+from prior.speech.sound import SAMPLE_RATE, read_waveform
+from prior.speech.speech_track import speech_track
 from render.drawing.crop import CROP_SIZE
 from render.errors import DubError
 from render.head.track import Track
@@ -243,13 +245,21 @@ class Session:
         return keys_heard(placed_motion(expression, marks, driven), driver.waveform, begins, speaker_of(driven))
 
     def _style(self, bundle: ActorBundle, track: Track, inside: torch.Tensor, request: Request) -> ShotStyle:
-        """The style of the mouth; a bundle that was fitted from the shot knows all of it already."""
-        driver = request.driver
-        if request.actor is None or not isinstance(driver, Sound):
-            spared = torch.ones_like(inside)
-        else:
+        """The style of the mouth; a bundle that was fitted from the shot knows all of it already.
+
+        Where a sound drives, reasons to doubt the motion that it gives are noted.
+        """
+        driver, spared = request.driver, torch.ones_like(inside)
+        if request.actor is not None and isinstance(driver, Sound):
             spared = judged_frames(self.footage, inside, track.timestamps, driver.waveform)
-        return style_in_shot(bundle, self.footage, track, spared, self.prior.model, self.motion_model)
+        known = style_in_shot(bundle, self.footage, track, spared, self.prior.model, self.motion_model)
+        if isinstance(driver, Sound):
+            shown = replace(track.motion(), confidence=track.confidence * inside)
+            is_own = bool(judged_frames(self.footage, inside, track.timestamps, driver.waveform).any())
+            own = read_waveform(speech_track(self.footage.path)) if is_own else None
+            for text in doubts(known.style, shown, driver.waveform, own):
+                self.note(f"person {track.source['person']}: {text}")
+        return known
 
     def _fitted(self, track: Track, person: int) -> ActorBundle:
         """The person, fitted from the shot, now or earlier."""

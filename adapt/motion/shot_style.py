@@ -15,13 +15,16 @@ from adapt.fitting.style import speech_in
 from adapt.motion.sources import style_of
 from prior.motion.model import WEIGHTS as MOTION_MODEL
 from prior.motion.model import MotionModel, shipped_motion_model
-from prior.motion.own_speech import heard_style
+from prior.motion.own_speech import LEAST_CONFIDENCE, heard_style
 from prior.motion.style import MouthStyle
+from prior.motion.sync import FRAME_RATE, shipped_sync_model
 from prior.speech.features import frame_level_db
 from prior.speech.sound import read_waveform
 from prior.speech.speech_track import speech_track
+from prior.speech.voice import voice_share
 from render.errors import FootageError
 from render.head.face_model import FaceModel
+from render.head.motion import Motion
 from render.head.track import Track
 from render.store import file_sha256
 from render.video.reader import Footage
@@ -30,6 +33,12 @@ from render.video.reader import Footage
 GAP_SECONDS = 1.0
 #: Correlation of loudness above which two sounds are the same, whatever has encoded them; two of speech have under .6.
 SAME_SOUND = 0.8
+#: Frames of 1/25 s by which a shot's sound may be off its picture before that is told.
+UNTOLD_LAG_FRAMES = 1
+#: Own speech below which it is told how little is known of the actor, voiced seconds.
+LITTLE_SPEECH_SECONDS = 4.0
+#: Of what could be speech in a driving sound, the share that is a voice, below which it is told.
+LEAST_VOICE = 0.7
 #: Rows of loudness before which nothing can be said, 10 ms each.
 LEAST_ROWS = 50
 
@@ -80,6 +89,48 @@ def known_style(bundle: ActorBundle, motion_model: MotionModel) -> tuple[MouthSt
         style = replace(style, speech=None)
         told = "from the bundle's frames; what it knows of own speech is of another motion model, fit the actor again"
     return style, told
+
+
+def doubts(style: MouthStyle, motion: Motion, driving: np.ndarray, own: np.ndarray | None) -> list[str]:
+    """Why a mouth dubbed to a sound may move in another way than the actor's would, one sentence each.
+
+    Args:
+        style: of the actor, as used.
+        motion: of the actor in the shot, on the clock of its sound; frames that do not matter have confidence 0.
+        driving: float32 [N] at `prior.speech.sound.SAMPLE_RATE`, what drives.
+        own: float32 [N] likewise, all of the shot's own sound where that is what drives.
+    """
+    found = []
+    if (share := voice_share(driving)) < LEAST_VOICE:
+        found.append(
+            f"{1 - share:.0%} of what could be speech in the driving sound is no voice but music or noise, and moves "
+            "no mouth; if somebody speaks there, give the voice without what lies over it"
+        )
+    seconds = 0.0 if style.speech is None else float(style.speech.seconds)
+    if seconds < LITTLE_SPEECH_SECONDS:
+        found.append(
+            f"only {seconds:.1f} s of own speech tell how this actor's mouth moves, the rest is the average person's; "
+            "footage of the actor with its sound, given to `adapt fit` as well, mends that"
+        )
+    if own is None:
+        return found
+    try:
+        offset = shipped_sync_model().offset(motion, own)
+    except ValueError:
+        return found  # too short to be judged
+    late = offset.lag_frames / FRAME_RATE
+    if offset.confidence < LEAST_CONFIDENCE:
+        found.append(
+            f"sound and mouth of the shot hardly agree (sync confidence {offset.confidence:.1f}, most own speech has "
+            f"{LEAST_CONFIDENCE:g} or more): another's voice, a mumbling or hidden mouth, or noise; a mouth dubbed to "
+            "that sound moves in another way than the source's"
+        )
+    elif abs(offset.lag_frames) > UNTOLD_LAG_FRAMES:
+        found.append(
+            f"the shot's sound is {abs(late):.2f} s {'late' if late > 0 else 'early'} against the mouth in it; a mouth "
+            f"dubbed to it follows the sound, and moves {'later' if late > 0 else 'earlier'} than the source's"
+        )
+    return found
 
 
 def judged_frames(

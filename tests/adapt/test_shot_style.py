@@ -11,13 +11,14 @@ from adapt.actor.bundle import ActorBundle
 from adapt.actor.misfit import refuse_misfit
 from adapt.dubbing.provenance import inspect
 from adapt.fitting.style import mouth_facts, style_of_footage
-from adapt.motion.shot_style import is_same_sound, judged_frames, style_in_shot
+from adapt.motion.shot_style import doubts, is_same_sound, judged_frames, style_in_shot
 from prior.face.model import load_face_model
 from prior.motion.model import load_motion_model, shipped_motion_model
 from prior.motion.own_speech import FILTER_WEIGHTS, HeardStyle
 from prior.motion.style import MouthStyle, SpeechStyle
 from prior.renderer.prior import load_renderer_prior
 from prior.speech.sound import SAMPLE_RATE, read_waveform
+from prior.training.voice import VOICELESS
 from render.errors import StoreError
 from render.video.reader import Footage
 
@@ -94,3 +95,20 @@ def test_a_filter_of_another_width_is_refused(ada, tmp_path):
     path = known(ada, filter=torch.ones(axes, 7)).save(tmp_path / "odd.actor")
     with pytest.raises(StoreError, match=r"style.speech_filter is float32 \[16, 7\]"):
         refuse_misfit(ActorBundle.load(path), path, load_renderer_prior())
+
+
+def test_why_a_mouth_may_move_otherwise_is_told(ada):
+    model, sound = shipped_motion_model(), read_waveform(SENTENCE)
+    own = model.predict(sound, np.arange(0, len(sound) / SAMPLE_RATE, 1 / 25))
+    much = MouthStyle.of_tensors(known(ada).style)
+    assert doubts(much, own, sound, sound) == []
+    late = np.concatenate([np.zeros(SAMPLE_RATE // 5, np.float32), sound])
+    (told,) = doubts(much, own, sound, late)
+    assert float(told.split(" s late")[0].split()[-1]) == pytest.approx(0.2, abs=0.041) and "moves later" in told
+    (told,) = doubts(much, own, sound, sound[::-1].copy())
+    assert "hardly agree" in told
+    little = replace(much, speech=replace(much.speech, seconds=torch.tensor(1.5)))
+    assert "only 1.5 s of own speech" in doubts(little, own, sound, None)[0]
+    assert "only 0.0 s of own speech" in doubts(replace(much, speech=None), own, sound, sound)[0]
+    (told,) = doubts(much, own, VOICELESS["bells"](6.0, np.random.default_rng(0)), None)
+    assert "no voice but music or noise" in told
