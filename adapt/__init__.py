@@ -29,6 +29,7 @@ _HOMES = {
     "save_fitted": "fitting.report",
     "dub": "dubbing.dub",
     "keys": "dubbing.dub",
+    "speakers": "motion.speakers",
     "write_keys": "motion.keys",
     "preview": "dubbing.preview",
     "compare": "comparison.compare",

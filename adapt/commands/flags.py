@@ -182,6 +182,20 @@ class KeysConfig:
 
 
 @dataclass(frozen=True)
+class SpeakersConfig:
+    """Propose who speaks when in a shot of several people, as a table for `adapt dub --cues`; nothing is decided."""
+
+    video: str = argument("video file", names=FILE)
+    sounds: list[str] = argument(
+        "one mixed sound, or one file for each voice (default: the video's own)", [], names=FILE
+    )
+    out: str = option("speakers.csv", "table to write", "--out", "-o", names=FILE)
+    no_cache: bool = option(not DubOptions.keep_found, NO_CACHE)
+    progressive: bool = option(DubOptions.progressive, PROGRESSIVE)
+    overwrite: bool = option(False, "replace an existing table")
+
+
+@dataclass(frozen=True)
 class CompareConfig:
     """Score adapt beside baselines on footage: withheld frames, one canvas, intervals over people. Can be resumed."""
 
@@ -273,6 +287,11 @@ EXAMPLES = {
         "adapt keys shot.mp4 voice.wav --actor ada.actor --person 2 --range 2.5-6",
         "adapt dub shot.mp4 voice.wav --keys keys.csv -o out",
     ),
+    "speakers": (
+        "adapt speakers shot.mp4 -o speakers.csv",
+        "adapt speakers shot.mp4 ada.wav bob.wav",
+        "adapt dub shot.mp4 --face 1=mixed.wav --face 2=mixed.wav --cues speakers.csv --deliver mixed.wav -o out",
+    ),
     "compare": (
         "adapt compare actors -o comparison",
         "adapt compare actors -o comparison --lanes 1,4 --methods 'real,prior,adapt'",
@@ -287,6 +306,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "preview": (PreviewConfig, "adapt.commands.preview:main"),
     "dub": (DubConfig, "adapt.commands.dub:main"),
     "keys": (KeysConfig, "adapt.commands.keys:main"),
+    "speakers": (SpeakersConfig, "adapt.commands.speakers:main"),
     "compare": (CompareConfig, "adapt.commands.compare:main"),
     "inspect": (InspectConfig, "adapt.commands.inspect:main"),
     "cache": (CacheConfig, "adapt.commands.cache:main"),

@@ -20,7 +20,7 @@ from render.head.face_model import FaceModel
 
 #: Stages of control. At "limits" what was done before is taken back where it would part lips that have to meet, or be
 #: too fast; to scale all movement about the closed mouth ("mouth") is not judged.
-ORDER = ("timing", "style", "emotion", "keys", "intensity", "weights", "limits", "mouth")
+ORDER = ("timing", "turn", "style", "emotion", "keys", "intensity", "weights", "limits", "mouth")
 #: A control's range begins and ends with a fade of so many seconds, inside of it.
 FADE_SECONDS = 0.12
 #: Speed of the opening that controls may lead to: one of 200 frames of training people has a higher one.
@@ -233,6 +233,20 @@ class Offset:
             share = weight.to(series.dtype).reshape(-1, *[1] * (series.ndim - 1))
             moved[one.name] = torch.lerp(series[left], series[right], share)
         return replace(motion, **{**moved, "seconds": motion.seconds})
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Somebody else speaks: the mouth rests."""
+
+    stage: ClassVar[str] = "turn"
+
+    def applied(self, motion: PlacedMotion, speaker: Speaker) -> PlacedMotion:
+        """The closed mouth throughout."""
+        closed, silent = speaker.closed.expand_as(motion.expression), torch.zeros_like(motion.speaking)
+        return replace(
+            motion, expression=closed, mean=closed, speaking=silent, shut=torch.ones_like(silent), near=silent
+        )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Cue file: controls of motion by range of a shot and by person, a row each, as a table that spreadsheets write.
 
 Columns are `start`, `end` (seconds of the shot, or H:MM:SS.s; empty: its beginning, its end), `person` (empty:
-everyone), and one for each control; an empty cell leaves that as it is. A row is told by its line in the file.
+everyone), `note`, and one for each control; an empty cell leaves that as it is. A row is told by its line in the file.
 """
 
 import math
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adapt.motion.controls import Control, Cue, Intensity, MouthScale, Offset, Weights
+from adapt.motion.controls import Control, Cue, Intensity, Listening, MouthScale, Offset, Weights
 from adapt.motion.keys import read_keys
 from adapt.motion.other_style import parse_style
 from adapt.motion.tables import read_table, seconds_of
@@ -18,7 +18,8 @@ from render.compositing.region import REGIONS
 from render.errors import ConfigError
 from render.video.container import timecode
 
-START, END, PERSON, REGION = "start", "end", "person", "region"
+#: Besides controls; a note is for people and changes nothing.
+START, END, PERSON, REGION, NOTE = "start", "end", "person", "region", "note"
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,15 @@ def _keys(text: str, told: str, folder: Path) -> Control:
     return read_keys(folder / text)
 
 
+def _speaks(text: str, told: str, folder: Path) -> Control | None:
+    if text not in ("yes", "no"):
+        raise ConfigError(f"{told} {text}: say yes, or no for a mouth that rests")
+    return None if text == "yes" else Listening()
+
+
 #: Column → its control, of a cell's text, of what messages begin with, and of the cue file's folder.
-CONTROLS: dict[str, Callable[[str, str, Path], Control]] = {
+CONTROLS: dict[str, Callable[[str, str, Path], Control | None]] = {
+    "speaks": _speaks,
     "mouth": _mouth,
     "offset": _offset,
     "style": _style,
@@ -107,7 +115,7 @@ CONTROLS: dict[str, Callable[[str, str, Path], Control]] = {
     "weights": _weights,
     "keys": _keys,
 }
-COLUMNS = (START, END, PERSON, *CONTROLS, REGION)
+COLUMNS = (START, END, PERSON, *CONTROLS, REGION, NOTE)
 
 
 def read_cues(path: Path) -> Cues:
@@ -136,9 +144,9 @@ def _row(filled: dict[str, str], told: str, folder: Path) -> Cues:
             raise ConfigError(f"{told} person {filled[PERSON]}: give a cast number; see `adapt check`")
         person = int(filled[PERSON])
     motion = tuple(
-        Cue(make(filled[name], f"{told} {name}", folder), start, end, person, f"{name} {_shown(name, filled[name])}")
+        Cue(control, start, end, person, f"{name} {_shown(name, filled[name])}")
         for name, make in CONTROLS.items()
-        if name in filled
+        if name in filled and (control := make(filled[name], f"{told} {name}", folder)) is not None
     )
     regions: tuple[RegionCue, ...] = ()
     if REGION in filled:
@@ -146,7 +154,7 @@ def _row(filled: dict[str, str], told: str, folder: Path) -> Cues:
         if word not in REGIONS:
             raise ConfigError(f"{told} region {word}: choose one of {', '.join(REGIONS)}")
         regions = (RegionCue(word, start, end, person, f"region {word}"),)
-    if not motion and not regions:
+    if not {*filled} & {*CONTROLS, REGION, NOTE}:
         raise ConfigError(f"{told} says nothing; fill in one of {', '.join((*CONTROLS, REGION))}")
     return Cues(motion, regions)
 

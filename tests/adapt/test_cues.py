@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adapt.dubbing.options import DubOptions
-from adapt.motion.controls import Intensity, MouthScale, Offset, Weights
+from adapt.motion.controls import Intensity, MouthScale, Offset, Weights, directed
 from adapt.motion.cues import read_cues, told_range
 from adapt.motion.direction import Direction
 from adapt.motion.words import parse_weights
@@ -16,6 +16,18 @@ TABLE = """start,end,person,mouth,offset,intensity,weights,region
 
 1,,1,,,,,lips
 """
+
+
+def test_who_listens_rests_and_a_note_is_for_people(tmp_path, spoken, speaker):
+    path = tmp_path / "cues.csv"
+    path.write_text("start,end,speaks,intensity,note\n1,2,no,2,Ada speaks\n3,4,yes,,\n5,6,,,not sure\n")
+    cues = read_cues(path)
+    assert [cue.told for cue in cues.motion] == ["speaks no", "intensity 2"] and not cues.regions
+    after = directed(spoken, speaker, cues.motion)
+    middle = (spoken.seconds > 1.2) & (spoken.seconds < 1.8)
+    torch.testing.assert_close(after[middle], speaker.closed.expand(int(middle.sum()), -1), atol=1e-5, rtol=0)
+    outside = (spoken.seconds <= 1) | (spoken.seconds >= 2)
+    assert torch.equal(after[outside], spoken.expression[outside])
 
 
 def test_a_table_is_cues_in_the_order_of_its_rows(tmp_path):
@@ -51,6 +63,7 @@ def test_a_table_is_cues_in_the_order_of_its_rows(tmp_path):
         ("mouth\n1,2\n", "row 2: 2 cells for 1 columns"),
         ("person,mouth\nAda,1\n", "row 2: person Ada: give a cast number"),
         ("region\nnose\n", "row 2: region nose: choose one of lips, mouth, lower-face"),
+        ("speaks\nmaybe\n", "row 2: speaks maybe: say yes, or no"),
         ("offset\n3\n", "row 2: offset 3: give seconds from -0.5 to 0.5"),
         ("weights\nlips\n", "row 2: weights lips: give factors of lips and jaw"),
         ("weights\nlips=3\n", "row 2: weights lips 3: give a factor from 0 to 2"),

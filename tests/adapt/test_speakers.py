@@ -1,0 +1,68 @@
+"""Who speaks when: two mouths, two voices, and what is proposed of them."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from adapt.motion.cues import read_cues
+from adapt.motion.speakers import Proposal, write_proposal
+from prior.motion.model import shipped_motion_model
+from prior.motion.turns import SURE_MARGIN, WINDOW_SECONDS, Turn, turns
+from prior.speech.phonemes import LABEL_RATE
+from prior.speech.sound import SAMPLE_RATE, read_waveform
+
+SENTENCE = Path(__file__).parents[2] / "examples" / "sentence.flac"
+
+
+@pytest.fixture(scope="module")
+def voices():
+    """Two voices of three seconds each, and what the mouths do to them."""
+    sound = read_waveform(SENTENCE)
+    size = round(WINDOW_SECONDS * SAMPLE_RATE)
+    one, other = sound[:size], sound[len(sound) // 2 :][:size]
+    other = np.pad(other, (0, size - len(other)))
+    times = np.arange(round(WINDOW_SECONDS * LABEL_RATE)) / LABEL_RATE
+    return (one, other), [shipped_motion_model().predict(voice, times) for voice in (one, other)]
+
+
+def test_every_voice_finds_its_mouth_also_when_they_swap(voices):
+    (one, other), motions = voices
+    assert [(turn.sound, turn.person, turn.is_sure) for turn in turns(motions, [one, other])] == [
+        (0, 0, True),
+        (1, 1, True),
+    ]
+    assert [(turn.sound, turn.person) for turn in turns(motions[::-1], [one, other])] == [(0, 1), (1, 0)]
+    (turn,) = turns(motions, [other])
+    assert (turn.start, turn.end, turn.person, turn.is_sure) == (0.0, WINDOW_SECONDS, 1, True)
+
+
+def test_silence_and_unseen_mouths_have_no_turn(voices):
+    (one, _), motions = voices
+    assert not turns(motions, [np.zeros_like(one)])
+    hidden = replace(motions[0], confidence=torch.zeros_like(motions[0].confidence))
+    hidden.confidence[:2] = 1
+    (turn,) = turns([hidden, motions[1]], [one])
+    assert turn.person == 1 and turn.margin == math.inf, "there is no other to compare with"
+
+
+def test_a_proposal_lets_listeners_rest_and_names_what_is_not_sure(tmp_path):
+    sure, faint = SURE_MARGIN + 1, SURE_MARGIN / 2
+    found = (Turn(0, 3, 0, 0, sure), Turn(3, 6, 0, 0, sure + 1), Turn(6, 9, 0, 1, faint), Turn(9, 12, 0, 1, sure))
+    proposal = Proposal((1, 4), ("mixed.wav",), found)
+    write_proposal(tmp_path / "speakers.csv", proposal.rows())
+    cues = read_cues(tmp_path / "speakers.csv").motion
+    assert [(cue.start, cue.end, cue.person, cue.told) for cue in cues] == [
+        (0, 6, 4, "speaks no"),
+        (9, 12, 1, "speaks no"),
+    ]
+    assert '6,9,,,"not sure: mixed.wav may be of person 4' in (tmp_path / "speakers.csv").read_text()
+    two = Proposal(
+        (1, 4), ("a.wav", "b.wav"), (Turn(0, 3, 0, 1, sure), Turn(0, 3, 1, 0, sure), Turn(3, 6, 1, 1, faint))
+    )
+    assert two.voices == {"a.wav": 4, "b.wav": 1}
+    write_proposal(tmp_path / "two.csv", two.rows())
+    assert not read_cues(tmp_path / "two.csv").motion, "nobody has to rest"
