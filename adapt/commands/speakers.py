@@ -23,7 +23,7 @@ def main(config: SpeakersConfig, progress: Progress) -> None:
     write_proposal(out, proposal.rows())
     for name, person in proposal.voices.items():
         progress.say(f"{name}: mostly of person {person}")
-    unsure = [turn for turn in proposal.turns if not turn.is_sure]
+    unsure = [turn for turn in proposal.turns if not proposal.is_clear(turn)]
     for turn in unsure:
         progress.say(
             f"{timecode(turn.start)} to {timecode(turn.end)}: not sure who speaks {proposal.sounds[turn.sound]}"

@@ -51,10 +51,14 @@ class Proposal:
         """Sound → cast number of who speaks most of it, as far as that is sure."""
         voices = {}
         for number, name in enumerate(self.sounds):
-            sure = [turn.person for turn in self.turns if turn.sound == number and turn.is_sure]
+            sure = [turn.person for turn in self.turns if turn.sound == number and self.is_clear(turn)]
             if sure:
                 voices[name] = self.people[int(np.bincount(sure).argmax())]
         return voices
+
+    def is_clear(self, turn: Turn) -> bool:
+        """Whether it is sure who speaks; of one mixed sound, that nobody else does, too."""
+        return turn.is_sure and (len(self.sounds) > 1 or turn.is_alone)
 
     def rows(self) -> list[dict[str, str]]:
         """Rows of a cue file.
@@ -64,7 +68,7 @@ class Proposal:
         so and asks for nothing.
         """
         rows = []
-        for key, group in groupby(self.turns, key=lambda turn: (turn.is_sure, turn.sound, turn.person)):
+        for key, group in groupby(self.turns, key=lambda turn: (self.is_clear(turn), turn.sound, turn.person)):
             is_sure, sound, number = key
             run, person = list(group), self.people[number]
             window = {START: f"{run[0].start:g}", END: f"{run[-1].end:g}"}

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from prior.motion.model import input_rows
+from prior.motion.own_speech import LEAST_CONFIDENCE, LEAST_WINDOW_CONFIDENCE
 from prior.motion.sync import LAGS, MARGIN_ROWS, SyncModel, best_lag, motion_rows, shipped_sync_model
 from prior.speech.features import features
 from prior.speech.phonemes import LABEL_RATE
@@ -27,9 +28,7 @@ WINDOW_ROWS = round(WINDOW_SECONDS * LABEL_RATE)
 LEAST_VOICED, LEAST_KNOWN_ROWS = 0.2, 75
 #: A sound may lie so many frames from where it lies best over the whole shot.
 NEAR_FRAMES = 2
-#: Confidence over the whole shot from which a lag of a mouth's own is believed.
-LEAST_LAG_CONFIDENCE = 1.0
-#: Agreement above the next best from which a window is sure.
+#: Agreement above the next best from which a window is sure; that itself has to be as of own speech.
 SURE_MARGIN = 1.0
 
 
@@ -41,19 +40,28 @@ class Turn:
         start, end: seconds.
         sound: which of the sounds.
         person: whose mouth agrees best, which of the motions.
+        agreement: of sound and mouth at their lag, above the median over lags.
         margin: agreement above that of the next one; infinite where there is no other.
+        next_best: agreement of the sound with the next mouth.
     """
 
     start: float
     end: float
     sound: int
     person: int
+    agreement: float
     margin: float
+    next_best: float = -math.inf
 
     @property
     def is_sure(self) -> bool:
-        """Whether the margin is large enough to go by."""
-        return self.margin >= SURE_MARGIN
+        """Whether there is enough to go by."""
+        return self.agreement >= LEAST_WINDOW_CONFIDENCE and self.margin >= SURE_MARGIN
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other mouth agrees as one does that speaks, too."""
+        return self.next_best < LEAST_WINDOW_CONFIDENCE
 
 
 @dataclass(frozen=True)
@@ -96,8 +104,10 @@ def turns_of_rows(
             margins = torch.tensor([_margin(table, sound, person) for person in range(len(mouths))])
             if float(margins.max()) > -math.inf:
                 person = int(margins.argmax())
+                others = torch.cat([table[sound, :person], table[sound, person + 1 :], torch.tensor([-math.inf])])
+                judged = (float(table[sound, person]), float(margins[person]), float(others.max()))
                 ends = (start / LABEL_RATE, (start + WINDOW_ROWS) / LABEL_RATE)
-                found.append(Turn(*ends, sound, person, float(margins[person])))
+                found.append(Turn(*ends, sound, person, *judged))
     return found
 
 
@@ -117,7 +127,7 @@ def _margin(table: torch.Tensor, sound: int, person: int) -> float:
 def _lag(sync: SyncModel, rows: torch.Tensor, mouth: _Mouth) -> int:
     """Frames by which a sound is late against a mouth over all of a shot; 0 where that is not clear."""
     offset = best_lag(sync.curve(rows, mouth.lower, mouth.known, mouth.first))
-    return offset.lag_frames if offset.confidence >= LEAST_LAG_CONFIDENCE else 0
+    return offset.lag_frames if offset.confidence >= LEAST_CONFIDENCE else 0
 
 
 def _agreement(sync: SyncModel, rows: torch.Tensor, mouth: _Mouth, start: int, lag: int) -> float:

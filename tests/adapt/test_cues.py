@@ -59,7 +59,7 @@ def test_a_table_is_cues_in_the_order_of_its_rows(tmp_path):
         ("start,end,mouth\n2,1,1\n", "row 2: start 2 is not before end 1"),
         ("start,end,mouth\n1:2:3:4,,1\n", "row 2: start 1:2:3:4: give seconds of the shot"),
         ("start,end,mouth\n-1,,1\n", "row 2: start -1: give seconds of the shot"),
-        ("start,end,mouth\n1,2,\n", "row 2: says nothing; fill in one of mouth, "),
+        ("start,end,mouth\n1,2,\n", "row 2: says nothing; fill in one of speaks, mouth, "),
         ("mouth\n1,2\n", "row 2: 2 cells for 1 columns"),
         ("person,mouth\nAda,1\n", "row 2: person Ada: give a cast number"),
         ("region\nnose\n", "row 2: region nose: choose one of lips, mouth, lower-face"),

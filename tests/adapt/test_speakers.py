@@ -51,7 +51,11 @@ def test_silence_and_unseen_mouths_have_no_turn(voices):
 
 def test_a_proposal_lets_listeners_rest_and_names_what_is_not_sure(tmp_path):
     sure, faint = SURE_MARGIN + 1, SURE_MARGIN / 2
-    found = (Turn(0, 3, 0, 0, sure), Turn(3, 6, 0, 0, sure + 1), Turn(6, 9, 0, 1, faint), Turn(9, 12, 0, 1, sure))
+    found = (
+        *(Turn(0, 3, 0, 0, 2.0, sure), Turn(3, 6, 0, 0, 2.0, sure + 1)),
+        *(Turn(6, 9, 0, 1, 2.0, faint), Turn(9, 12, 0, 1, 2.0, sure)),
+        *(Turn(12, 15, 0, 0, 0.5, sure), Turn(15, 18, 0, 1, 4.0, sure, 2.0)),
+    )
     proposal = Proposal((1, 4), ("mixed.wav",), found)
     write_proposal(tmp_path / "speakers.csv", proposal.rows())
     cues = read_cues(tmp_path / "speakers.csv").motion
@@ -60,9 +64,9 @@ def test_a_proposal_lets_listeners_rest_and_names_what_is_not_sure(tmp_path):
         (9, 12, 1, "speaks no"),
     ]
     assert '6,9,,,"not sure: mixed.wav may be of person 4' in (tmp_path / "speakers.csv").read_text()
-    two = Proposal(
-        (1, 4), ("a.wav", "b.wav"), (Turn(0, 3, 0, 1, sure), Turn(0, 3, 1, 0, sure), Turn(3, 6, 1, 1, faint))
-    )
+    assert [proposal.is_clear(turn) for turn in found] == [True, True, False, True, False, False]
+    voices = (Turn(0, 3, 0, 1, 2.0, sure), Turn(0, 3, 1, 0, 2.0, sure), Turn(3, 6, 1, 1, 2.0, faint))
+    two = Proposal((1, 4), ("a.wav", "b.wav"), voices)
     assert two.voices == {"a.wav": 4, "b.wav": 1}
     write_proposal(tmp_path / "two.csv", two.rows())
     assert not read_cues(tmp_path / "two.csv").motion, "nobody has to rest"
