@@ -33,7 +33,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, 
     rows = []
     try:
         for row in table:
-            cells = [cell.strip() for cell in row]
+            cells = [cell.strip().replace("\n", " ") for cell in row]
             if any(cells):
                 rows.append((table.line_num, cells))
     except csv.Error as error:

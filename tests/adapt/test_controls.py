@@ -102,6 +102,14 @@ def test_intensity_widens_movement_about_the_mean_and_lips_still_meet(spoken, sp
     assert torch.equal(directed(spoken, speaker, [Cue(Intensity(1.0))]), spoken.expression)
 
 
+def test_a_long_sound_leaves_no_seams(spoken, speaker, monkeypatch):
+    sound, seconds = read_waveform(SENTENCE), spoken.seconds.numpy()
+    wide = directed(spoken, speaker, [Cue(Intensity(2.0))])
+    monkeypatch.setattr("prior.motion.sampling.PIECE_ROWS", 37)
+    in_pieces = replace(spoken, expression=shipped_motion_model().predict(sound, seconds).lower_expression)
+    torch.testing.assert_close(directed(in_pieces, speaker, [Cue(Intensity(2.0))]), wide, atol=1e-5, rtol=0)
+
+
 def test_nothing_asked_for_is_what_it_was(spoken, speaker, ada, tracked):
     style = MouthStyle.of_tensors(ada.style)
     driven = Driven(ada, tracked, style, load_face_model(), shipped_motion_model())

@@ -1,4 +1,5 @@
 import math
+from random import Random
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from adapt.dubbing.options import DubOptions
 from adapt.motion.controls import Intensity, MouthScale, Offset, Weights, directed
 from adapt.motion.cues import read_cues, told_range
 from adapt.motion.direction import Direction
+from adapt.motion.keys import read_keys
 from adapt.motion.words import parse_weights
 from render.errors import ConfigError
 
@@ -107,3 +109,24 @@ def test_regions_share_what_is_put_back_and_somebody_else_is_refused(tmp_path):
     direction.refuse_others([1, 2])
     with pytest.raises(ConfigError, match="names person 2, but dubbed is 1"):
         direction.refuse_others([1])
+
+
+def test_a_damaged_table_is_read_or_refused_in_one_line(tmp_path):
+    random = Random(0)
+    (tmp_path / "keys.csv").write_bytes(b"time,opening\n1,0.2\n")
+    whole = TABLE.encode() + b"3,4,1,,,,,mouth\n"
+    for name, read in (("cues.csv", read_cues), ("keys.csv", read_keys)):
+        original = whole if name == "cues.csv" else b"time,sound,opening,width\n0.5,m,0.1,\n1:02.5,a,,0.2\n"
+        for _ in range(300):
+            data = bytearray(original)
+            for _ in range(random.randint(1, 6)):
+                place = random.randrange(len(data))
+                data[place : place + random.randint(0, 3)] = random.choice(
+                    (b"", b"\0", b'"', b",", b"\n", b"-9e999", b"\xff")
+                )
+                data = data or bytearray(b" ")
+            (tmp_path / name).write_bytes(data)
+            try:
+                read(tmp_path / name)
+            except ConfigError as error:
+                assert "\n" not in str(error)
