@@ -13,7 +13,7 @@ import torch
 
 from adapt.actor.renderer import adapted_renderer
 from adapt.dubbing.part import Part
-from render.compositing.composite import Patch, match_tone
+from render.compositing.composite import MATTE_FLOOR, Patch, match_tone
 from render.compositing.matte import feathered, region_mask
 from render.compositing.occlusion import Occlusion
 from render.compositing.outline import Outline, carried_skin
@@ -28,6 +28,8 @@ from render.video.reader import Frame
 
 #: Skin so near the mouth, or where the matte is less, is not used to match the tone.
 LIPS_MARGIN_PX, SURE_MATTE = 8, 0.9
+#: Detail is drawn where the matte shows anything, in steps of a part of the crop's side, and so far around it.
+STEPS, FILTER_PX = 16, 4
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Painter:
         detail = None
         if part.bundle.detail and scale >= LEAST_SCALE:
             detail = Detail.of_stored(part.bundle.detail).at_scale(scale)
+            # As it is sampled, once instead of in every frame.
+            detail = replace(detail, maps=detail.maps.contiguous(memory_format=torch.channels_last))
         size = CROP_SIZE if detail is None else native_size(scale)
         look = part.bundle.look.to(device)
         return Painter(small, renderer, look, detail, size, weight, occlusion, region, torch.device(device))
@@ -122,13 +126,22 @@ class Painter:
 
     def _detailed(self, patch: Patch, shares: torch.Tensor, vertices: torch.Tensor) -> Patch:
         """The patch at the source's own resolution, with what the actor's frames show of it."""
-        if self.detail is None:
+        window = _window(patch.matte)
+        if self.detail is None or window is None:
             return patch
+        # Whole steps of 16 px of a crop are whole px at native size.
+        top, bottom, left, right = (step * CROP_SIZE // STEPS for step in window)
+        y, bottom_y, x, right_x = (step * self.size // STEPS for step in window)
         buffer = gbuffer(self.part.prior.model, vertices, self.size)
-        rgb = torch.from_numpy(patch.rgb).permute(2, 0, 1)[None]
-        fine = with_detail(rgb, shares, self.detail, buffer.uv, buffer.covered)
-        matte = cv2.resize(patch.matte, (self.size, self.size), interpolation=cv2.INTER_LINEAR)
-        return Patch(fine[0].permute(1, 2, 0).numpy(), matte, patch.crop_from_image * (self.size / CROP_SIZE))
+        uv = buffer.uv[:, y:bottom_y, x:right_x].contiguous()
+        rgb = torch.from_numpy(patch.rgb[top:bottom, left:right]).permute(2, 0, 1)[None]
+        some = shares[..., top:bottom, left:right]
+        fine = with_detail(rgb, some, self.detail, uv, buffer.covered[..., y:bottom_y, x:right_x])
+        size = right_x - x, bottom_y - y
+        matte = cv2.resize(patch.matte[top:bottom, left:right], size, interpolation=cv2.INTER_LINEAR)
+        window_from_image = patch.crop_from_image * (self.size / CROP_SIZE)
+        window_from_image[:, 2] -= x, y
+        return Patch(fine[0].permute(1, 2, 0).numpy(), matte, window_from_image)
 
     def _free(self, frame: int) -> np.ndarray | float:
         """1 where nothing lies in front, falling to 0 towards what does, float32 [CROP_SIZE, CROP_SIZE]; or 1."""
@@ -137,6 +150,20 @@ class Painter:
             return 1.0
         wide = cv2.dilate(mask.astype(np.float32), np.ones((3, 3), np.uint8))
         return 1 - cv2.resize(wide, (CROP_SIZE, CROP_SIZE), interpolation=cv2.INTER_LINEAR)
+
+
+def _window(matte: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Where a crop's matte [CROP_SIZE, CROP_SIZE] shows anything, with room for filters, in `STEPS` of the crop's side.
+
+    Top, bottom, left, right; None where it shows nothing.
+    """
+    seen, step = matte >= MATTE_FLOOR, CROP_SIZE // STEPS
+    rows, columns = (np.flatnonzero(seen.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return None
+    bounds = [max(0, int(places[0]) - FILTER_PX) // step for places in (rows, columns)]
+    ends = [min(STEPS, -(-(int(places[-1]) + 1 + FILTER_PX) // step)) for places in (rows, columns)]
+    return bounds[0], ends[0], bounds[1], ends[1]
 
 
 def _stacked(outlines: Sequence[Outline], name: str) -> torch.Tensor:

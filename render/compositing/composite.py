@@ -277,10 +277,10 @@ def match_tone(rgb: np.ndarray, source: np.ndarray, matte: np.ndarray, skin: np.
     if not border.any():
         return rgb
     difference = source - rgb
-    alike = border & (np.abs(difference).max(axis=2) < COLOUR_LIMIT)
+    alike = border & (_largest(difference) < COLOUR_LIMIT)
     if skin is not None:
         skin_difference = np.nan_to_num(skin - rgb, nan=SKIN_LIMIT)
-        shared = np.abs(skin_difference).max(axis=2) < SKIN_LIMIT
+        shared = _largest(skin_difference) < SKIN_LIMIT
         difference, alike = np.where(shared[..., None], skin_difference, difference), alike | shared
     band = alike.astype(np.float32)
     sigma = COLOUR_REACH * rgb.shape[1]
@@ -290,6 +290,12 @@ def match_tone(rgb: np.ndarray, source: np.ndarray, matte: np.ndarray, skin: np.
     stacked = blurred(stacked, sigma / 4)
     tone = stacked[..., :3] / np.maximum(stacked[..., 3:], 1e-4)
     return np.clip(rgb + cv2.resize(tone, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR), 0, 1)
+
+
+def _largest(difference: np.ndarray) -> np.ndarray:
+    """The largest of the three channels' absolute values [H, W]; several times faster than `max` over an axis."""
+    first, second, third = cv2.split(np.abs(difference))
+    return np.maximum(np.maximum(first, second), third)
 
 
 def measure_grain(footage: Footage, planes: list[np.ndarray], patch: Patch) -> Grain | None:

@@ -124,30 +124,30 @@ def fine_luma(native: torch.Tensor, crops: torch.Tensor) -> torch.Tensor:
     return (native - enlarged(crops, native.shape[-1])).mean(1, keepdim=True)
 
 
-def enlarged(images: torch.Tensor, size: int) -> torch.Tensor:
-    """Crops [N, C, H, W] scaled up to a size in px, as smoothly as they are put into a picture."""
-    return F.interpolate(images, size=(size, size), mode="bicubic", align_corners=False)
+def enlarged(images: torch.Tensor, size: int | tuple[int, int]) -> torch.Tensor:
+    """Crops [N, C, H, W] scaled up to a side or to (height, width) px, as smoothly as they are put into a picture."""
+    return F.interpolate(images, size=size, mode="bicubic", align_corners=False)
 
 
 def with_detail(
     rgb: torch.Tensor, shares: torch.Tensor, detail: Detail, uv: torch.Tensor, where: torch.Tensor
 ) -> torch.Tensor:
-    """Drawn crops at the size of `uv`, with detail.
+    """Drawn crops, or the same window of each, at the size of `uv`, with detail.
 
     Args:
-        rgb: [B, 3, CROP_SIZE, CROP_SIZE] sRGB in [0, 1], as drawn.
-        shares: [B, K, CROP_SIZE, CROP_SIZE], how much each frame of the bank counts at a pixel.
+        rgb: [B, 3, H, W] sRGB in [0, 1], as drawn.
+        shares: [B, K, H, W], how much each frame of the bank counts at a pixel.
         detail: of the actor, at the source's scale.
-        uv: [B, S, S, 2] of the same crops at native size.
-        where: [B, 1, S, S] in [0, 1], how much of the detail is wanted.
+        uv: [B, Y, X, 2] of the same at native size.
+        where: [B, 1, Y, X] in [0, 1], how much of the detail is wanted.
 
     Returns:
-        [B, 3, S, S] in [0, 1].
+        [B, 3, Y, X] in [0, 1].
     """
-    size = uv.shape[1]
+    size = uv.shape[1], uv.shape[2]
     fine = ops.texture(detail.maps, uv, filter_mode="bilinear")
     sharp = shares.pow(SHARPENING)
     weight = sharp / sharp.sum(1, keepdim=True).clamp(min=1e-6)
-    weight = F.interpolate(weight, size=(size, size), mode="bilinear", align_corners=False)
+    weight = F.interpolate(weight, size=size, mode="bilinear", align_corners=False)
     added = (fine * weight).sum(1, keepdim=True) * where
     return (enlarged(rgb, size) + added).clamp(0, 1)

@@ -414,7 +414,8 @@ def _visible(logit: torch.Tensor, lower_face: torch.Tensor) -> torch.Tensor:
     On the new lower face the network decides; its own edge at the rim is no occluder, so that is closed. Beside the new
     lower face, where the source's chin may still be, everything is drawn over.
     """
-    on_top = F.max_pool2d(torch.sigmoid(logit), RIM_PX, 1, RIM_PX // 2)
+    across = F.max_pool2d(torch.sigmoid(logit), (1, RIM_PX), 1, (0, RIM_PX // 2))
+    on_top = F.max_pool2d(across, (RIM_PX, 1), 1, (RIM_PX // 2, 0))
     return torch.where(lower_face > 0, on_top, torch.ones_like(on_top))
 
 

@@ -33,7 +33,7 @@ def _presets(*steps: tuple[str, str]) -> dict[str, dict[str, str]]:
 
 FFV1 = {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
 ENCODERS = {
-    "h264": Encoder("libx264", _presets(("veryfast", "23"), ("fast", "15"), ("slow", "10"))),
+    "h264": Encoder("libx264", _presets(("veryfast", "23"), ("faster", "14"), ("slow", "10"))),
     "h265": Encoder("libx265", _presets(("ultrafast", "25"), ("superfast", "14"), ("fast", "10"))),
     "ffv1": Encoder("ffv1", {quality: FFV1 for quality in QUALITIES}),
     "prores": Encoder(
