@@ -1,6 +1,7 @@
 """Clips as a fit reads them: crops in memory, the network's inputs for single frames, and the look that is adapted."""
 
 import copy
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -82,6 +83,7 @@ class FrameReader:
         first: look that is adapted, on `device`.
         device: where they are put.
         renderer: the prior's, laid out for speed, on `device`.
+        made: how many inputs were made, in `seconds_to_make`.
     """
 
     def __init__(self, prior: RendererPrior, clips: Sequence[FitClip], first: FirstLook, device: str = "cpu") -> None:
@@ -90,12 +92,15 @@ class FrameReader:
         renderer = copy.deepcopy(prior.renderer).to(self.device)
         self.renderer = renderer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._kept: dict[tuple[int, int], RenderInputs] = {}
+        self.made, self.seconds_to_make = 0, 0.0
 
     def read(self, number: int, row: int) -> RenderInputs:
         """Inputs of one frame: a row of `FitClip.frames` of the clip of that number."""
         inputs = self._kept.get((number, row))
         if inputs is None:
+            started = time.monotonic()
             inputs = clip_inputs(self.prior, self.clips[number], torch.tensor([row])).narrowed().to(self.device)
+            self.made, self.seconds_to_make = self.made + 1, self.seconds_to_make + time.monotonic() - started
             if len(self._kept) < KEPT_INPUTS:
                 self._kept[number, row] = inputs
         return inputs

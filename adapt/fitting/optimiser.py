@@ -17,7 +17,7 @@ from itertools import accumulate
 import torch
 
 from adapt.actor.delta import new_delta, with_delta
-from adapt.fitting.clip import FirstLook, FitClip, FrameReader
+from adapt.fitting.clip import KEPT_INPUTS, FirstLook, FitClip, FrameReader
 from adapt.fitting.options import FitOptions
 from adapt.fitting.state import Checkpoint, FitState
 from adapt.progress import SILENT, Progress
@@ -38,10 +38,64 @@ EXPRESSION_NOISE = 0.15
 GOLDEN_RATIO = (5**0.5 - 1) / 2
 JUDGE_EVERY = 100
 MOST_JUDGED = 16
+#: To judge by a held-out frame takes about this part of a step.
+JUDGING = 0.35
+#: After so many steps it is told how long the rest takes, unless that is less than so many seconds.
+TOLD_AFTER, LEAST_TOLD_SECONDS = 10, 5.0
 CHECKPOINT_EVERY = 50
 #: Losses that differ by less than this part are called level. Between a fit and the unadapted prior that are level the
 #: fit is taken: it is sharper, and absolute differences favour what is smooth.
 LEVEL = 0.01
+
+
+class Pace:
+    """How long a fit takes, by the speed of its first steps.
+
+    The first time that a frame is learnt from its inputs are made, which most later steps need not do; and now and then
+    held-out frames are judged.
+
+    Args:
+        reader: of the fit.
+    """
+
+    def __init__(self, reader: FrameReader) -> None:
+        self.reader = reader
+        self._judging: float | None = None
+        self._first, self._started, self._before = 0, 0.0, (0, 0.0)
+        self._is_warm = False
+
+    @contextmanager
+    def judged(self) -> Iterator[None]:
+        """Measure how long it takes to judge."""
+        started, made = time.monotonic(), self.reader.seconds_to_make
+        yield
+        self._judging = time.monotonic() - started - (self.reader.seconds_to_make - made)
+
+    def begin(self, step: int) -> None:
+        """Measure from a step on."""
+        self._first, self._started = step, time.monotonic()
+        self._before = self.reader.made, self.reader.seconds_to_make
+
+    def told_after(self, step: int, steps: int) -> float | None:
+        """Seconds left after the first `TOLD_AFTER` steps, where they are worth telling; else None."""
+        if step - self._first == 1 and not self._is_warm:  # the first step, which lays things out, does not count
+            self.begin(step)
+            self._is_warm = True
+        if step - self._first != TOLD_AFTER - 1 or not self._is_warm:
+            return None
+        left = self.seconds_left(step, steps, time.monotonic() - self._started)
+        return left if left >= LEAST_TOLD_SECONDS else None
+
+    def seconds_left(self, step: int, steps: int, spent: float) -> float:
+        """Seconds from a step to the end of a fit, where those up to now took `spent`."""
+        made, making = self.reader.made - self._before[0], self.reader.seconds_to_make - self._before[1]
+        a_step = max(spent - making, 0.0) / max(step - self._first, 1)
+        frames, left = sum(len(clip.learn) for clip in self.reader.clips), steps - step
+        kept = min(frames, KEPT_INPUTS) / max(frames, 1)
+        new = min(max(kept * frames - made, 0.0), left) * kept + left * (1 - kept)
+        judging = JUDGING * MOST_JUDGED * a_step if self._judging is None else self._judging
+        judged = steps // JUDGE_EVERY - step // JUDGE_EVERY + bool(steps % JUDGE_EVERY) + len(BLENDS)
+        return a_step * left + making / max(made, 1) * new + judged * judging
 
 
 def optimise(
@@ -69,6 +123,7 @@ def optimise(
     reader = FrameReader(prior, clips, first, options.device)
     texture = first.look.texture
     steps, seed = options.steps, options.seed
+    pace = Pace(reader)
     seconds = None if options.minutes is None else options.minutes * 60
     if checkpoint is not None and checkpoint.resume and checkpoint.path.is_file():
         state = FitState.load(checkpoint).to(reader.device)
@@ -77,14 +132,19 @@ def optimise(
         if checkpoint is not None and checkpoint.resume and checkpoint.is_expected:
             progress.note(f"{checkpoint.name}: there is nothing to go on from; it begins anew")
         state = FitState(texture.clone(), new_delta(prior.renderer, seed)).to(reader.device)
-        state.unadapted_loss = held_out_loss(reader, state)
+        with pace.judged():
+            state.unadapted_loss = held_out_loss(reader, state)
         state.best_loss = state.unadapted_loss * (1 + LEVEL)
     started = time.monotonic()
+    pace.begin(state.step)
     with _saved_when_interrupted(state, checkpoint), progress.stage("fit", steps) as advance:
         advance(state.step)
         while state.step < steps and (done := max(state.step / steps, _spent(started, seconds))) < 1:
             take_step(reader, state, done, seed)
             advance(1)
+            if (left := pace.told_after(state.step, steps)) is not None:
+                left = left if seconds is None else min(left, seconds - (time.monotonic() - started))
+                progress.note(f"fit: about {left / 60:.1f} minutes more at the speed of its first steps")
             if state.step % JUDGE_EVERY == 0:
                 _keep_best(state, held_out_loss(reader, state))
             if checkpoint is not None and state.step % CHECKPOINT_EVERY == 0:

@@ -1,11 +1,13 @@
 """Checkpoints of a fit: they come back as they were, or are refused."""
 
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from adapt.fitting.optimiser import optimise
+from adapt.fitting.clip import KEPT_INPUTS
+from adapt.fitting.optimiser import JUDGING, MOST_JUDGED, Pace, optimise
 from adapt.fitting.options import FitOptions
 from adapt.fitting.state import CHECKPOINT, CHECKPOINT_VERSION, Checkpoint, FitState
 from adapt.progress import Silent
@@ -103,3 +105,18 @@ def test_a_state_that_is_being_changed_is_not_saved(fitted, tmp_path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         optimise(fitted.prior, fitted.clips, fitted.unadapted, FitOptions(steps=2), Checkpoint(tmp_path / "a"))
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_left_of_a_fit_counts_steps_inputs_and_judging():
+    reader = SimpleNamespace(clips=[SimpleNamespace(learn=range(100))], made=7, seconds_to_make=9.0)
+    pace = Pace(reader)
+    assert pace.told_after(1, 400) is None and pace.told_after(2, 400) is None
+    pace.begin(0)
+    reader.made, reader.seconds_to_make = 17, 10.0  # ten of the hundred frames were learnt from
+    expected = 390 * 0.2 + 90 * 0.1 + (4 + 2) * JUDGING * MOST_JUDGED * 0.2
+    assert pace.seconds_left(10, 400, 3.0) == pytest.approx(expected)
+    with pace.judged():
+        pass  # takes no time
+    assert pace.seconds_left(10, 400, 3.0) == pytest.approx(390 * 0.2 + 90 * 0.1, abs=0.1)
+    reader.clips[0].learn = range(2 * KEPT_INPUTS)  # half of them are made anew each time
+    assert pace.seconds_left(10, 400, 3.0) > 390 * (0.2 + 0.05)
