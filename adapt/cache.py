@@ -5,22 +5,36 @@ that was killed finds what it had done; a changed input or setting has another k
 find in a video is kept so in the user's own cache folder (`Found`), which is held to a size.
 """
 
+from __future__ import annotations
+
 import ast
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from render.errors import OutputError, StoreError
-from render.store import file_sha256, load_tensors, save_tensors, write_bytes, write_json, write_text
+from render.store import (
+    file_sha256,
+    load_arrays,
+    load_tensors,
+    save_arrays,
+    save_tensors,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from render.text import read_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("adapt", "prior", "render", "cuda_ext")
@@ -99,7 +113,7 @@ class Found:
     largest_bytes: int = LARGEST_FOUND_BYTES
 
     @staticmethod
-    def of_user(is_kept: bool = True) -> "Found":
+    def of_user(is_kept: bool = True) -> Found:
         """In the user's cache folder, unless nothing is to be kept or there is no such folder."""
         with suppress(OutputError):
             return Found(user_folder("found") if is_kept else None)
@@ -107,22 +121,46 @@ class Found:
 
     def read(self, key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         """Tensors and facts that were kept under a key; None where there are none, or none that are whole."""
+        return self._read(key, load_tensors)
+
+    def read_arrays(self, key: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """`read` of arrays, without loading torch."""
+        return self._read(key, load_arrays)
+
+    def _read(self, key: str, load: Callable[[Path, str, int], Any]) -> Any:
         if self.folder is None or not (path := self._path(key)).is_file():
             return None
         with suppress(StoreError, OSError):
-            kept = load_tensors(path, FOUND, FOUND_VERSION)
+            kept = load(path, FOUND, FOUND_VERSION)
             os.utime(path)
             return kept
         return None
 
     def write(self, key: str, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
         """Keep tensors and JSON-able facts; what was not used for longest makes room."""
+        self._write(key, save_tensors, tensors, facts)
+
+    def write_arrays(self, key: str, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+        """`write` of arrays, without loading torch."""
+        self._write(key, save_arrays, arrays, facts)
+
+    def _write(self, key: str, save: Callable[..., None], values: dict[str, Any], facts: dict[str, Any]) -> None:
         if self.folder is None:
             return
         with suppress(OSError, OutputError):
             make_private(self.folder)
-            save_tensors(self._path(key), FOUND, FOUND_VERSION, tensors, facts)
+            save(self._path(key), FOUND, FOUND_VERSION, values, facts)
             self._make_room(self._path(key))
+
+    def holds(self, key: str) -> bool:
+        """Whether something is kept under a key; it may be damaged."""
+        return self.folder is not None and self._path(key).is_file()
+
+    def forget(self, key: str) -> None:
+        """Remove what is kept under a key, if anything is."""
+        if self.folder is not None:
+            with suppress(OSError):
+                self._path(key).unlink(missing_ok=True)
 
     def files(self) -> list[Path]:
         """What is kept, by when it was last used, oldest first."""
@@ -152,6 +190,17 @@ class Found:
                 path.unlink(missing_ok=True)
                 removed += size
         return removed
+
+
+def library_versions(*names: str) -> list[str | None]:
+    """Versions of installed libraries, None for those that are not: what they give may change with them."""
+    versions: list[str | None] = []
+    for name in names:
+        try:
+            versions.append(version(name))
+        except ModuleNotFoundError:  # PackageNotFoundError is one
+            versions.append(None)
+    return versions
 
 
 #: Nothing is kept.

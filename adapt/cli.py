@@ -64,13 +64,12 @@ def _with_default(told: str, field: Field[Any]) -> str:
     return f"{told} (default: {shown})"
 
 
-def _command(name: str, config_type: type, target: str, overrides: list[str]) -> Callable[..., None]:
+def _command(name: str, config_type: type, overrides: list[str]) -> Callable[..., None]:
     def command(**given: Any) -> None:
         config_file = given.pop("config")
         progress = JsonLines() if given.pop("json_lines") else Bar()
         values = {key: value for key, value in given.items() if value not in (None, [], ())}
         config: Any = resolve(config_type, values, overrides, config_file)
-        module, function = target.split(":")
 
         ended_by: list[int] = []
 
@@ -85,7 +84,7 @@ def _command(name: str, config_type: type, target: str, overrides: list[str]) ->
         heeded = [one for one in ENDING if one == signal.SIGINT or signal.getsignal(one) is not signal.SIG_IGN]
         before = {one: signal.signal(one, interrupt) for one in heeded}
         try:
-            getattr(import_module(module), function)(config, progress)
+            import_module("adapt.commands.arguments").main(config, progress)  # not loaded for --help
         except KeyboardInterrupt:  # here, because typer would end without a word
             with suppress(OSError):  # the terminal may be gone
                 print("adapt: interrupted; nothing was left half written", file=sys.stderr)
@@ -133,10 +132,10 @@ def build_app(overrides: list[str]) -> typer.Typer:
     ) -> None:
         """Dub actors in video from seconds of their footage."""
 
-    for name, (config_type, target) in COMMANDS.items():
+    for name, (config_type, _) in COMMANDS.items():
         lines = EXAMPLES.get(name, ())
         epilog = "\n\n".join(("Examples:", *lines)) if lines else None
-        app.command(name, epilog=epilog)(_command(name, config_type, target, overrides))
+        app.command(name, epilog=epilog)(_command(name, config_type, overrides))
     return app
 
 

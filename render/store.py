@@ -4,6 +4,8 @@ Every file has `format` (what it is), `format_version` (integer), `code_version`
 refuses another format or version by name. A write goes to a temporary name beside the target and is renamed.
 """
 
+from __future__ import annotations
+
 import errno
 import json
 import math
@@ -14,15 +16,17 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from render.errors import OutputError, StoreError, StoreVersionError
 from render.part_file import PartFile
 from render.text import json_text, printable
+
+if TYPE_CHECKING:
+    import torch
 
 #: The one metadata entry of every file.
 HEADER = "adapt"
@@ -98,10 +102,7 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def save_tensors(
-    path: Path, kind: str, kind_version: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]
-) -> None:
-    """Write tensors with JSON `facts` as a `kind` file of version `kind_version`."""
+def _header(kind: str, kind_version: int, facts: Mapping[str, Any]) -> dict[str, str]:
     header = {
         "format": kind,
         "format_version": kind_version,
@@ -109,10 +110,34 @@ def save_tensors(
         "facts": dict(facts),
     }
     # One metadata entry: safetensors writes several in random order, and equal content is to give equal bytes.
-    metadata = {HEADER: json_text(header, sort_keys=True)}
+    return {HEADER: json_text(header, sort_keys=True)}
+
+
+def save_tensors(
+    path: Path, kind: str, kind_version: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]
+) -> None:
+    """Write tensors with JSON `facts` as a `kind` file of version `kind_version`."""
+    from safetensors.torch import save  # here, as torch takes longer to load than much of what is done without it
+
+    metadata = _header(kind, kind_version, facts)
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # Serialised here, not by safetensors into the file, whose errors do not tell a full disk.
     write_bytes(path, save(ready, metadata))
+
+
+def save_arrays(
+    path: Path, kind: str, kind_version: int, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]
+) -> None:
+    """`save_tensors` of arrays, without loading torch; the file is the same."""
+    from safetensors.numpy import save
+
+    ready = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    write_bytes(path, save(ready, _header(kind, kind_version, facts)))
+
+
+def load_arrays(path: Path, kind: str, kind_version: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """`load_tensors` as arrays, without loading torch."""
+    return _load(path, kind, kind_version, "np")
 
 
 def load_tensors(path: Path, kind: str, kind_version: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -125,11 +150,15 @@ def load_tensors(path: Path, kind: str, kind_version: int) -> tuple[dict[str, to
         StoreError: missing, unreadable, or another kind of file.
         StoreVersionError: written by another version of the format.
     """
+    return _load(path, kind, kind_version, "pt")
+
+
+def _load(path: Path, kind: str, kind_version: int, framework: str) -> tuple[dict[str, Any], dict[str, Any]]:
     path = Path(path)
     if not path.is_file():
         raise StoreError(f"{path}: no such file (expected a {kind} file)")
     try:
-        with safe_open(str(path), framework="pt") as file:
+        with safe_open(str(path), framework=framework) as file:
             header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
@@ -168,14 +197,19 @@ class Form:
 
     Attributes:
         shape: a number for each dimension; or a letter, which stands for the same number in all tensors of a file.
-        dtype: of its values.
+        dtype: of its values; None for float32.
         low, high: that its values lie between, ends included.
     """
 
     shape: tuple[int | str, ...]
-    dtype: torch.dtype = torch.float32
+    dtype: torch.dtype | None = None
     low: float = -math.inf
     high: float = math.inf
+
+    @property
+    def wanted_type(self) -> str:
+        """The type's name."""
+        return str(self.dtype or "torch.float32")
 
 
 #: No centimetre, pixel, angle or coefficient is so large; where one is, products overflow.
@@ -210,14 +244,14 @@ def refuse_other_forms(
     known = dict(sizes or {})
     for name, form in forms.items():
         tensor = tensors[name]
-        fits = tensor.dtype == form.dtype and tensor.ndim == len(form.shape)
+        fits = str(tensor.dtype) == form.wanted_type and tensor.ndim == len(form.shape)
         for size, letter in zip(tensor.shape, form.shape, strict=False):
             fits &= size == (known.setdefault(letter, size) if isinstance(letter, str) else letter)
         if not fits:
             expected = [known.get(letter, letter) if isinstance(letter, str) else letter for letter in form.shape]
             raise StoreError(
                 f"{path}: {name} is {_described(tensor.dtype, tensor.shape)}, expected "
-                f"{_described(form.dtype, expected)}; make the file again"
+                f"{_described(form.wanted_type, expected)}; make the file again"
             )
         refuse_values(path, name, tensor, form.low, form.high)
     return known
@@ -225,13 +259,13 @@ def refuse_other_forms(
 
 def refuse_values(path: Path, name: str, tensor: torch.Tensor, low: float = -math.inf, high: float = math.inf) -> None:
     """Raise `StoreError` where a stored tensor holds a value that is not finite or not between `low` and `high`."""
-    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
         raise StoreError(f"{path}: {name} holds values that are no numbers; make the file again")
     if tensor.numel() and not (float(tensor.min()) >= low and float(tensor.max()) <= high):
         raise StoreError(f"{path}: {name} holds values that are not between {low:g} and {high:g}; make the file again")
 
 
-def _described(dtype: torch.dtype, shape: Sequence[int | str]) -> str:
+def _described(dtype: torch.dtype | str, shape: Sequence[int | str]) -> str:
     return f"{str(dtype).removeprefix('torch.')} [{', '.join(map(str, shape))}]"
 
 
@@ -242,6 +276,8 @@ SCALE = "/scale"
 
 def packed(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weights as they are stored: large ones in 8 bits with a scale a row, the rest in half precision."""
+    import torch
+
     stored = {}
     for name, value in tensors.items():
         if "expression" in name or not value.is_floating_point():

@@ -20,6 +20,7 @@ import torch
 from adapt.actor.bundle import ActorBundle
 from adapt.benchmarks.fit import FitSplit, longest_clips
 from adapt.benchmarks.leak import split_clip
+from adapt.dubbing.kept import DrawnFrame
 from adapt.dubbing.options import DubOptions
 from adapt.dubbing.part import Part
 from adapt.dubbing.redraw import redraw
@@ -104,10 +105,10 @@ def dubbed(
     patches: list[Patch | None] = []
     part = Part(actor, track, expression, torch.ones(len(track), dtype=torch.bool), prior)
 
-    def watch(frame: Frame, put_in: list[Patch | None]) -> None:
+    def watch(frame: Frame, put_in: list[Patch | None], drawn: DrawnFrame | None) -> None:
         patches.append(put_in[0])
 
-    result = redraw(footage, [part], output, DubOptions(codec="ffv1"), watch=watch)
+    result = redraw(footage, [part], output, DubOptions(codec="ffv1", keep_found=False), watch=watch)
     return patches, result.status
 
 

@@ -21,8 +21,7 @@ from adapt.cast.kept import kept_analysis
 from adapt.comparison.split import Take, find_takes, open_take
 from adapt.dubbing.dub import Dubbed, dub
 from adapt.dubbing.options import DubOptions
-from adapt.dubbing.part import Part
-from adapt.dubbing.request import Request
+from adapt.dubbing.part import Part, Request
 from adapt.dubbing.session import Session
 from adapt.fitting.fit import fit
 from adapt.fitting.options import FitOptions

@@ -16,7 +16,7 @@ import torch
 
 from adapt.actor.bundle import ActorBundle
 from adapt.dubbing.dub import dub
-from adapt.dubbing.request import Request
+from adapt.dubbing.part import Request
 from adapt.fitting.fit import fit
 from adapt.fitting.options import FitOptions
 from adapt.metrics.mouth_meter import MouthMeter

@@ -1,13 +1,11 @@
 """Kept analyses: what was found in a video is found again by the video's content, whoever asks for it next."""
 
 from array import array
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import torch
 
-from adapt.cache import NOTHING_KEPT, Found, code_sha256, content_key
+from adapt.cache import NOTHING_KEPT, Found, code_sha256, content_key, library_versions
 from adapt.cast.analyse import Analysis, LandmarkFile, Shot, analyse
 from adapt.cast.mediapipe_backend import FACE_MESH_LAYOUT
 from adapt.cast.members import CastMember, Run
@@ -41,16 +39,9 @@ def analysis_key(footage: Footage, stretch: tuple[int, int] | None = None) -> st
             "progressive": footage.progressive,
             "stretch": stretch,
             "code": code_sha256("adapt.cast.analyse"),
-            "libraries": [_version(name) for name in LIBRARIES],
+            "libraries": library_versions(*LIBRARIES),
         }
     )
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except ModuleNotFoundError:  # PackageNotFoundError is one
-        return None
 
 
 def kept_analysis(
@@ -66,36 +57,34 @@ def kept_analysis(
     if found.folder is None:
         return analyse(footage, progress=progress, stretch=stretch)
     key = analysis_key(footage, stretch)
-    if kept := found.read(key):
+    if kept := found.read_arrays(key):
         progress.note(f"{footage.path.name}: {REUSED}")
         return _analysis(footage, *kept)
     notes = len(footage.notes)
     analysis = analyse(footage, progress=progress, stretch=stretch)
     if not footage.missing and len(footage.notes) == notes:
-        found.write(key, *_stored(analysis))
+        found.write_arrays(key, *_stored(analysis))
     return analysis
 
 
-def _stored(analysis: Analysis) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _stored(analysis: Analysis) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     runs = [*(run for member in analysis.cast for run in member.runs), *analysis.unproven]
-    tensors = {
-        name: torch.from_numpy(np.concatenate([np.asarray(getattr(run, name)) for run in runs] or [np.zeros(0)]).copy())
-        for name in MEASURES
+    arrays = {
+        name: np.concatenate([np.asarray(getattr(run, name)) for run in runs] or [np.zeros(0)]) for name in MEASURES
     }
-    tensors["landmarks"] = torch.from_numpy(analysis.landmark_file.all().copy())
-    tensors["flow"] = torch.from_numpy(analysis.flow_file.all().copy())
+    arrays["landmarks"], arrays["flow"] = analysis.landmark_file.all(), analysis.flow_file.all()
     facts = {
         "shots": [[shot.start, shot.stop] for shot in analysis.shots],
         "cast": [[[run.shot, len(run.frames)] for run in member.runs] for member in analysis.cast],
         "unproven": [[run.shot, len(run.frames)] for run in analysis.unproven],
     }
-    return tensors, facts
+    return arrays, facts
 
 
-def _analysis(footage: Footage, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> Analysis:
+def _analysis(footage: Footage, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Analysis:
     files = []
     for name in ("landmarks", "flow"):
-        kept = tensors[name].numpy()
+        kept = arrays[name]
         file = LandmarkFile(*kept.shape[1:])
         file.append(kept)
         files.append(file)
@@ -108,8 +97,8 @@ def _analysis(footage: Footage, tensors: dict[str, torch.Tensor], facts: dict[st
             measures: dict[str, Any] = {}
             for name, code in MEASURES.items():
                 numbers = 4 if name == "boxes" else 1
-                values = tensors[name][numbers * start : numbers * (start + count)]
-                measures[name] = array(code, values.numpy().tobytes())
+                values = arrays[name][numbers * start : numbers * (start + count)]
+                measures[name] = array(code, values.tobytes())
             result.append(Run(shot, **measures))
             start += count
         return tuple(result)

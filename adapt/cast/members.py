@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
 
 from adapt.cast.appearance import Appearance, likenesses
 from adapt.cast.faces import (
@@ -113,6 +111,10 @@ def gather_cast(runs: list[Run]) -> tuple[CastMember, ...]:
         return ()
     labels = np.ones(1, int)
     if len(runs) > 1:
+        # Here, as they take longer to load than a short clip with one face to be looked at.
+        from scipy.cluster.hierarchy import fcluster, linkage
+        from scipy.spatial.distance import squareform
+
         alike = likenesses([run.appearance for run in runs])
         for a, b in _of_one_shot(runs):
             alike[a, b] += _bonus(runs[a], runs[b])

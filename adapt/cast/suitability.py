@@ -8,25 +8,25 @@ import math
 import shlex
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adapt.cache import NOTHING_KEPT, Found
 from adapt.cast.analyse import Analysis, analyse
 from adapt.cast.faces import LYING, LandmarkBackend, is_upside_down
-from adapt.cast.fan_backend import FanBackend
 from adapt.cast.kept import kept_analysis
 from adapt.cast.mediapipe_backend import MediaPipeBackend
 from adapt.cast.members import CastMember, Run
 from adapt.progress import SILENT, Progress
-from prior.speech.loudness import MUSIC_OR_NOISE, AudioFacts, describe_audio
-from prior.speech.speech_track import speech_track
 from render.video.container import timecode
 from render.video.pixel_shape import shape_words
 from render.video.reader import Footage
 
-BACKENDS: dict[str, type[LandmarkBackend]] = {"mediapipe": MediaPipeBackend, "fan": FanBackend}
+if TYPE_CHECKING:
+    from prior.speech.loudness import AudioFacts
+
+BACKENDS = "mediapipe", "fan"
 #: What a fit refuses: faces with fewer px between the eyes, turned by more degrees, seen for fewer seconds in all.
 SMALLEST_EYE_DISTANCE_PX, LARGEST_YAW_DEGREES, SHORTEST_SECONDS = 14.0, 40.0, 0.9
 #: Detections that are surer than this count as seen.
@@ -193,7 +193,7 @@ def check_footage(
     """`check` of opened footage, with the analysis that the report was drawn from."""
     choice: list[str] = []
     # First: a wrong path should not cost a long wait.
-    sound = describe_audio(speech_track(audio, choice)) if audio is not None else None
+    sound = None if audio is None else _described(audio, choice)
     analysis = kept_analysis(footage, found, progress) if backend is None else analyse(footage, backend, progress)
     with_face = np.zeros(footage.frame_count, bool)
     for member in analysis.cast:
@@ -346,7 +346,24 @@ def _missing(member: CastMember, usable: np.ndarray, durations: np.ndarray) -> l
     return lacking + [phrase for is_bad, phrase in reasons if is_bad.mean() > 0.5]
 
 
-def _audio(path: Path, sound: AudioFacts, footage: Footage, choice: list[str]) -> dict[str, Any]:
+def _described(audio: str | Path, choice: list[str]) -> "AudioFacts":
+    # Here, as what measures a sound takes longer to load than a short clip to be looked at.
+    from prior.speech.loudness import describe_audio
+    from prior.speech.speech_track import speech_track
+
+    return describe_audio(speech_track(audio, choice))
+
+
+def backend_of(name: str) -> LandmarkBackend:
+    """What finds faces, by its name in `BACKENDS`."""
+    if name == "mediapipe":
+        return MediaPipeBackend()
+    from adapt.cast.fan_backend import FanBackend
+
+    return FanBackend()
+
+
+def _audio(path: Path, sound: "AudioFacts", footage: Footage, choice: list[str]) -> dict[str, Any]:
     """Facts of the driving sound, and `remarks`: what should be known before use, the `choice` of a track first."""
     longer = sound.duration_seconds - footage.duration
     frame = footage.duration / footage.frame_count
@@ -357,7 +374,7 @@ def _audio(path: Path, sound: AudioFacts, footage: Footage, choice: list[str]) -
         (sound.loudness_lufs < low and not sound.is_silent, f"very quiet ({sound.loudness_lufs:.0f} LUFS)"),
         (sound.loudness_lufs > high, f"very loud ({sound.loudness_lufs:.0f} LUFS)"),
         (sound.clipped_fraction > CLIPPED_PART, f"clipped ({100 * sound.clipped_fraction:.1f} % of samples)"),
-        (sound.music_or_noise > MUSIC_OR_NOISE, "music or noise under the speech: drive with the clean voice"),
+        (sound.has_music_or_noise, "music or noise under the speech: drive with the clean voice"),
     ]
     facts = {key: round(value, 4) if isinstance(value, float) else value for key, value in asdict(sound).items()}
     del facts["notes"]

@@ -16,7 +16,10 @@ def main(config: CacheConfig, progress: Progress) -> None:
         found.clear()
         for bundle in fits.glob("*.actor"):
             shutil.rmtree(bundle, ignore_errors=True)
-    what = {"found": "of videos (faces, tracks)", "fits": "of people fitted from a shot"}
+    what = {
+        "found": "of videos (faces, tracks, interrupted dubs)",
+        "fits": "of people fitted from a shot",
+    }
     for name, size in held.items():
         state = "removed" if config.clear else f"at most {_told(LARGEST_FOUND_BYTES)}" if name == "found" else "kept"
         progress.say(f"{user_folder(name)}: {_told(size)} {what[name]}, {state}")

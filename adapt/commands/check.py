@@ -6,7 +6,7 @@ from typing import Any
 
 from adapt.cache import Found
 from adapt.cast.sheet import cast_sheet
-from adapt.cast.suitability import BACKENDS, check_footage
+from adapt.cast.suitability import BACKENDS, backend_of, check_footage
 from adapt.commands.flags import CheckConfig
 from adapt.output import refuse_files, refuse_unwritable, write_settings
 from adapt.progress import Progress
@@ -28,7 +28,7 @@ def main(config: CheckConfig, progress: Progress) -> None:
     if out is not None:
         refuse_unwritable(out / FINDINGS)
     footage = Footage(config.video, config.progressive)
-    backend = None if config.backend == CheckConfig.backend else BACKENDS[config.backend]()
+    backend = None if config.backend == CheckConfig.backend else backend_of(config.backend)
     found = Found.of_user(not config.no_cache)
     findings, analysis = check_footage(footage, config.audio, backend, progress, found)
     for line in findings.lines():

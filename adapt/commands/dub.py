@@ -4,22 +4,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 from adapt.actor.bundle import FACTS
+from adapt.commands.arguments import dub_options, refuse_wrong_dub
 from adapt.commands.flags import DubConfig
-from adapt.config import command_line, handed_on, parse_range, refuse_mistyped
+from adapt.config import command_line, handed_on, refuse_mistyped
 from adapt.device import usable_device
 from adapt.dubbing.dub import dub, opened
-from adapt.dubbing.options import INSERT, MIX, SOURCE, DubOptions
+from adapt.dubbing.options import DubOptions
+from adapt.dubbing.part import Request
 from adapt.dubbing.plan import plan
 from adapt.dubbing.quality import told
-from adapt.dubbing.request import Request
 from adapt.motion.sources import Driver, driver_of_motion, driver_of_sound
-from adapt.motion.words import OWN, SILENCE, parse_weights
+from adapt.motion.words import SILENCE
 from adapt.progress import Progress
 from render.errors import ConfigError
-
-KEEP, IGNORE = "keep", "ignore"
-#: In place of a folder for fits: they are not kept.
-NO_CACHE = "none"
 
 
 def main(config: DubConfig, progress: Progress) -> None:
@@ -44,20 +41,12 @@ def main(config: DubConfig, progress: Progress) -> None:
 
 def requests_of(config: DubConfig) -> list[Request]:
     """Who is dubbed to what; raises `ConfigError` where settings contradict each other or say nothing."""
-    ways = [name for name in ("audio", "drive", "face") if getattr(config, name)]
-    if len(ways) != 1:
-        given = " and ".join(ways) or "none"
-        raise ConfigError(f"say what moves the mouth by one of AUDIO, --drive or --face ACTOR=AUDIO ({given} given)")
-    refuse_mistyped("AUDIO", config.audio, [SILENCE])
-    refuse_mistyped("--drive", config.drive, [OWN, SILENCE])
-    refuse_mistyped("--deliver", config.deliver, [SOURCE, MIX, INSERT])
+    refuse_wrong_dub(config)
     if not config.face:
         driver = (
             driver_of_sound(config.audio) if config.audio else driver_of_motion(str(config.drive), config.progressive)
         )
         return [Request(driver, Path(config.actor) if config.actor else None, config.person)]
-    if config.person is not None or config.actor is not None:
-        raise ConfigError("with --face, name bundle and person in it: --face ACTOR@PERSON=AUDIO or --face PERSON=AUDIO")
     return [_request(entry) for entry in config.face]
 
 
@@ -88,36 +77,6 @@ def _of_sound(word: str) -> Driver:
 
 def options_of(config: DubConfig) -> DubOptions:
     """How the dub is made, by the settings; raises `ConfigError` for a word that means nothing."""
-    if config.occluders not in (KEEP, IGNORE):
-        raise ConfigError(f"--occluders {config.occluders}: choose one of {KEEP}, {IGNORE}")
-    weights = {} if config.weights is None else parse_weights(config.weights)
-    options = DubOptions(
-        part=parse_range(config.range),
-        mouth=config.mouth,
-        intensity=config.intensity,
-        lips=weights.get("lips", DubOptions.lips),
-        jaw=weights.get("jaw", DubOptions.jaw),
-        style=config.style,
-        keys=None if config.keys is None else Path(config.keys),
-        cues=None if config.cues is None else Path(config.cues),
-        audio_offset=config.audio_offset,
-        on_mismatch=config.on_mismatch,
-        deliver=config.deliver,
-        region=config.region,
-        occluders=config.occluders == KEEP,
-        codec=config.codec,
-        quality=config.quality,
-        grain=config.grain,
-        fit_steps=config.fit_steps,
-        fit_minutes=config.fit_minutes,
-        keep_fits=config.fit_cache != NO_CACHE,
-        fit_cache=None if config.fit_cache in (None, NO_CACHE) else Path(str(config.fit_cache)),
-        keep_found=not config.no_cache,
-        motion_model=None if config.motion_model is None else Path(config.motion_model),
-        progressive=config.progressive,
-        overwrite=config.overwrite,
-        anyway=config.anyway,
-        device=usable_device(config.device),
-        seed=config.seed,
-    )
-    return options.drafted() if config.draft else options
+    options = dub_options(config)
+    usable_device(options.device)
+    return options

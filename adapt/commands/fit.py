@@ -8,7 +8,7 @@ from adapt.actor.consent import read_consent
 from adapt.cache import Found
 from adapt.cast.analyse import everyone
 from adapt.cast.kept import kept_analysis
-from adapt.cast.suitability import SHORTEST_SECONDS
+from adapt.commands.arguments import refuse_wrong_fit
 from adapt.commands.flags import FitConfig
 from adapt.config import handed_on, parse_range
 from adapt.device import usable_device
@@ -20,7 +20,7 @@ from adapt.output import refuse_unwritable, work_folder
 from adapt.progress import Progress
 from adapt.tracking.kept import kept_track
 from prior.renderer.prior import RendererPrior, load_renderer_prior
-from render.errors import ConfigError, FitError, StoreError, TrackingError
+from render.errors import FitError, StoreError, TrackingError
 from render.head.track import Track
 from render.store import file_sha256
 from render.text import read_json
@@ -29,7 +29,8 @@ from render.video.reader import Footage
 
 def main(config: FitConfig, progress: Progress) -> None:
     """Fit one actor, or with `all` everyone in the footage."""
-    _check(config)
+    refuse_wrong_fit(config)
+    usable_device(config.device)
     consent = options_of(config).consent
     expired = consent.refuse_expired(str(config.consent), config.anyway) if consent else None
     if expired:
@@ -41,27 +42,6 @@ def main(config: FitConfig, progress: Progress) -> None:
     out = Path(config.out)
     _refuse(out, config)
     _fit_one(config, config.person, out, prior, progress)
-
-
-def _check(config: FitConfig) -> None:
-    """Raise `ConfigError` for settings that contradict each other or mean nothing."""
-    if not config.footage:
-        raise ConfigError("missing: footage (adapt fit FOOTAGE… -o NAME.actor)")
-    if config.steps < 1:
-        raise ConfigError(f"--steps {config.steps}: at least 1")
-    if config.seconds is not None and config.seconds < SHORTEST_SECONDS:
-        raise ConfigError(f"--seconds {config.seconds:g}: at least {SHORTEST_SECONDS:g} s are needed")
-    if config.minutes is not None and not (config.minutes > 0 or (config.minutes == 0 and config.resume)):
-        raise ConfigError(f"--minutes {config.minutes:g}: more than 0 (0 with --resume writes what is learnt so far)")
-    usable_device(config.device)
-    if not config.all:
-        return
-    if config.person is not None:
-        raise ConfigError("--all fits everyone; leave out --person")
-    if config.name is not None or config.consent is not None:
-        raise ConfigError("--name and --consent are one person's; with --all leave them out, or fit with --person")
-    if len(config.footage) > 1:
-        raise ConfigError("--all takes one file: people are numbered in each file anew")
 
 
 def options_of(config: FitConfig) -> FitOptions:

@@ -79,14 +79,20 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class PreviewConfig:
-    """Re-render a few frames of a video and a grid over mouth opening, as one picture."""
+    """Draw a few frames of a video as one picture: over mouth opening, or with AUDIO as they will be in the dub."""
 
-    actor: str = argument("actor bundle, or `prior` for the unadapted renderer")
+    actor: str = argument("actor bundle, or (without AUDIO) `prior` for the unadapted renderer")
     video: str = argument("video file with the actor")
+    audio: str | None = argument(
+        "sound that the actor is to speak: the loudest, quietest and most turned frames are shown, dubbed", None
+    )
     out: str = option("preview.png", "picture to write", "--out", "-o")
     person: int | None = option(None, "cast number of the actor in the video; see `adapt check`")
-    at: list[float] = option([], "seconds into the video, repeatable (default: frames from closed to open)")
-    jaw: list[float] = option([0.0, 0.5, 1.0], "mouth openings to hold, 0 closed to 1 widest, repeatable")
+    at: list[float] = option([], "seconds into the video, repeatable (default: frames that show most)")
+    jaw: list[float] = option([0.0, 0.5, 1.0], "without AUDIO: mouth openings to hold, 0 closed to 1 open, repeatable")
+    range: str | None = option(None, "with AUDIO: part of the video to dub, START-END in seconds")
+    mouth: float = option(DubOptions.mouth, "with AUDIO: as of dub, 0.6 to 1.4")
+    region: str = option(DubOptions.region, "with AUDIO: as of dub: lips, mouth or lower-face")
     progressive: bool = option(False, PROGRESSIVE)
     overwrite: bool = option(False, "replace an existing picture")
 
@@ -153,6 +159,9 @@ class DubConfig:
         None, "folder where such fits are kept, or none (default: adapt/fits in the user's cache)", names=FILE
     )
     no_cache: bool = option(not DubOptions.keep_found, NO_CACHE)
+    resume: bool = option(
+        DubOptions.resume, "say where an interrupted dub of the same goes on, or that there is none; it goes on anyway"
+    )
     progressive: bool = option(DubOptions.progressive, PROGRESSIVE)
     anyway: bool = option(
         DubOptions.anyway,
@@ -264,6 +273,7 @@ EXAMPLES = {
     "preview": (
         "adapt preview prior shot.mp4",
         "adapt preview ada.actor shot.mp4 -o ada.png",
+        "adapt preview ada.actor shot.mp4 voice.wav -o ada.png",
         "adapt preview ada.actor shot.mp4 --at 2.5 --at 4 --jaw 0.3 --overwrite",
     ),
     "inspect": (

@@ -6,7 +6,7 @@ from adapt.commands.flags import KeysConfig
 from adapt.config import command_line, parse_range
 from adapt.dubbing.dub import keys
 from adapt.dubbing.options import DubOptions
-from adapt.dubbing.request import Request
+from adapt.dubbing.part import Request
 from adapt.motion.keys import write_keys
 from adapt.motion.sources import Sound
 from adapt.output import refuse_existing

@@ -10,13 +10,13 @@ import torch
 
 from adapt.config import handed_on
 from adapt.device import arithmetic
-from adapt.dubbing.options import DubOptions
+from adapt.dubbing.options import RUN, DubOptions
+from adapt.dubbing.part import Request
 from adapt.dubbing.plan import sound_told
-from adapt.dubbing.provenance import RUN, run_facts
+from adapt.dubbing.provenance import run_facts
 from adapt.dubbing.quality import quality_facts
 from adapt.dubbing.redraw import Redrawn, redraw
 from adapt.dubbing.report import Recorder, write_report
-from adapt.dubbing.request import Request
 from adapt.dubbing.session import Session
 from adapt.dubbing.sound import INSERTED, MIXED, delivered, other_sound, refuse_joined, refuse_undeliverable
 from adapt.motion.keys import Key
@@ -110,6 +110,8 @@ def dub(
             progress.note(f"{video.name} is finished, but what tells of it could not be written: {error}")
         for made_sound in (folder / MIXED, *folder.glob(f"{INSERTED}.*")):
             made_sound.unlink(missing_ok=True)
+    if redrawn.kept is not None:
+        redrawn.kept.forget()
     if made.path.name != out.name:
         progress.note(f"{out}: something else came into being there; the dub is in {made.path}")
     return Dubbed(made.path, made.path / video.name, redrawn, quality)

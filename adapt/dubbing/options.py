@@ -16,6 +16,8 @@ DRAFT_FIT_STEPS, DRAFT_QUALITY = 80, "draft"
 #: What is delivered, where no file is named: the source's own sound, the sum of all that drive, or the source's sound
 #: with what drives in place of it where the shot is dubbed.
 SOURCE, MIX, INSERT = "source", "mix", "insert"
+#: The sidecar, by which a folder is known as a dub.
+RUN = "run.json"
 
 LONGEST_OFFSET_SECONDS = 86_400.0
 
@@ -47,6 +49,7 @@ class DubOptions:
         keep_fits: keep such fits, and use those that were kept.
         fit_cache: folder where they are kept; None for the user's cache folder.
         keep_found: keep faces, tracks and what lies in front of mouths, and use what was kept of the same video.
+        resume: say so where no interrupted dub of the same is there to go on from; where one is, it goes on anyway.
         motion_model: audio-to-motion weights; None for the shipped ones.
         progressive: see `Footage`.
         overwrite: replace the folder of an earlier dub.
@@ -80,6 +83,7 @@ class DubOptions:
     keep_fits: bool = True
     fit_cache: Path | None = None
     keep_found: bool = True
+    resume: bool = False
     motion_model: Path | None = None
     progressive: bool = False
     overwrite: bool = False

@@ -1,8 +1,9 @@
-"""Part: one actor's part in a dub, ready to be drawn."""
+"""Part: who is to be dubbed to what, as asked for (`Request`), and the same ready to be drawn (`Part`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,9 +11,29 @@ import torch
 from adapt.actor.bundle import ActorBundle
 from adapt.motion.controls import Cue
 from adapt.motion.cues import RegionCue
+from adapt.motion.sources import Driver
 from adapt.tracking.in_picture import mouth_in_picture
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from render.head.track import Track
+
+
+@dataclass(frozen=True)
+class Request:
+    """One mouth that is to be moved.
+
+    Attributes:
+        driver: what moves it.
+        actor: path of a bundle (text is taken, too), or None to fit the person from the shot.
+        person: cast number in the shot, or None where one alone can be meant.
+    """
+
+    driver: Driver
+    actor: Path | None = None
+    person: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.actor is not None:
+            object.__setattr__(self, "actor", Path(self.actor))
 
 
 @dataclass(frozen=True)

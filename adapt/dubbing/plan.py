@@ -1,10 +1,11 @@
 """`adapt dub --plan`: what a dub would do and how long it would take here, before anything is fitted or written.
 
 In: a session, and requests as of a dub. Faces and tracks are found, and kept for the dub; then a few steps of a fit and
-a few frames are done and thrown away. Out: a `Plan`: people, frames, poses, sound, and minutes by the machine's own
-speed at this moment.
+a few frames are done and thrown away. Out: a `Plan`: people, frames, poses, sound, minutes by the machine's own
+speed at this moment, memory and disk.
 """
 
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,18 +19,18 @@ from adapt.actor.bundle import ActorBundle
 from adapt.actor.delta import new_delta
 from adapt.dubbing.options import INSERT, SOURCE, DubOptions
 from adapt.dubbing.painter import Painter
-from adapt.dubbing.part import Part
+from adapt.dubbing.part import Part, Request
 from adapt.dubbing.quality import pose_coverage
-from adapt.dubbing.redraw import write_frame
-from adapt.dubbing.request import Request
+from adapt.dubbing.redraw import look_at, put_into
+from adapt.dubbing.report import MOST_SHOWN
 from adapt.dubbing.session import Session
 from adapt.dubbing.weights import hand_over
-from adapt.fitting.clip import FirstLook, FitClip, FrameReader, first_look
-from adapt.fitting.optimiser import JUDGE_EVERY, MOST_JUDGED, take_step
+from adapt.fitting.clip import KEPT_INPUTS, FirstLook, FitClip, FrameReader, first_look
+from adapt.fitting.optimiser import JUDGE_EVERY, JUDGING, MOST_JUDGED, take_step
 from adapt.fitting.state import FitState
 from adapt.tracking.crop import read_crops
-from render.compositing.occlusion import LOOK_PX, OccluderSeeker
-from render.drawing.crop import CROP_SIZE, cut_crop
+from render.compositing.occlusion import OccluderSeeker
+from render.drawing.crop import CROP_SIZE
 from render.errors import DubError
 from render.head.track import Track
 from render.video.encoder import codec_like, suffix_like
@@ -37,10 +38,15 @@ from render.video.encoding import DeliveredSound, Encoding
 from render.video.reader import Footage, Frame
 from render.video.writer import VideoWriter
 
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None  # type: ignore[assignment]
+
 #: Frames that are drawn, frames that are written (an encoder holds back the first), and steps of a fit, to measure.
 DRAWN, WRITTEN, STEPS = 8, 60, 3
-#: To judge by a held-out frame takes about this part of a step.
-JUDGING = 0.35
+#: What a fit keeps of a frame: a crop and the network's inputs, bytes. What a report's players take a frame, bytes.
+FIT_BYTES, REPORT_BYTES = 2_200_000, 10_000
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Plan:
         sound: what would be heard.
         frames: of the shot, and `drawn`: those in which somebody's mouth would be.
         minutes: that it would take now, and `fitting`: those of them that fits would.
+        memory_gb: at most, by what planning took; `disk_gb`: what is written.
     """
 
     people: list[str]
@@ -60,12 +67,15 @@ class Plan:
     drawn: int
     minutes: float
     fitting: float
+    memory_gb: float
+    disk_gb: float
 
     def lines(self) -> list[str]:
         """The plan as text."""
         fitting = f", {self.fitting:.1f} of them to fit" if self.fitting else ""
         drawn = f"{self.drawn} of {self.frames} frames to draw; about {self.minutes:.1f} minutes{fitting}"
-        return [*self.people, f"sound: {self.sound}", drawn]
+        room = f"memory: about {self.memory_gb:.1f} GB; disk: about {1000 * self.disk_gb:.0f} MB"
+        return [*self.people, f"sound: {self.sound}", drawn, room]
 
 
 def plan(session: Session, requests: Sequence[Request]) -> Plan:
@@ -90,10 +100,21 @@ def plan(session: Session, requests: Sequence[Request]) -> Plan:
     if not bool(drawn.any()):
         raise DubError(f"{session.footage.path.name}: in no frame can anybody be dubbed; see `adapt check`")
     footage, count = session.footage, int(drawn.sum())
-    drawing, writing = seconds_a_frame(footage, parts, drawn, session.options)
-    seconds = fitting + drawing * count + writing * footage.frame_count
+    speed = measured_speed(footage, parts, drawn, session.options)
+    seconds = fitting + speed.drawing * count + speed.writing * footage.frame_count
     sound = sound_told(session.options, footage)
-    return Plan(people, sound, footage.frame_count, count, seconds / 60, fitting / 60)
+    fits = FIT_BYTES * min(count, KEPT_INPUTS) if fitting else 0
+    disk = speed.bytes_a_frame * footage.frame_count + REPORT_BYTES * min(count, MOST_SHOWN) * (1 + len(parts))
+    room = (peak_memory() + fits) / 1e9, disk / 1e9
+    return Plan(people, sound, footage.frame_count, count, seconds / 60, fitting / 60, *room)
+
+
+def peak_memory() -> int:
+    """The most memory that this process has held, bytes; 0 where the system does not say."""
+    if resource is None:
+        return 0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(most) * (1 if sys.platform == "darwin" else 1024)
 
 
 @dataclass(frozen=True)
@@ -134,10 +155,17 @@ class _Trial:
         return ActorBundle("unadapted", look.texture[0], delta, {}, prior.sha256, [], {}, bank=look.bank.stored())
 
 
-def seconds_a_frame(
-    footage: Footage, parts: Sequence[Part], drawn: torch.Tensor, options: DubOptions
-) -> tuple[float, float]:
-    """Seconds to draw everybody into a frame, and to read and write one; measured on a few, which are thrown away.
+@dataclass(frozen=True)
+class Speed:
+    """Seconds a frame: for `drawing` everybody into it, and for reading and `writing` it; and its bytes, written."""
+
+    drawing: float
+    writing: float
+    bytes_a_frame: float
+
+
+def measured_speed(footage: Footage, parts: Sequence[Part], drawn: torch.Tensor, options: DubOptions) -> Speed:
+    """How fast frames are drawn and written, and how large they are; measured on a few, which are thrown away.
 
     Args:
         footage: the shot.
@@ -159,26 +187,28 @@ def seconds_a_frame(
             patches = [painter.paint(some) for painter in painters]
             count = 0
             for row, frame in enumerate(some):
-                put_in = [patch for by_one in patches if (patch := by_one[row]) is not None]
-                count += bool(put_in)
-                write_frame(writer, frame, put_in, options)
+                put_in = [by_one[row] for by_one in patches]
+                count += any(patch is not None for patch in put_in)
+                writer.write(frame, put_into(frame, put_in, options).planes(frame.planes))
             drawing = (time.monotonic() - started) / max(count, 1)
             times = [time.monotonic()]
             for frame in islice(frames, WRITTEN):
                 writer.write(frame)
                 times.append(time.monotonic())
+            writer.close()
         finally:
             writer.abandon()
+        size = path.stat().st_size
     half = len(times) // 2
-    return drawing, (times[-1] - times[half]) / max(len(times) - 1 - half, 1)
+    writing = (times[-1] - times[half]) / max(len(times) - 1 - half, 1)
+    return Speed(drawing, writing, size / (len(some) + len(times) - 1))
 
 
 def _look(part: Part, frames: Sequence[Frame]) -> None:
     """Look for what lies in front, as is done before anything is drawn."""
     seeker = OccluderSeeker(part.prior.model, part.bundle.texture, part.track)
     for frame in frames:
-        affine = seeker.track.crop_from_image[frame.index].numpy()
-        seeker.look(frame.index, cut_crop(frame.preview, affine, LOOK_PX))
+        look_at(seeker, frame)
 
 
 def sound_told(options: DubOptions, footage: Footage) -> str:

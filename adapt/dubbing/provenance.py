@@ -9,8 +9,8 @@ import torch
 
 from adapt.actor.bundle import FACTS, FitFacts, read_facts
 from adapt.actor.consent import NO_CONSENT
-from adapt.dubbing.part import Part
-from adapt.dubbing.request import Request
+from adapt.dubbing.options import RUN
+from adapt.dubbing.part import Part, Request
 from adapt.motion.cues import told_range
 from adapt.motion.sources import track_facts
 from render.errors import StoreError
@@ -20,7 +20,6 @@ from render.video.container import open_media
 from render.video.encoding import DeliveredSound
 from render.video.reader import Footage
 
-RUN = "run.json"
 #: What a dubbed file's container tag `comment` starts with.
 ALTERED = "altered video: mouth re-rendered by adapt"
 

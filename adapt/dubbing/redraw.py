@@ -3,19 +3,19 @@
 In: footage, and for each actor a bundle, a track and the motion to be drawn. A first look finds what lies in front of
 the mouths; then frames stream: cut crops, draw, composite plane by plane, encode. Out: the written video, and
 `Redrawn`, what happened frame by frame. Frames in which an actor cannot be dubbed pass through; beside them the mouth
-is handed over (`adapt.dubbing.weights`), and no temporal operation crosses a cut.
+is handed over (`adapt.dubbing.weights`), and no temporal operation crosses a cut. What was drawn is kept until all is
+done, so that an interrupted run goes on (`adapt.dubbing.kept`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from adapt.cache import NOTHING_KEPT, Found, code_sha256, content_key
+from adapt.cache import NOTHING_KEPT, Found
+from adapt.dubbing.kept import DrawnFrame, KeptDrawings, drawing_key, occlusion_key
 from adapt.dubbing.options import DubOptions
 from adapt.dubbing.painter import Painter
 from adapt.dubbing.part import Part
@@ -31,6 +31,10 @@ from render.video.encoding import DeliveredSound, Encoding
 from render.video.reader import Footage, Frame
 from render.video.writer import VideoWriter
 
+#: Called with a frame, what is put into it for each part (None for nothing, and in a frame that was drawn by an earlier
+#: run), and what became of it, None where it is the source's.
+Watch = Callable[[Frame, list[Patch | None], DrawnFrame | None], None]
+
 
 @dataclass(frozen=True)
 class Redrawn:
@@ -42,6 +46,7 @@ class Redrawn:
         in_front: frames in which something lies over a part of a lower face, and was left there.
         notes: what could not be kept or done, one sentence each.
         changed: per frame, the share of the coded samples that differ from the source's.
+        kept: what was drawn, until all that belongs to it is written; None where nothing is kept.
     """
 
     handovers: list[Handover]
@@ -49,6 +54,7 @@ class Redrawn:
     in_front: list[int]
     notes: list[str]
     changed: list[float]
+    kept: KeptDrawings | None = None
 
     @property
     def weights(self) -> torch.Tensor:
@@ -61,7 +67,7 @@ def find_occlusions(
 ) -> list[Occlusion]:
     """What lies in front of each part's lower face: looked for in one pass, where it was not found before."""
     wanted = [hand_over(part).weight > 0 for part in parts]
-    keys = ["" if found.folder is None else _occlusion_key(*pair) for pair in zip(parts, wanted, strict=True)]
+    keys = ["" if found.folder is None else occlusion_key(*pair) for pair in zip(parts, wanted, strict=True)]
     occlusions = [Occlusion.of(*kept) if (kept := found.read(key)) else None for key in keys]
     seekers = {
         number: OccluderSeeker(part.prior.model, part.bundle.texture, part.track, part.heads)
@@ -74,34 +80,17 @@ def find_occlusions(
         for frame in progress.over("look", footage.frames(first, last + 1), last + 1 - first):
             for number, seeker in seekers.items():
                 if bool(wanted[number][frame.index]):
-                    affine = seeker.track.crop_from_image[frame.index].numpy()
-                    seeker.look(frame.index, cut_crop(frame.preview, affine, LOOK_PX))
+                    look_at(seeker, frame)
     for number, seeker in seekers.items():
         seen = occlusions[number] = seeker.occlusion()
         found.write(keys[number], *seen.stored())
     return [one for one in occlusions if one is not None]
 
 
-def _occlusion_key(part: Part, wanted: torch.Tensor) -> str:
-    """What the occlusion of a part is kept under: all that is looked at, but not what is drawn."""
-    track = part.track
-    tensors = [track.crop_from_image, track.rotation, track.translation, track.focal_px, track.shape]
-    tensors += [track.lower_expression, track.upper_expression, track.timestamps, track.shot]
-    tensors += [part.bundle.texture, wanted]
-    digest = sha256()
-    for tensor in tensors:
-        digest.update(tensor.contiguous().numpy().tobytes())
-    for frame, outline in sorted(part.heads.items()):
-        digest.update(f"{frame}".encode() + np.ascontiguousarray(outline).tobytes())
-    return content_key(
-        {
-            "what": "occlusion",
-            "footage": track.source.get("sha256"),
-            "looked at": digest.hexdigest(),
-            "code": code_sha256("render.compositing.occlusion", "render.drawing.crop", "render.video.reader"),
-            "torch": torch.__version__,
-        }
-    )
+def look_at(seeker: OccluderSeeker, frame: Frame) -> None:
+    """Let what lies in front be looked for in one frame."""
+    affine = seeker.track.crop_from_image[frame.index].numpy()
+    seeker.look(frame.index, cut_crop(frame.preview, affine, LOOK_PX))
 
 
 def redraw(
@@ -110,7 +99,7 @@ def redraw(
     output: Path,
     options: DubOptions = DubOptions(),
     sound: DeliveredSound | None = None,
-    watch: Callable[[Frame, list[Patch | None]], None] | None = None,
+    watch: Watch | None = None,
     progress: Progress = SILENT,
 ) -> Redrawn:
     """Write `output`: the footage with the parts' mouths re-rendered.
@@ -121,60 +110,95 @@ def redraw(
         output: video file to write; must not exist.
         options: how it is drawn and written.
         sound: what is delivered; None for the source's own sound.
-        watch: called with each frame, before it is written, and what is put into it for each part, None for nothing.
+        watch: called with each frame before it is written.
         progress: where the bar goes.
 
     Raises:
         DubError: nothing can be dubbed.
         OutputError: the output cannot be written.
     """
+    found = Found.of_user(options.keep_found)
     occlusions: list[Occlusion | None] = [None] * len(parts)
     if options.occluders:
-        occlusions = list(find_occlusions(footage, parts, progress, Found.of_user(options.keep_found)))
+        occlusions = list(find_occlusions(footage, parts, progress, found))
     pairs = list(zip(parts, occlusions, strict=True))
     handovers = [hand_over(part, one.hidden if one else None) for part, one in pairs]
-    if not any(bool((handover.weight > 0).any()) for handover in handovers):
+    wanted = (torch.stack([handover.weight for handover in handovers]) > 0).any(0).nonzero()[:, 0].tolist()
+    if not wanted:
         raise DubError(_why_nothing(footage, parts, occlusions))
+    moved = [gliding(*pair) for pair in zip(parts, handovers, strict=True)]
+    key = drawing_key(footage, moved, handovers, occlusions, options) if found.folder else ""
+    kept = KeptDrawings(found, key, wanted)
+    _tell_resumed(kept, footage, wanted, options, progress)
     painters = [
-        Painter.of(_gliding(part, handover), handover.weight, one, options.region, options.device)
-        for (part, one), handover in zip(pairs, handovers, strict=True)
+        Painter.of(part, handover.weight, one, options.region, options.device)
+        for part, handover, one in zip(moved, handovers, occlusions, strict=True)
     ]
     comment = footage.metadata.get("comment", ALTERED)
     tags = {"comment": comment if comment.startswith(ALTERED) else f"{ALTERED}; {comment}"}
     changed = []
     with (
+        kept.saved_when_interrupted(progress.note),
         VideoWriter(footage, output, Encoding(options.codec, options.quality), sound, tags) as writer,
         progress.stage("dub", footage.frame_count) as advance,
     ):
-        for frames in _batches(footage.frames(), options.batch or 2 * FIXED_BATCH):
-            patches = [painter.paint(frames) for painter in painters]
-            for row, frame in enumerate(frames):
-                seen = [
-                    _visible(drawn[row], handover, frame.index)
-                    for drawn, handover in zip(patches, handovers, strict=True)
-                ]
-                if watch is not None:
-                    watch(frame, seen)
-                put_in = [patch for patch in seen if patch is not None]
-                changed.append(write_frame(writer, frame, put_in, options))
-                advance(1)
+        for frame, patches, drawn in _drawn(footage, painters, kept, options):
+            _mark_hidden(handovers, frame.index, drawn)
+            if watch is not None:
+                watch(frame, patches, drawn)
+            writer.write(frame, drawn.planes(frame.planes) if drawn else None)
+            changed.append(drawn.changed if drawn else 0.0)
+            advance(1)
     shown = torch.stack([handover.weight for handover in handovers]).amax(0)
     in_front = {frame for one in occlusions if one for frame in one.masks if float(shown[frame])}
-    return Redrawn(handovers, frame_status(handovers), sorted(in_front), writer.notes, changed)
+    return Redrawn(handovers, frame_status(handovers), sorted(in_front), writer.notes, changed, kept)
 
 
-def _gliding(part: Part, handover: Handover) -> Part:
+def _tell_resumed(
+    kept: KeptDrawings, footage: Footage, wanted: Sequence[int], options: DubOptions, progress: Progress
+) -> None:
+    """Say where drawing goes on; or that there is nothing to go on from, to those who asked for that."""
+    if kept.first is None or kept.first > wanted[0]:
+        at = footage.frame_count if kept.first is None else kept.first
+        progress.note(f"{footage.path.name}: drawn before, so it goes on at frame {at} of {footage.frame_count}")
+    elif options.resume:
+        progress.note(f"{footage.path.name}: there is no drawing to go on from; it begins anew")
+
+
+def _drawn(
+    footage: Footage, painters: Sequence[Painter], kept: KeptDrawings, options: DubOptions
+) -> Iterator[tuple[Frame, list[Patch | None], DrawnFrame | None]]:
+    """Every frame, with what is put into it for each part now, and what became of it; None where nothing is drawn."""
+    nothing: list[Patch | None] = [None] * len(painters)
+    for frames in _batches(footage.frames(), options.batch or 2 * FIXED_BATCH):
+        before = {frame.index: drawn for frame in frames if (drawn := kept.get(frame.index))}
+        new = [frame for frame in frames if frame.index not in before]
+        by_part = [painter.paint(new) for painter in painters]
+        painted = {frame.index: [one[row] for one in by_part] for row, frame in enumerate(new)}
+        for frame in frames:
+            patches, drawn = painted.get(frame.index, nothing), before.get(frame.index)
+            if drawn is None and any(patch is not None for patch in patches):
+                patches = [patch if patch is not None and _is_seen(patch) else None for patch in patches]
+                drawn = put_into(frame, patches, options)
+                kept.add(frame.index, drawn)
+            yield frame, patches, drawn
+
+
+def _mark_hidden(handovers: Sequence[Handover], frame: int, drawn: DrawnFrame | None) -> None:
+    """What lies in front of all of a mouth is told as such."""
+    for handover, is_shown in zip(handovers, drawn.shown if drawn else (), strict=False):
+        if not is_shown and float(handover.weight[frame]) > 0:
+            handover.weight[frame], handover.reason[frame] = 0.0, OCCLUDED
+
+
+def _is_seen(patch: Patch) -> bool:
+    return bool((patch.matte >= MATTE_FLOOR).any())
+
+
+def gliding(part: Part, handover: Handover) -> Part:
     """The part with its motion gliding to the source's own where it is handed over."""
     motion = handover.motion[:, None].to(part.expression.dtype)
     return replace(part, expression=torch.lerp(part.track.lower_expression, part.expression, motion))
-
-
-def _visible(patch: Patch | None, handover: Handover, frame: int) -> Patch | None:
-    """The patch, if anything of it is seen; what lies in front of all of it is told as such."""
-    if patch is None or bool((patch.matte >= MATTE_FLOOR).any()):
-        return patch
-    handover.weight[frame], handover.reason[frame] = 0.0, OCCLUDED
-    return None
 
 
 def _why_nothing(footage: Footage, parts: Sequence[Part], occlusions: Sequence[Occlusion | None]) -> str:
@@ -200,19 +224,14 @@ def _batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
         yield batch
 
 
-def write_frame(writer: VideoWriter, frame: Frame, patches: list[Patch], options: DubOptions) -> float:
-    """Composite and encode one frame; returns the share of its samples that changed."""
-    if not patches:
-        writer.write(frame)
-        return 0.0
-    footage = writer.footage
-    source = frame.planes
+def put_into(frame: Frame, patches: Sequence[Patch | None], options: DubOptions) -> DrawnFrame:
+    """Composite what is to be seen of each part's mouth into a frame."""
+    footage, source = frame.footage, frame.planes
     planes = source
-    for number, patch in enumerate(patches):
+    put_in = [patch for patch in patches if patch is not None]
+    for number, patch in enumerate(put_in):
         noise = measure_grain(footage, source, patch) if options.grain else None
         planes = composite(footage, planes, patch, noise, (options.seed + number, frame.index))
-    stray = changed_outside(footage, source, planes, patches)
+    stray = changed_outside(footage, source, planes, put_in)
     assert stray == 0, f"frame {frame.index}: {stray} samples outside the matte changed"
-    changed = sum(int(np.count_nonzero(new != old)) for new, old in zip(planes, source, strict=True))
-    writer.write(frame, planes)
-    return changed / sum(plane.size for plane in source)
+    return DrawnFrame.of(source, planes, [patch is not None for patch in patches])

@@ -11,6 +11,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from adapt.dubbing.kept import DrawnFrame
 from adapt.dubbing.part import Part
 from adapt.dubbing.quality import stretches
 from adapt.dubbing.redraw import Redrawn
@@ -73,58 +74,39 @@ class Recorder:
         self.times: list[float] = []
         self.rows: list[list[tuple[float, int, np.ndarray, np.ndarray]]] = [[] for _ in parts]
 
-    def __call__(self, frame: Frame, patches: Sequence[Patch | None]) -> None:
-        """Record one frame, and what was put into it for each part."""
+    def __call__(self, frame: Frame, patches: Sequence[Patch | None], drawn: DrawnFrame | None) -> None:
+        """Record one frame, and what became of it; None where it is the source's."""
         shown = self.first <= frame.index <= self.last
-        put_in = [patch for patch in patches if patch is not None]
-        if not shown and not put_in:
+        if not shown and drawn is None:
             return
+        dubbed = frame.preview if drawn is None else frame.with_planes(drawn.planes(frame.planes)).preview
         for number, track in enumerate(self.tracks):
             affine = track.crop_from_image[frame.index].numpy()
-            real = cut_crop(frame.rgb, affine, PLAYER_PX)
-            new = _dubbed(real, put_in, affine)
+            real = cut_crop(frame.preview, affine, PLAYER_PX)
+            new = real if drawn is None else cut_crop(dubbed, affine, PLAYER_PX)
             if shown:
                 for clip, picture in zip(self.faces[number], (real, new), strict=True):
                     clip.add(picture, frame.timestamp)
-            if patches[number] is not None:
+            if drawn is not None and drawn.shown[number]:
                 self._keep(number, frame.index, real, new)
         if shown:
-            height, width = frame.rgb.shape[:2]
+            height, width = frame.preview.shape[:2]
             scale = min(1.0, WHOLE_PX / max(height, width))
-            affine = np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]])
             size = (max(2, round(scale * width)), max(2, round(scale * height)))
-            small = np.asarray(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA))
-            for clip, picture in zip(self.whole, (small, _dubbed(small, put_in, affine)), strict=True):
-                clip.add(picture, frame.timestamp)
+            for clip, picture in zip(self.whole, (frame.preview, dubbed), strict=True):
+                clip.add(np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA)), frame.timestamp)
             self.frames.append(frame.index)
             self.times.append(frame.timestamp)
 
     def _keep(self, number: int, index: int, real: np.ndarray, new: np.ndarray) -> None:
         rows = self.rows[number]
-        rows.append((float(np.abs(new.astype(np.float32) - real).mean()), index, real, new))
+        rows.append((float(cv2.absdiff(new, real).mean()), index, real, new))
         if len(rows) > 4 * SHEET_ROWS:
             rows[:] = sorted(rows, key=lambda row: -row[0])[:SHEET_ROWS]
 
     def worst(self, number: int = 0) -> list[tuple[float, int, np.ndarray, np.ndarray]]:
         """Frames in which a part changed most: difference, frame, source picture, dubbed picture."""
         return sorted(self.rows[number], key=lambda row: -row[0])[:SHEET_ROWS]
-
-
-def _square(affine: np.ndarray) -> np.ndarray:
-    return np.vstack([affine, [0.0, 0.0, 1.0]])
-
-
-def _dubbed(picture: np.ndarray, patches: Sequence[Patch], picture_from_image: np.ndarray) -> np.ndarray:
-    """A picture of a frame, uint8 [H, W, 3], with patches laid over it; the affine has pixel centres at + 0.5."""
-    height, width = picture.shape[:2]
-    for patch in patches:
-        matrix = _square(picture_from_image) @ np.linalg.inv(_square(patch.crop_from_image))
-        # OpenCV puts pixel centres at whole numbers.
-        matrix[:2, 2] += matrix[:2, :2] @ (0.5, 0.5) - 0.5
-        rgb, matte = (cv2.warpAffine(one, matrix[:2], (width, height)) for one in (patch.rgb, patch.matte))
-        matte = matte.clip(0, 1)[..., None]
-        picture = np.clip(np.rint(picture * (1 - matte) + 255 * rgb * matte), 0, 255).astype(np.uint8)
-    return picture
 
 
 def write_report(

@@ -21,9 +21,8 @@ from adapt.cast.kept import kept_analysis
 from adapt.cast.resemblance import DIFFERENT, DOUBTFUL, describe, log_odds
 from adapt.device import arithmetic
 from adapt.dubbing.options import DubOptions
-from adapt.dubbing.part import Part
+from adapt.dubbing.part import Part, Request
 from adapt.dubbing.quality import pose_coverage
-from adapt.dubbing.request import Request
 from adapt.dubbing.weights import LEAST_TO_DUB
 from adapt.fitting.cache import cached_fit
 from adapt.fitting.fit import fit

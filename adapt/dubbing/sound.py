@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from adapt.dubbing.options import INSERT, MIX, SOURCE, DubOptions
-from adapt.dubbing.request import Request
+from adapt.dubbing.part import Request
 from adapt.motion.sources import Sound
 from prior.speech.speech_track import speech_track
 from render.errors import ConfigError, FootageError

@@ -5,7 +5,12 @@ lists below name those that tracking, masks and metrics need. "Right" and "left"
 head-space x grows from `EYE_CORNERS[0]` to `EYE_CORNERS[1]`.
 """
 
-import torch
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 #: Outer and inner corner of the eye at the image's left, inner and outer corner of the other; centres are their means.
 EYE_CORNERS = ((33, 133), (362, 263))

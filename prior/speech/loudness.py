@@ -52,6 +52,11 @@ class AudioFacts:
     is_silent: bool = False
     notes: tuple[str, ...] = ()
 
+    @property
+    def has_music_or_noise(self) -> bool:
+        """Whether it counts as more than one person talking in quiet."""
+        return self.music_or_noise > MUSIC_OR_NOISE
+
 
 def describe_audio(source: str | Path | SoundTrack) -> AudioFacts:
     """Measure a file's sound, as it is when played: from where the file begins, without a constant under it.

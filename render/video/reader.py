@@ -10,7 +10,7 @@ in size or pixel format, is refused.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
 from itertools import islice
@@ -45,7 +45,9 @@ from render.video.planes import (
     frame_colour,
     frame_planes,
     mastering_words,
+    planar,
     planar_format,
+    plane_views,
     rgb_from_frame,
 )
 from render.video.siting import ASSUMED, HALF_AND_HALF, Siting, read_siting
@@ -89,6 +91,15 @@ class Frame:
     def planes(self) -> list[np.ndarray]:
         """Copies of the planes as coded (not rotated, not square), uint8 or uint16 [H, W] each, by `pix_fmt`."""
         return frame_planes(self.picture)
+
+    def with_planes(self, planes: Sequence[np.ndarray]) -> Frame:
+        """The frame with other samples, of the shapes and types of `planes`: to be looked at by `preview`."""
+        source = planar(self.picture)
+        picture = av.VideoFrame(source.width, source.height, source.format.name)
+        for view, plane in zip(plane_views(picture), planes, strict=True):
+            view[:] = plane
+        picture.colorspace, picture.color_range = source.colorspace, source.color_range
+        return Frame(self.footage, self.index, self.pts, picture)
 
     def __repr__(self) -> str:
         return f"<Frame {self.index} at {timecode(self.timestamp)}>"

@@ -3,21 +3,31 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import av
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from adapt.dubbing.kept import DrawnFrame
 from adapt.dubbing.part import Part
 from adapt.dubbing.quality import quality_facts
 from adapt.dubbing.redraw import Redrawn
-from adapt.dubbing.report import Recorder, _dubbed, write_report
+from adapt.dubbing.report import PLAYER_PX, Recorder, write_report
 from adapt.dubbing.weights import frame_status, hand_over
 from adapt.reports.clip import encode_sound
-from render.compositing.composite import Patch
 from render.video.encoding import DeliveredSound
 from render.video.reader import Footage
 from render.video.writer import VideoWriter
 from tests.media import Sound, make_sound, tone
+
+
+def brightened(frame, track, row):
+    """The frame with white luma in a square around the middle of the face, for the first of two parts."""
+    matrix = np.vstack([track.crop_from_image[row].numpy(), [0, 0, 1]])
+    x, y = (np.linalg.inv(matrix) @ [track.crop_size / 2, track.crop_size / 2, 1])[:2].round().astype(int)
+    planes = frame.planes
+    planes[0][y - 10 : y + 10, x - 10 : x + 10] = 235
+    return DrawnFrame.of(frame.planes, planes, [True, False])
 
 
 def test_a_late_range_is_what_report_and_sheet_show(talking_clip, monkeypatch):
@@ -27,9 +37,8 @@ def test_a_late_range_is_what_report_and_sheet_show(talking_clip, monkeypatch):
     monkeypatch.setattr("adapt.dubbing.report.MOST_SHOWN", 20)
     monkeypatch.setattr("adapt.dubbing.report.LEAD_SECONDS", 0.2)
     recorder = Recorder([part])
-    patched = Patch(np.ones((8, 8, 3), np.float32), np.ones((8, 8), np.float32), track.crop_from_image[0].numpy())
     for frame in Footage(path).frames():
-        recorder(frame, [patched if frame.index >= 30 else None])
+        recorder(frame, [None], brightened(frame, track, 0) if frame.index >= 30 else None)
     assert recorder.frames == list(range(25, 40))
     assert all(index >= 30 for _, index, _, _ in recorder.worst())
 
@@ -43,9 +52,7 @@ def test_there_is_a_section_with_sound_for_every_person_and_the_whole_frame(talk
     recorder = Recorder(parts)
     with VideoWriter(footage, video, sound=DeliveredSound([voice])) as writer:
         for frame in footage.frames():
-            affine = track.crop_from_image[0].numpy()
-            bright = Patch(np.ones((8, 8, 3), np.float32), np.ones((8, 8), np.float32), affine)
-            recorder(frame, [bright if frame.index == 20 else None, None])
+            recorder(frame, [None, None], brightened(frame, track, 0) if frame.index == 20 else None)
             writer.write(frame)
     handovers = [hand_over(part) for part in parts]
     result = Redrawn(handovers, frame_status(handovers), [], [], [0.1])
@@ -57,15 +64,18 @@ def test_there_is_a_section_with_sound_for_every_person_and_the_whole_frame(talk
     assert [index for _, index, _, _ in recorder.worst(0)] == [20] and not recorder.worst(1)
 
 
-def test_a_patch_lies_over_the_whole_frame_where_it_lies_over_the_picture():
-    affine = np.array([[1.0, 0, -20], [0, 1, -10]])
-    patch = Patch(np.ones((10, 10, 3), np.float32), np.ones((10, 10), np.float32), affine)
-    whole = _dubbed(np.zeros((40, 60, 3), np.uint8), [patch], np.array([[1.0, 0, 0], [0, 1, 0]]))
-    ys, xs = np.nonzero(whole[..., 0] > 250)
-    assert (ys.min(), ys.max(), xs.min(), xs.max()) == (10, 19, 20, 29)
-    half = _dubbed(np.zeros((20, 30, 3), np.uint8), [patch], np.array([[0.5, 0, 0], [0, 0.5, 0]]))
-    ys, xs = np.nonzero(half[..., 0] > 250)
-    assert (ys.min(), ys.max(), xs.min(), xs.max()) == (5, 9, 10, 14)
+def test_what_was_written_is_shown_in_the_face_and_in_the_whole_frame(talking_clip):
+    path, track = talking_clip
+    part = SimpleNamespace(track=track, driven=torch.ones(len(track), dtype=torch.bool))
+    recorder = Recorder([part, part])
+    for frame in Footage(path).frames(0, 2):
+        recorder(frame, [None, None], brightened(frame, track, frame.index) if frame.index else None)
+    ((difference, index, real, new),) = recorder.worst(0)
+    assert index == 1 and difference > 0 and not recorder.worst(1)
+    ys, xs = np.nonzero(cv2.absdiff(real, new).max(2) > 40)
+    middle = (PLAYER_PX - 1) / 2
+    assert abs(ys.mean() - middle) < 3 and abs(xs.mean() - middle) < 3 and new[ys, xs].mean() > real[ys, xs].mean() + 40
+    assert [len(clips) for clips in (recorder.frames, recorder.times)] == [2, 2]
 
 
 def test_sound_in_a_page_is_as_long_as_it_was():

@@ -7,7 +7,7 @@ import pytest
 from adapt.commands.dub import options_of, requests_of
 from adapt.commands.flags import DubConfig
 from adapt.config import command_line
-from adapt.dubbing.request import Request
+from adapt.dubbing.part import Request
 from adapt.dubbing.sound import refuse_undeliverable
 from adapt.motion.sources import OwnMotion, Silence, Sound, TrackFile, Video
 

@@ -11,7 +11,7 @@ import pytest
 from adapt.commands.dub import options_of, requests_of
 from adapt.commands.flags import DubConfig
 from adapt.dubbing.options import DRAFT_FIT_STEPS, DubOptions
-from adapt.dubbing.request import Request
+from adapt.dubbing.part import Request
 from adapt.dubbing.sound import delivered, mix_sounds, other_sound, refuse_undeliverable
 from adapt.motion.sources import OwnMotion, Sound
 from prior.speech.sound import read_waveform

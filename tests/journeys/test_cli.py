@@ -199,6 +199,24 @@ def test_help_and_version_come_at_once_without_torch() -> None:
         assert done.returncode == 0 and told in done.stdout, done.stderr
 
 
+def test_a_slip_costs_no_wait_and_a_check_loads_no_torch(talking_clip: tuple[Path, object], tmp_path: Path) -> None:
+    code = (
+        "import sys, adapt.cli\ntry:\n    adapt.cli.main(sys.argv[1:])\nfinally:\n"
+        "    assert not {'torch', 'scipy'} & set(sys.modules)"
+    )
+    clip = str(talking_clip[0])
+    for words, told in (
+        (["dub", "none.mp4", clip, "-o", str(tmp_path / "x")], "none.mp4: no such file"),
+        (["dub", clip, "none.wav", "-o", str(tmp_path / "x")], "none.wav: no such file"),
+        (["dub", clip, "silence", "--mouth", "7", "-o", str(tmp_path / "x")], "--mouth 7"),
+        (["dub", clip, "silence", "-o", str(tmp_path)], "exists already and is no dub"),
+        (["fit", str(tmp_path), "-o", "x.actor"], "is a folder"),
+        (["check", clip, "--no-cache"], "person 1"),
+    ):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120)
+        assert told in done.stdout + done.stderr and "Traceback" not in done.stderr, (words, done.stderr)
+
+
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 TOLD = [line for lines in EXAMPLES.values() for line in lines]
 TOLD += [line.strip("$ ") for line in README.splitlines() if line.startswith("$ adapt ")]

@@ -67,7 +67,7 @@ def lossless(source, parts, output, **options):
     patches = {}
     options = DubOptions(codec="ffv1", **options)
     result = redraw(
-        Footage(source), parts, output, options, watch=lambda frame, own: patches.update({frame.index: own})
+        Footage(source), parts, output, options, watch=lambda frame, own, _: patches.update({frame.index: own})
     )
     before, times = decoded(source)
     after, new_times = decoded(output)

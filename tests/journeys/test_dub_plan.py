@@ -23,6 +23,7 @@ def test_a_plan_tells_people_frames_sound_and_minutes_and_leaves_nothing(talking
     assert command(*words, "--actor", tmp_path / "ada.actor") == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])["plan"]
     assert told["frames"] == told["drawn"] == 40 and told["fitting"] == 0 < told["minutes"] < 30
+    assert 0.2 < told["memory_gb"] < 8 and 0 < told["disk_gb"] < 0.02
     (person,) = told["people"]
     assert (
         person.startswith("person 1: Ada; 40 frames")

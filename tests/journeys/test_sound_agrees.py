@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from adapt.dubbing.options import DubOptions
-from adapt.dubbing.request import Request
+from adapt.dubbing.part import Request
 from adapt.dubbing.sound import delivered
 from adapt.motion.sources import Sound, Video
 from prior.speech.sound import SAMPLE_RATE, listen
