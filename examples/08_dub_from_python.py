@@ -1,7 +1,7 @@
 """Dub a shot to a sound from Python, without a command: what is asked, what may be watched, what comes back.
 
-The actor is the synthetic one, fitted from two seconds of her; the shot is another take. Two versions are made of one
-shot: one to the sentence, one in which she keeps silent from the middle on.
+The actor is the synthetic one, fitted from two seconds of her; the shot is another take. Frames that tell are shown
+first. Two versions are made of one shot: one to the sentence, one in which she keeps silent from the middle on.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 import adapt
+from adapt.reports.contact_sheet import encode_image
 from adapt.synthetic.actor import babble, make_actor
 
 FPS = 25
@@ -53,6 +54,13 @@ def main() -> None:
     fitted = adapt.fit([out / "enrollment.mp4"], "Ada", fitting, progress=progress)
     adapt.save_fitted(fitted, out / "ada.actor", overwrite=True)
     print(f"fitted from {fitted.bundle.facts.seconds:.1f} s; never seen: {'; '.join(fitted.bundle.facts.never_seen)}")
+
+    shown = adapt.preview_dub(
+        out / "ada.actor", out / "shot.mp4", adapt.Sound(SENTENCE), options=adapt.DubOptions(on_mismatch="trim")
+    )
+    (out / "preview.png").write_bytes(encode_image(shown.sheet(), ".png"))
+    for name, told in zip(shown.names, shown.told, strict=True):
+        print(f"{name}: {told}")
 
     for name, driver, part in (
         ("spoken", adapt.Sound(SENTENCE), None),

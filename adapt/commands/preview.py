@@ -1,13 +1,19 @@
 """`adapt preview`: settings → one picture."""
 
 from pathlib import Path
+from typing import Any
 
 from adapt.commands.flags import PreviewConfig
-from adapt.dubbing.preview import preview
+from adapt.config import parse_range
+from adapt.dubbing.options import DubOptions
+from adapt.dubbing.preview import Preview, preview, preview_dub
+from adapt.motion.sources import driver_of_sound
 from adapt.output import refuse_existing, refuse_unwritable
 from adapt.progress import Progress
 from adapt.reports.contact_sheet import encode_image
+from render.errors import ConfigError
 from render.store import write_bytes
+from render.video.container import timecode
 
 #: In place of an actor bundle: the unadapted renderer.
 PRIOR = "prior"
@@ -18,16 +24,28 @@ def main(config: PreviewConfig, progress: Progress) -> None:
     out = Path(config.out)
     refuse_existing(out, config.overwrite)
     refuse_unwritable(out)
-    actor = None if config.actor == PRIOR else Path(config.actor)
-    grid = preview(
-        actor,
-        config.video,
-        config.person,
-        config.at,
-        config.jaw,
-        progressive=config.progressive,
-        progress=progress,
-    )
+    grid = _drawn(config, progress)
     write_bytes(out, encode_image(grid.sheet(), ".png"))
+    for time, name, told in zip(grid.times, grid.names, grid.told, strict=False):
+        progress.note(f"{timecode(time)} {name}: {told}")
     progress.note(str(out))
-    progress.result({"picture": str(out), "frames": grid.frames})
+    progress.result({"picture": str(out), "frames": grid.frames, "names": grid.names, "told": grid.told})
+
+
+def _drawn(config: PreviewConfig, progress: Progress) -> Preview:
+    """The pictures; raises `ConfigError` for settings that mean nothing."""
+    if config.audio is None:
+        actor = None if config.actor == PRIOR else Path(config.actor)
+        settings: dict[str, Any] = {"progressive": config.progressive, "progress": progress}
+        return preview(actor, config.video, config.person, config.at, config.jaw, **settings)
+    if config.actor == PRIOR:
+        raise ConfigError("with AUDIO, give an actor bundle in place of `prior`; `adapt fit` makes one")
+    options = DubOptions(
+        part=parse_range(config.range),
+        mouth=config.mouth,
+        region=config.region,
+        on_mismatch="trim",
+        progressive=config.progressive,
+    )
+    driver = driver_of_sound(config.audio)
+    return preview_dub(config.actor, config.video, driver, config.person, config.at, options, progress=progress)

@@ -2,11 +2,12 @@
 
 In: an actor bundle, or none for the unadapted renderer with a look encoded from the video itself, and a video. Out:
 pictures; every row is a frame: as it is, re-rendered with its own motion, then with the jaw held at each of the given
-openings.
+openings. With what is to drive (`preview_dub`) the rows are the frames that tell most of a dub, as they will be in it.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +17,28 @@ from adapt.actor.bundle import ActorBundle
 from adapt.actor.misfit import refuse_misfit
 from adapt.actor.renderer import adapted_renderer
 from adapt.cache import Found
+from adapt.dubbing.dub import opened
+from adapt.dubbing.options import DubOptions
+from adapt.dubbing.painter import Painter
+from adapt.dubbing.part import Part, Request
+from adapt.dubbing.redraw import gliding, look_at, put_into
+from adapt.dubbing.session import Session
+from adapt.dubbing.weights import Handover, hand_over
+from adapt.motion.sources import Driver, Sound
 from adapt.progress import SILENT, Progress
 from adapt.reports.contact_sheet import contact_sheet
 from adapt.tracking.crop import read_crops
 from adapt.tracking.kept import track_footage
+from prior.face.points import opening
 from prior.renderer.prior import RendererPrior, load_renderer_prior
+from prior.speech.sound import SAMPLE_RATE
 from render.compositing.matte import put_back
-from render.drawing.crop import CROP_SIZE
+from render.compositing.occlusion import OccluderSeeker, Occlusion
+from render.drawing.crop import CROP_SIZE, cut_crop
 from render.drawing.look import Look
 from render.drawing.renderer import draw, render_inputs
-from render.errors import FootageError, TrackingError
+from render.errors import DubError, FootageError, TrackingError
+from render.head.camera import head_turn
 from render.head.track import Track
 from render.video.container import timecode
 from render.video.reader import Footage
@@ -34,6 +47,8 @@ from render.video.reader import Footage
 SHOWN, ENCODED = 4, 48
 #: Mouth openings that are held where none are asked for.
 JAWS = (0.0, 0.5, 1.0)
+#: Side of the pictures of a dub, px; sound is measured over so long; heads that turn less are shown from one side.
+PREVIEW_PX, LEVEL_SECONDS, LEAST_TURN_DEGREES = 384, 0.08, 6.0
 #: Rows of `RendererPrior.erasing_expressions`: mouth closed, widest open.
 CLOSED, WIDEST = 0, 1
 
@@ -47,18 +62,22 @@ class Preview:
         pictures: uint8 [N, columns, H, W, 3].
         frames: the N frame numbers.
         times: of these frames, seconds of the video's own clock.
+        names: what each is shown for, and `told`: what is to be known of it, a sentence; empty where nothing is.
     """
 
     columns: list[str]
     pictures: np.ndarray
     frames: list[int]
     times: list[float]
+    names: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
 
     def sheet(self) -> np.ndarray:
         """The grid with names and timecodes as one picture, uint8 [H, W, 3]."""
-        return contact_sheet(
-            [list(row) for row in self.pictures], self.columns, [timecode(time) for time in self.times]
-        )
+        captions = [timecode(time) for time in self.times]
+        if self.names:
+            captions = [f"{caption}  {name}" for caption, name in zip(captions, self.names, strict=True)]
+        return contact_sheet([list(row) for row in self.pictures], self.columns, captions)
 
 
 def preview(
@@ -142,3 +161,124 @@ def encoded(prior: RendererPrior, footage: Footage, track: Track, progress: Prog
     frames = sure[torch.linspace(0, len(sure) - 1, min(ENCODED, len(sure))).long()]
     crops = read_crops(footage, track, frames, progress).float() / 255
     return prior.encode_look((track, frames, crops))
+
+
+def preview_dub(
+    actor: str | Path,
+    shot: str | Path,
+    driver: Driver,
+    person: int | None = None,
+    at: Sequence[float] = (),
+    options: DubOptions = DubOptions(on_mismatch="trim"),
+    *,
+    progress: Progress = SILENT,
+) -> Preview:
+    """Draw the frames of a dub that tell most of it: the loudest, the quietest, and where the head turns furthest.
+
+    They are as they will be in the dub, before encoding. All of the shot, or of `options.part`, is looked at, which is
+    kept for the dub; where that was done before, only these frames are read.
+
+    Args:
+        actor: bundle.
+        shot: video file.
+        driver: what is to move the mouth.
+        person: cast number of the actor in the shot; needed where several people are seen.
+        at: seconds into the shot of the frames to show instead.
+        options: of the dub.
+        progress: where bars and notes go.
+
+    Raises:
+        As `adapt.dub`.
+    """
+    requests = [Request(driver, Path(actor), person)]
+    session = opened(shot, requests, options, "the same command with --person 1", progress)
+    (part,), footage = session.parts(requests), session.footage
+    level = sound_level(session, driver)
+    if at:
+        frames = choose_frames(part.track, at, footage.duration).tolist()
+        names = [f"at {time:g} s" for time in at]
+    else:
+        chosen = telling_frames(part, level)
+        frames, names = list(chosen.values()), list(chosen)
+    occlusion = _look_around(footage, part, frames) if options.occluders else None
+    handover = hand_over(part, occlusion.hidden if occlusion else None)
+    painter = Painter.of(gliding(part, handover), handover.weight, occlusion, options.region, options.device)
+    track, pictures, told = part.track.with_crop_size(PREVIEW_PX), [], []
+    for number in progress.over("draw", frames, len(frames)):
+        (frame,) = footage.frames(number, number + 1)
+        drawn = put_into(frame, painter.paint([frame]), options)
+        pair = frame, frame.with_planes(drawn.planes(frame.planes))
+        affine = track.crop_from_image[number].numpy()
+        pictures.append([cut_crop(one.preview, affine, PREVIEW_PX) for one in pair])
+        told.append(_told(part, handover, number, float(level[number])))
+    times = part.track.timestamps[frames].tolist()
+    return Preview(["real", "dubbed"], np.array(pictures), frames, times, names, told)
+
+
+def sound_level(session: Session, driver: Driver) -> torch.Tensor:
+    """How loud what drives is in each frame of a shot, dB relative to full scale [T]; NaN where nothing is heard."""
+    times, options = session.footage.timestamps, session.options
+    level = torch.full((len(times),), math.nan)
+    if not isinstance(driver, Sound):
+        return level
+    start = (options.part[0] if options.part else 0.0) + options.audio_offset + times[0]
+    half = round(LEVEL_SECONDS / 2 * SAMPLE_RATE)
+    for frame in np.flatnonzero(session.inside).tolist():
+        centre = round((times[frame] - start) * SAMPLE_RATE)
+        heard = driver.waveform[max(0, centre - half) : max(0, centre + half)]
+        if len(heard):
+            level[frame] = 10 * math.log10(max(float(np.square(heard).mean()), 1e-10))
+    return level
+
+
+def telling_frames(part: Part, level: torch.Tensor) -> dict[str, int]:
+    """Name → frame: the loudest and the quietest that are dubbed, or the widest open where nothing is heard, and where
+    the head turns furthest to either side.
+
+    Args:
+        part: that is dubbed.
+        level: [T] of `sound_level`.
+
+    Raises:
+        DubError: there is no such frame.
+    """
+    handover = hand_over(part)
+    whole = (handover.weight == 1) & (handover.motion == 1)
+    dubbed = whole if bool(whole.any()) else handover.weight > 0
+    if not bool(dubbed.any()):
+        raise DubError("in no frame can the chosen person be dubbed; `adapt track --overlay` shows why")
+    chosen = {}
+    heard = dubbed & ~level.isnan()
+    if bool(heard.any()):
+        chosen["loudest"] = int(torch.where(heard, level, -math.inf).argmax())
+        chosen["quietest"] = int(torch.where(heard, level, math.inf).argmin())
+    else:
+        chosen["widest open"] = int(torch.where(dubbed, part.expression[:, 0], -math.inf).argmax())
+    asked = (dubbed if part.wanted is None else part.wanted) & (part.track.confidence > 0)
+    yaw = head_turn(part.track.rotation)[:, 0]
+    left, right = int(torch.where(asked, yaw, -math.inf).argmax()), int(torch.where(asked, yaw, math.inf).argmin())
+    chosen["turned furthest"] = max((left, right), key=lambda frame: abs(float(yaw[frame])))
+    if float(yaw[left] - yaw[right]) > LEAST_TURN_DEGREES:
+        chosen["to the other side"] = left + right - chosen["turned furthest"]
+    return chosen
+
+
+def _look_around(footage: Footage, part: Part, frames: Sequence[int]) -> Occlusion:
+    """What lies in front in some frames; a neighbour confirms it, as in a dub."""
+    seeker = OccluderSeeker(part.prior.model, part.bundle.texture, part.track, part.heads)
+    weight = hand_over(part).weight
+    for number in sorted(set(frames)):
+        for frame in footage.frames(max(0, number - 1), number + 2):
+            if float(weight[frame.index]) > 0:
+                look_at(seeker, frame)
+    return seeker.occlusion()
+
+
+def _told(part: Part, handover: Handover, frame: int, level: float) -> str:
+    """What is to be known of a frame."""
+    lips = float(opening(part.prior.model.vertices(part.track.shape, part.expression[frame : frame + 1]))[0])
+    turned = float(head_turn(part.track.rotation[frame : frame + 1])[0, 0])
+    why = f" ({handover.reason[frame]})" if handover.reason[frame] else ""
+    weight = f"{100 * float(handover.weight[frame]):.0f} % of the new mouth{why}"
+    sound = "" if math.isnan(level) else f"sound {level:.0f} dB, "
+    return f"{sound}lips {max(lips, 0.0):.1f} cm apart, head at {turned:+.0f}°; {weight}"
