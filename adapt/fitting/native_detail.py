@@ -7,11 +7,16 @@ import torch
 from adapt.fitting.clip import FirstLook, FitClip
 from adapt.progress import SILENT, Progress
 from adapt.tracking.crop import read_crops
+from cuda_ext import ops
 from prior.renderer.unwrapping import unwrap
 from render.drawing.detail import DETAIL_SIZE, LEAST_SCALE, Detail, fine_luma, native_size
+from render.drawing.gbuffer import GBuffer, gbuffer
 from render.drawing.renderer import log_source_scale
 from render.head.face_model import FaceModel
 from render.video.reader import Footage
+
+#: What sampling took from detail is given back up to this gain.
+MOST_SOFTENED = 1.6
 
 
 def native_detail(
@@ -49,6 +54,22 @@ def native_detail(
         crops = clip.crops[clip.frames.argsort()[rows]].float() / 255
         for place, frame, one, crop in zip(places, frames, native, crops, strict=True):
             fine = fine_luma(one[None].float() / 255, crop[None])
-            values, weight = unwrap(model, clip.track.clip_vertices(model, frame[None]), fine, DETAIL_SIZE, "bicubic")
-            maps[0, place] = (values * (weight > 0))[0, 0]
+            vertices = clip.track.clip_vertices(model, frame[None])
+            values, weight = unwrap(model, vertices, fine, DETAIL_SIZE, "bicubic")
+            one_map = (values * (weight > 0))[0]
+            maps[0, place] = one_map[0] * softened(one_map[None], fine, gbuffer(model, vertices, size))
     return Detail(maps, scale)
+
+
+def softened(one_map: torch.Tensor, fine: torch.Tensor, buffer: GBuffer) -> float:
+    """By how much detail is weaker after two samplings, to be given back: 1 to `MOST_SOFTENED`.
+
+    Args:
+        one_map: [1, 1, D, D] over uv.
+        fine: [1, 1, S, S] of which it was made.
+        buffer: of the same frame at the same size.
+    """
+    inside = buffer.lower_face > 0
+    again = ops.texture(one_map, buffer.uv, filter_mode="bilinear")[inside]
+    lost = fine[inside].square().mean() / again.square().mean().clamp(min=1e-12)
+    return float(lost.sqrt().clamp(1, MOST_SOFTENED))

@@ -101,10 +101,10 @@ def load_trunk(path: Path | None = None) -> SqueezeNetTrunk:
     return trunk.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def feature_distance(
+def feature_differences(
     trunk: SqueezeNetTrunk, first: torch.Tensor, second: torch.Tensor, taps: Sequence[int] = TAPS
-) -> torch.Tensor:
-    """SqueezeNet feature distance [B]: like LPIPS (unit-length features, squared difference) without learnt weights.
+) -> list[torch.Tensor]:
+    """How far features of pictures lie apart, place by place: squared difference of unit-length features, as in LPIPS.
 
     Args:
         trunk: of `load_trunk`.
@@ -113,12 +113,34 @@ def feature_distance(
         taps: outputs of the trunk that are compared.
 
     Returns:
-        [B] ≥ 0, the sum over taps of the mean over positions; comparable with no published number.
+        One [B, 1, h, w] a tap, ≥ 0, each coarser than the last.
     """
     with torch.no_grad():
         wanted = trunk(second, taps)
-    total = first.new_zeros(len(first))
-    for own, other in zip(trunk(first, taps), wanted, strict=True):
-        difference = F.normalize(own.float(), dim=1, eps=1e-3) - F.normalize(other.float(), dim=1, eps=1e-3)
-        total = total + difference.square().sum(1).mean((1, 2))
+    pairs = zip(trunk(first, taps), wanted, strict=True)
+    unit = ((F.normalize(a.float(), dim=1, eps=1e-3), F.normalize(b.float(), dim=1, eps=1e-3)) for a, b in pairs)
+    return [(own - other).square().sum(1, keepdim=True) for own, other in unit]
+
+
+def feature_distance(
+    trunk: SqueezeNetTrunk, first: torch.Tensor, second: torch.Tensor, taps: Sequence[int] = TAPS
+) -> torch.Tensor:
+    """SqueezeNet feature distance [B]: like LPIPS (Zhang et al. 2018) without learnt weights.
+
+    Arguments as for `feature_differences`.
+
+    Returns:
+        [B] ≥ 0, the sum over taps of the mean over positions; comparable with no published number.
+    """
+    return over_places(feature_differences(trunk, first, second, taps))
+
+
+def over_places(differences: list[torch.Tensor], mask: torch.Tensor | None = None) -> torch.Tensor:
+    """Sum over taps of the mean of `feature_differences` over positions [B], or over those of a mask [B, 1, H, W]."""
+    if mask is None:
+        return torch.stack([one.mean((1, 2, 3)) for one in differences]).sum(0)
+    total = differences[0].new_zeros(len(mask))
+    for one in differences:
+        weight = F.adaptive_avg_pool2d(mask, (one.shape[-2], one.shape[-1]))
+        total = total + (one * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)).clamp(min=1e-3)
     return total

@@ -14,6 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from prior.renderer.losses import box_filter
+from prior.training.mouth_pictures import cut_out, mouth_corners
 from render.drawing.unet import prefers_bfloat16
 
 #: Height and width of the picture around a mouth, px of a 256 px crop.
@@ -67,18 +68,7 @@ def around_mouths(rgb: torch.Tensor, mouth: torch.Tensor) -> torch.Tensor:
     """
     grey = rgb.mean(1, keepdim=True)
     fine = GAIN * (grey - box_filter(grey, COARSE_BOX_PX))
-    parts = []
-    for picture, mask in zip(fine, mouth, strict=True):
-        cuts = []
-        for axis, length in ((1, BOX_PX[0]), (2, BOX_PX[1])):
-            there = mask.amax((0, 3 - axis)).nonzero()
-            size = picture.shape[axis]
-            middle = float(there.float().mean()) if len(there) else size / 2
-            cuts.append((axis, min(max(round(middle - length / 2), 0), size - length), length))
-        for cut in cuts:
-            picture = picture.narrow(*cut)
-        parts.append(picture)
-    return torch.stack(parts)
+    return cut_out(fine, mouth_corners(mouth, BOX_PX), BOX_PX)
 
 
 def judged(

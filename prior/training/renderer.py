@@ -21,18 +21,20 @@ from tqdm import tqdm
 
 from prior.cache.prepared import prepared_clips
 from prior.face.model import load_face_model
-from prior.renderer.losses import detail_weight, renderer_loss
+from prior.renderer.losses import completed, detail_weight, renderer_loss
 from prior.renderer.perceptual import load_trunk
 from prior.renderer.prior import WEIGHTS, RendererPrior, extreme_expressions, load_renderer_prior
+from prior.training.lip_reader import LipReader, Mouths, misread, read_mouths, teach_reading
 from prior.training.mouth_judge import MouthJudge, around_mouths, convinced, judged, teach
 from prior.training.renderer_batch import Augmentation, Drawing, prepare_drawing
 from prior.training.renderer_items import BatchStream, RendererDataset, TrainingItem, good_frames
 from prior.training.run import RunPart, TrainingRun, one_line_errors
+from render.drawing.gbuffer import gbuffer
 from render.drawing.neural_texture import COLOUR_CHANNELS
 from render.errors import StoreError
 
 CHECKPOINT = "adapt-renderer-checkpoint"
-CHECKPOINT_VERSION = 4
+CHECKPOINT_VERSION = 5
 BEST_NAME = "best.safetensors"
 MEAN_PEOPLE = 64
 VALIDATION_SHARE = 16  # one person in so many is kept out
@@ -46,6 +48,8 @@ JUDGE_RATE = 1e-3
 TAUGHT_MOUTHS = 12
 #: The judge's features beside its verdict.
 FEATURE_SHARE = 0.5
+#: The lip reader is taught by so many a person.
+READ_MOUTHS = 40
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class TrainingConfig:
         code_noise: standard deviation added to normalised expressions; code_dropout: share withheld.
         adversarial: size of the judge's say, as a share of the gradient of all else; 0 for none.
         adversarial_from: part of the run before the judge; teaching: steps in which real mouths teach it before that.
+        shape: weight of how differently a drawn mouth's shape reads from the real one's; 0 for no lip reader.
+        reading: steps in which real mouths teach the lip reader before anything is drawn.
         use_scale, use_window: whether the network gets the source's scale, and the expression window (ablations).
         every_person: learn from one person in so many (ablation); the people kept out stay the same.
         seed: of everything.
@@ -79,6 +85,8 @@ class TrainingConfig:
     adversarial: float = 0.3
     adversarial_from: float = 0.5
     teaching: int = 400
+    shape: float = 0.02
+    reading: int = 1200
     use_scale: bool = True
     use_window: bool = True
     every_person: int = 1
@@ -132,7 +140,7 @@ class RendererTrainer:
             raise StoreError(f"{cache}: holds {len(names)} person; at least 2 are needed")
         self.validation_people = names[VALIDATION_SHARE // 2 :: VALIDATION_SHARE] or names[-1:]
         self.people = [name for name in names if name not in self.validation_people][:: config.every_person]
-        self.best, self.taught = math.inf, False
+        self.best, self.taught, self.can_read = math.inf, False, False
         self.started_from = {key: prior.facts[key] for key in ("steps", "minutes", "sha256") if key in prior.facts}
         if not self.run.is_begun and not prior.facts:
             start_prior(cache, prior, self.people)
@@ -144,9 +152,11 @@ class RendererTrainer:
         self.optimiser = torch.optim.Adam(parameters.values(), config.learning_rate, betas=(0.9, 0.99), eps=1e-10)
         self.judge = MouthJudge().to(device)
         self.judge_optimiser = torch.optim.Adam(self.judge.parameters(), JUDGE_RATE, betas=(0.5, 0.99))
+        self.reader = LipReader().to(device)
         if self.run.is_begun:
             facts = self.run.resume(self._parts())
-            self.best, self.taught = float(facts["best"]), bool(facts["taught"])
+            self.best = float(facts["best"])
+            self.taught, self.can_read = bool(facts["taught"]), bool(facts["can_read"])
         erased = self.prior.erasing_expressions.cpu()
         self.dataset = RendererDataset(cache, cpu_model, erased, self.people, config.targets, config.seed)
         held = RendererDataset(cache, cpu_model, erased, self.validation_people, config.targets, config.seed + 1)
@@ -187,6 +197,9 @@ class RendererTrainer:
         drawing = prepare_drawing(self.prior, item.to(self.device), random, augmentation)
         drawn = self._drawn(drawing, has_window.to(self.device))
         losses = renderer_loss(drawn, drawing.inputs, trunk=self.trunk)
+        if self.config.shape:
+            losses["shape"] = self._misread(drawing, drawn[0])
+            losses["total"] = losses["total"] + self.config.shape * losses["shape"]
         self.optimiser.zero_grad(set_to_none=True)
         losses |= self._learn(drawing, drawn, losses["total"])
         parameters = [parameter for parameter in self.prior.parameters() if parameter.grad is not None]
@@ -225,6 +238,26 @@ class RendererTrainer:
         torch.autograd.backward(drawn, (loss_gradient + size * judge_gradient, matte_gradient))
         return {name: value.detach() for name, value in said.items()}
 
+    def _teach_reader(self) -> None:
+        """Teach the lip reader by real mouths, before anything is drawn."""
+        heads = self.dataset.mouths(READ_MOUTHS)
+        people = [
+            read_mouths(crops, vertices, gbuffer(self.dataset.model, vertices).mouth) for crops, vertices in heads
+        ]
+        random = torch.Generator().manual_seed(self.config.seed)
+        error = teach_reading(self.reader, Mouths.joined(people).to(self.device), self.config.reading, random)
+        tqdm.write(f"lip reader: {error:.3f}")
+        self.can_read = True
+
+    def _misread(self, drawing: Drawing, rgb: torch.Tensor) -> torch.Tensor:
+        """How differently the shape of drawn mouths reads, where sources are sharp enough to show it."""
+        if not self.can_read:
+            self._teach_reader()
+        inputs = drawing.inputs
+        trust = detail_weight(inputs.log_scale)
+        off = misread(self.reader, inputs.crop, completed(rgb, inputs), inputs.buffer.mouth)
+        return (off * trust).sum() / trust.sum().clamp(min=1)
+
     def _judged(self, drawing: Drawing, rgb: torch.Tensor) -> dict[str, torch.Tensor]:
         """What the judge makes of a drawn batch, after it has learnt from the batch; empty before its time."""
         share = (self.progress() - self.config.adversarial_from) / JUDGE_RISE
@@ -232,13 +265,14 @@ class RendererTrainer:
             return {}
         if not self.taught:
             mouths = self.dataset.mouths(TAUGHT_MOUTHS)
-            people = [around_mouths(*pictures).to(self.device) for pictures in mouths]
+            model = self.dataset.model
+            people = [around_mouths(crops, gbuffer(model, heads).mouth).to(self.device) for crops, heads in mouths]
             random = torch.Generator().manual_seed(self.config.seed)
             tqdm.write(f"judge: {teach(self.judge, people, self.config.teaching, random):.3f}")
             self.taught = True
         inputs = drawing.inputs
         mouth, trust = inputs.buffer.mouth, detail_weight(inputs.log_scale)
-        whole = torch.where(inputs.erased > 0, rgb.clamp(-0.2, 1.2), inputs.crop)
+        whole = completed(rgb, inputs)
         known = around_mouths(drawing.known, drawing.known_mouth)
         real, asked = around_mouths(inputs.crop, mouth), around_mouths(whole, mouth)
         loss = judged(self.judge, known, real, asked.detach(), trust)
@@ -303,13 +337,14 @@ class RendererTrainer:
             }
             self.prior.save(run.folder / BEST_NAME)
             self._put(current)
-        run.save(self._parts(), {"best": self.best, "taught": self.taught})
+        run.save(self._parts(), {"best": self.best, "taught": self.taught, "can_read": self.can_read})
 
     def _parts(self) -> dict[str, RunPart]:
         return {
             "weight": self.prior,
             "mean": self.mean,
             "judge": self.judge,
+            "reader": self.reader,
             "adam": self.optimiser,
             "judge_adam": self.judge_optimiser,
         }

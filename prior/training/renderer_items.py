@@ -16,7 +16,6 @@ import torch
 from prior.cache.prepared import PreparedClip, prepared_clips
 from prior.renderer.bank_choice import TURN_SPREAD, BankFrames, opening_and_width, spread_out
 from prior.renderer.unwrapping import TextureFrames, choose_bins
-from render.drawing.gbuffer import gbuffer
 from render.drawing.look import BANK_FRAMES
 from render.drawing.renderer import expression_window, log_source_scale, pitch_and_yaw
 from render.errors import StoreError
@@ -190,13 +189,15 @@ class RendererDataset:
         )
 
     def mouths(self, count: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Of each person up to so many crops [N, 3, H, W] in [0, 1], spread over all clips, and their mouths' masks."""
+        """Of each person up to so many crops [N, 3, H, W] in [0, 1], over all clips, and heads [N, V, 4]."""
         for person in self.people:
             every = [(clip, int(frame)) for clip, frames in self.clips[person] for frame in frames]
             chosen = [every[place] for place in np.linspace(0, len(every) - 1, min(count, len(every))).astype(int)]
             crops = torch.cat([_stacked(clip, torch.tensor([frame])) for clip, frame in chosen]).float() / 255
-            clip_vertices = [clip.track.clip_vertices(self.model, torch.tensor([frame])) for clip, frame in chosen]
-            yield crops, gbuffer(self.model, torch.cat(clip_vertices)).mouth
+            yield (
+                crops,
+                torch.cat([clip.track.clip_vertices(self.model, torch.tensor([frame])) for clip, frame in chosen]),
+            )
 
     def _bank(self, clip: PreparedClip, frames: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
         """Frames [BANK_FRAMES] of an enrollment that differ, starting anywhere."""

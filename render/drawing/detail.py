@@ -28,6 +28,8 @@ RANGE = 0.35
 QUALITY = 95
 #: Frames of the bank that count little count less: what is fine would be averaged away.
 SHARPENING = 4
+#: Strength of detail is compared over windows of twice so many px; by so much, at most, it is raised.
+STRENGTH_PX, LARGEST_GAIN = 16, 2.0
 SCALE = "scale"
 
 
@@ -149,5 +151,20 @@ def with_detail(
     sharp = shares.pow(SHARPENING)
     weight = sharp / sharp.sum(1, keepdim=True).clamp(min=1e-6)
     weight = F.interpolate(weight, size=size, mode="bilinear", align_corners=False)
-    added = (fine * weight).sum(1, keepdim=True) * where
+    added = _as_strong(fine, weight) * where
     return (enlarged(rgb, size) + added).clamp(0, 1)
+
+
+def _as_strong(fine: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """A weighted mean [B, 1, Y, X] of details [B, K, Y, X] that is about as strong as they are, place by place.
+
+    What does not lie on the same pixel in all of them would be averaged away. So the mean is given back the strength of
+    its parts (blending that keeps the variance, after Heitz and Neyret 2018), up to `LARGEST_GAIN`.
+    """
+    mean = (fine * weight).sum(1, keepdim=True)
+    wanted, left = (
+        F.avg_pool2d(strength, 2 * STRENGTH_PX, STRENGTH_PX, STRENGTH_PX // 2, count_include_pad=False)
+        for strength in ((fine.square() * weight).sum(1, keepdim=True), mean.square())
+    )
+    gain = ((wanted + 1e-8) / (left + 1e-8)).sqrt().clamp(max=LARGEST_GAIN)
+    return mean * F.interpolate(gain, size=mean.shape[-2:], mode="bilinear", align_corners=False)

@@ -97,7 +97,7 @@ def test_augmented_drawing_keeps_its_parts_together(prepared_cache):
 
 def test_resumed_training_gives_the_same_bytes(prepared_cache, models, tmp_path, monkeypatch):
     monkeypatch.setenv("ADAPT_MODELS", str(models))
-    config = TrainingConfig(people=1, targets=1, steps=3, adversarial_from=0.0, teaching=2)
+    config = TrainingConfig(people=1, targets=1, steps=3, adversarial_from=0.0, teaching=2, reading=2)
 
     def trainer(run: Path) -> RendererTrainer:
         torch.manual_seed(0)
@@ -134,7 +134,7 @@ def test_one_person_alone_is_too_few(prepared_cache, tmp_path):
 def test_command_trains_and_writes_a_prior(prepared_cache, models, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ADAPT_MODELS", str(models))
     out, run = tmp_path / "renderer.safetensors", tmp_path / "run"
-    shown = "--steps 2 --people 1 --targets 1 --device cpu --widths 8 8 8 8 8"
+    shown = "--steps 2 --reading 2 --people 1 --targets 1 --device cpu --widths 8 8 8 8 8"
     main([str(prepared_cache), "-o", str(out), "--checkpoints", str(run), *shown.split()])
     assert "step 2" in capsys.readouterr().out
     assert load_renderer_prior(out).facts["steps"] == 2
