@@ -27,7 +27,7 @@ from render.store import file_sha256, load_tensors, packed, save_tensors
 KIND = "adapt-renderer-prior"
 #: What files of this version call the fixed expressions, and how many there are.
 STORED, COUNT = {"erasing_expressions": "outer_expressions"}, "outer_count"
-KIND_VERSION = 2
+KIND_VERSION = 3
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "renderer.safetensors"
 

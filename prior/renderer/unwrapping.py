@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from cuda_ext import ops
 from cuda_ext.types import Raster
+from render.drawing.masks import pick_faces
 from render.drawing.neural_texture import TEXTURE_SIZE
 from render.head.camera import FAR_CM, NEAR_CM
 from render.head.face_model import FaceModel
@@ -23,6 +24,9 @@ OPEN_RANKS = (0.97, 0.88)
 SECOND_WEIGHT = 0.05
 #: A texel counts as seen where the surface it lies on is at most this much behind the visible one.
 VISIBLE_CM = 0.4
+#: So near to the lips, px, what lies behind them hardly counts: colours run together there, and tracks of lips are not
+#: exact. So a light line of lip on the teeth is not carried to other mouths.
+BORDER_PX, BORDER_WEIGHT = 2, 0.02
 #: The fixed "widest" expression goes this much beyond the widest one seen.
 WIDEST_FACTOR = 1.15
 
@@ -72,7 +76,7 @@ def unwrap(
 
     Returns:
         values [N, C, texels, texels] and weight [N, 1, …] in [0, 1]: 0 where the texel is not seen, else crop pixels
-        per texel, at most 1.
+        per texel, at most 1; next to nothing at the borders of what is seen between the lips.
     """
     count, size = len(crops), crops.shape[-1]
     faces = model.faces.long()
@@ -89,15 +93,33 @@ def unwrap(
     position = clip[..., :2] / depth_cm.clamp(min=NEAR_CM)[..., None]
     grid = torch.stack([position[..., 0], -position[..., 1]], -1)
     rgb = F.grid_sample(crops, grid, mode=mode, padding_mode="border", align_corners=False)
-    image_depth = ops.rasterize(clip_vertices, model.faces, (size, size)).depth
+    seen = ops.rasterize(clip_vertices, model.faces, (size, size))
+    image_depth = seen.depth
     image_cm = 2 * FAR_CM * NEAR_CM / (FAR_CM + NEAR_CM - image_depth * (FAR_CM - NEAR_CM))
-    front_cm = F.grid_sample(image_cm[:, None], grid, mode="nearest", padding_mode="border", align_corners=False)[:, 0]
+    between_lips = model.faces_in("mouth_upper", "mouth_lower")
+    opened = pick_faces(between_lips, seen.face_id)[:, 0]
+    looked_up = torch.stack([image_cm, opened, _least_around(opened, BORDER_PX)], 1)
+    front_cm, there, well_there = F.grid_sample(looked_up, grid, "nearest", "border", align_corners=False).unbind(1)
     ndc = clip_vertices[..., :2] / clip_vertices[..., 3:]
     density = _areas(ndc, faces) * size**2 / (_areas(flat[None], faces) * texels**2).clamp(min=1e-9)  # [N, F]
     density = torch.cat([density.clamp(0, 1), density.new_zeros(count, 1)], 1)
     weight = density.gather(1, raster.face_id.long().flatten(1) % density.shape[1]).view_as(depth_cm)
     inside = (position.abs() < 1).all(-1) & (depth_cm < front_cm + VISIBLE_CM)
-    return rgb, (weight * inside)[:, None]
+    # Behind the lips, but close, is not between them.
+    counts = torch.where(well_there > 0, 1.0, BORDER_WEIGHT * there)
+    in_mouth = pick_faces(between_lips, raster.face_id)[:, 0] > 0
+    return rgb, (weight * inside * torch.where(in_mouth, counts, 1.0))[:, None]
+
+
+def _least_around(values: torch.Tensor, reach_px: int) -> torch.Tensor:
+    """Least of values [N, H, W] in the square that reaches so far; by shifts, many times faster than pooling."""
+    for axis in (1, 2):
+        size = values.shape[axis]
+        margin = [0, 0, reach_px, reach_px] if axis == 1 else [reach_px, reach_px, 0, 0]
+        padded = F.pad(values, margin, value=torch.inf)
+        for shift in range(2 * reach_px + 1):
+            values = torch.minimum(values, padded.narrow(axis, shift, size))
+    return values
 
 
 def _areas(points: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:

@@ -27,9 +27,14 @@ JAW_POINTS = (152, 148, 377, 176, 400, 149, 378, 150, 379, 136, 365, 175, 171, 3
 SHEET_HALF_WIDTH = 3.0
 SHEET_CURVE = 0.17
 SHEET_COLUMNS = 13
-#: Rows of the sheets: height above the closed lips' line and distance out from the upper lip's inner edge, cm.
-UPPER_ROWS = ((1.4, -0.8), (0.35, -0.5), (-0.1, -0.52), (-0.45, -0.62), (-0.8, -1.7), (-1.8, -3.1), (-3.2, -3.5))
-LOWER_ROWS = ((-0.1, -2.5), (0.1, -0.95), (-0.3, -0.88), (-0.8, -0.82), (-2.0, -1.1))
+#: Rows of the sheets: height above the closed lips' line and distance out from the upper lip's inner edge, cm, and
+#: place in the sheet's uv box, where what is seen from the front gets as many texels a cm down as across. The upper
+#: sheet leaves the plane of the teeth where upper teeth end; the lower one begins where lower teeth bite behind them.
+UPPER_ROWS = (
+    *((1.4, -0.8, 0.0), (0.4, -0.5, 0.05), (-0.1, -0.52, 0.25), (-0.35, -0.6, 0.37)),
+    *((-0.6, -1.7, 0.5), (-1.6, -3.1, 0.85), (-3.2, -3.5, 1.0)),
+)
+LOWER_ROWS = ((0.1, -2.5, 0.0), (0.3, -0.95, 0.22), (-0.3, -0.88, 0.5), (-0.8, -0.82, 0.75), (-2.0, -1.1, 1.0))
 #: Skirt rings: how far out sideways (share of the oval's radius), how far back (cm), share of the oval's expression.
 SKIRT_RINGS = ((0.1, 1.2, 0.7), (0.2, 3.2, 0.25))
 #: uv scale by region of the face: around the mouth, at the jaw, at the brow and above, in the skirt.
@@ -100,12 +105,14 @@ def grid_faces(start: int, rows: int, columns: int) -> list[tuple[int, int, int]
     return faces
 
 
-def sheet(mean: torch.Tensor, rows: tuple[tuple[float, float], ...]) -> torch.Tensor:
+def sheet(mean: torch.Tensor, rows: tuple[tuple[float, float, float], ...]) -> torch.Tensor:
     """Vertices [rows × SHEET_COLUMNS, 3] of a sheet behind the lips of a mean face."""
     line = float(mean[[13, 14], 1].mean())
     edge = float(mean[13, 2])
     x = torch.linspace(-SHEET_HALF_WIDTH, SHEET_HALF_WIDTH, SHEET_COLUMNS, dtype=mean.dtype)
-    points = [torch.stack([x, torch.full_like(x, line + up), edge + out - SHEET_CURVE * x**2], -1) for up, out in rows]
+    points = [
+        torch.stack([x, torch.full_like(x, line + up), edge + out - SHEET_CURVE * x**2], -1) for up, out, _ in rows
+    ]
     return torch.cat(points)
 
 
@@ -223,7 +230,7 @@ def unwrap(
     for name, box, rows in (("upper_sheet", UPPER_BOX, UPPER_ROWS), ("lower_sheet", LOWER_BOX, LOWER_ROWS)):
         grid = vertices[parts[name]].reshape(len(rows), SHEET_COLUMNS, 3)
         across = arc_length(grid[0])
-        down = arc_length(grid[:, SHEET_COLUMNS // 2])
+        down = grid.new_tensor([place for *_, place in rows])
         left, top, right, bottom = box
         uv[parts[name], 0] = (left + (right - left) * across).repeat(len(rows))
         uv[parts[name], 1] = (top + (bottom - top) * down).repeat_interleave(SHEET_COLUMNS)
