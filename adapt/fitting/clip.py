@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from prior.renderer.bank_choice import bank_frames, bank_of
+from prior.renderer.mouth_features import load_mouth_features
 from prior.renderer.prior import RendererPrior
 from prior.renderer.unwrapping import enrollment_of
 from render.drawing.look import Bank, Look
@@ -83,6 +84,7 @@ class FrameReader:
         first: look that is adapted, on `device`.
         device: where they are put.
         renderer: the prior's, laid out for speed, on `device`.
+        features: what mouths are compared by, on `device`.
         made: how many inputs were made, in `seconds_to_make`.
     """
 
@@ -91,6 +93,7 @@ class FrameReader:
         self.first = replace(first, look=first.look.to(self.device))
         renderer = copy.deepcopy(prior.renderer).to(self.device)
         self.renderer = renderer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.features = load_mouth_features().to(self.device)
         self._kept: dict[tuple[int, int], RenderInputs] = {}
         self.made, self.seconds_to_make = 0, 0.0
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from prior.face.points import LIP_PAIRS, LIPS_INNER, LIPS_OUTER, eye_distance
 from prior.renderer.losses import box_filter
-from prior.training.mouth_pictures import cut_out, mouth_corners
+from prior.renderer.mouth_pictures import cut_out, mouth_corners
 from render.drawing.unet import prefers_bfloat16
 
 #: Height and width of the picture around a mouth, px of a 256 px crop.

@@ -2,7 +2,7 @@
 
 In: grey, high-passed pictures around two mouths, the first one real. A pair is right where both are real mouths of one
 person; it is wrong where the second is drawn, and where it is a real mouth of somebody else. So what it asks for is not
-a sharp mouth, but a sharp mouth of this person. It takes no part in anything but training and does not ship.
+a sharp mouth, but a sharp mouth of this person. The verdict is for training alone; a fit goes by the features.
 """
 
 import math
@@ -14,61 +14,32 @@ from torch import nn
 from tqdm import tqdm
 
 from prior.renderer.losses import box_filter
-from prior.training.mouth_pictures import cut_out, mouth_corners
+from prior.renderer.mouth_features import WIDTH, MouthFeatures, feature_error
 from render.drawing.unet import prefers_bfloat16
 
-#: Height and width of the picture around a mouth, px of a 256 px crop.
-BOX_PX = (112, 144)
-#: What is coarser than this box is taken away; what is left is stronger by this gain.
-COARSE_BOX_PX, GAIN = 13, 10.0
 #: Pairs a step, and learning rate, while it is taught.
 TAUGHT_PAIRS, TEACHING_RATE = 32, 1e-3
 
 
-class MouthJudge(nn.Module):
+class MouthJudge(MouthFeatures):
     """Two pictures through one encoder; each place of the second is held against the first as a whole.
 
     Args:
         width: channels of the first layer.
     """
 
-    def __init__(self, width: int = 32) -> None:
-        super().__init__()
-        sizes = [1, width, 2 * width, 3 * width, 4 * width]
-        self.layers = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(sizes, sizes[1:], strict=False))
-        self.first = nn.Linear(2 * sizes[-1], sizes[-1])
-        self.join = nn.Conv2d(2 * sizes[-1], sizes[-1], 1)
-        self.last = nn.Conv2d(sizes[-1], 1, 1)
-
-    def encode(self, pictures: torch.Tensor) -> list[torch.Tensor]:
-        """Features of pictures [B, 1, H, W] of `around_mouths`, fine to coarse."""
-        features = []
-        x = pictures.contiguous(memory_format=torch.channels_last)
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.2)
-            features.append(x)
-        return features
+    def __init__(self, width: int = WIDTH) -> None:
+        super().__init__(width)
+        size = self.sizes[-1]
+        self.first = nn.Linear(2 * size, size)
+        self.join = nn.Conv2d(2 * size, size, 1)
+        self.last = nn.Conv2d(size, 1, 1)
 
     def forward(self, known: torch.Tensor, asked: torch.Tensor) -> torch.Tensor:
         """Scores float32 [B, h, w], positive for real mouths of one person, from coarse features of both pictures."""
         whole = torch.cat([known.mean((2, 3)), known.amax((2, 3))], 1)
         person = self.first(whole)[..., None, None].expand_as(asked)
         return self.last(F.leaky_relu(self.join(torch.cat([person, asked], 1)), 0.2))[:, 0].float()
-
-
-def around_mouths(rgb: torch.Tensor, mouth: torch.Tensor) -> torch.Tensor:
-    """Grey, high-passed pictures around mouths.
-
-    Args:
-        rgb: [B, 3, H, W] complete crops.
-        mouth: [B, 1, H, W] mask of each mouth; the picture lies around the middle of it.
-
-    Returns:
-        [B, 1, *BOX_PX], about in [-1, 1]; differentiable in rgb.
-    """
-    grey = rgb.mean(1, keepdim=True)
-    fine = GAIN * (grey - box_filter(grey, COARSE_BOX_PX))
-    return cut_out(fine, mouth_corners(mouth, BOX_PX), BOX_PX)
 
 
 def judged(
@@ -132,8 +103,4 @@ def convinced(
         features = judge.encode(drawn)
         score = judge(first, features[-1])
     weight = trust / trust.sum().clamp(min=1)
-    off = sum(
-        ((own - other).abs().mean((1, 2, 3)).float() * weight).sum() / other.abs().mean().float().clamp(min=1e-3)
-        for own, other in zip(features, wanted, strict=True)
-    )
-    return (F.softplus(-score).mean((1, 2)) * weight).sum(), torch.as_tensor(off) / len(features)
+    return (F.softplus(-score).mean((1, 2)) * weight).sum(), feature_error(features, wanted, trust)

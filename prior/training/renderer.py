@@ -1,11 +1,11 @@
 """Train the renderer prior on a prepared cache: `python -m prior.training.renderer CACHE [-o FILE] [--minutes M]`.
 
-In: what `adapt prepare` wrote of many people. Out: `renderer.safetensors` with an exponential mean of the weights, and
-in `--checkpoints` a JSON-lines log and a state from which the same command goes on. Texture encoder and network learn
-together: every batch draws people, encodes each one's texture from a random stretch of their footage, and draws
-neighbouring other frames of them; in the later part of the run a judge looks at the mouths as well. Some people are
-kept out for validation. Several GPUs: `torchrun --nproc-per-node N -m
-prior.training.renderer …`.
+In: what `adapt prepare` wrote of many people. Out: `renderer.safetensors` with an exponential mean of the weights,
+beside it `mouth_features.safetensors` of the judge, and in `--checkpoints` a JSON-lines log and a state from which the
+same command goes on. Texture encoder and network learn together: every batch draws people, encodes each one's texture
+from a random stretch of their footage, and draws neighbouring other frames of them. A lip reader asks for the shape of
+the lips; in the later part of the run a judge looks at the mouths as well. Some people are kept out for validation.
+Several GPUs: `torchrun --nproc-per-node N -m prior.training.renderer …`.
 """
 
 import argparse
@@ -22,10 +22,11 @@ from tqdm import tqdm
 from prior.cache.prepared import prepared_clips
 from prior.face.model import load_face_model
 from prior.renderer.losses import completed, detail_weight, renderer_loss
+from prior.renderer.mouth_features import around_mouths
 from prior.renderer.perceptual import load_trunk
 from prior.renderer.prior import WEIGHTS, RendererPrior, extreme_expressions, load_renderer_prior
 from prior.training.lip_reader import LipReader, Mouths, misread, read_mouths, teach_reading
-from prior.training.mouth_judge import MouthJudge, around_mouths, convinced, judged, teach
+from prior.training.mouth_judge import MouthJudge, convinced, judged, teach
 from prior.training.renderer_batch import Augmentation, Drawing, prepare_drawing
 from prior.training.renderer_items import BatchStream, RendererDataset, TrainingItem, good_frames
 from prior.training.run import RunPart, TrainingRun, one_line_errors
@@ -35,7 +36,7 @@ from render.errors import StoreError
 
 CHECKPOINT = "adapt-renderer-checkpoint"
 CHECKPOINT_VERSION = 5
-BEST_NAME = "best.safetensors"
+BEST_NAME, FEATURES_NAME = "best.safetensors", "mouth_features.safetensors"
 MEAN_PEOPLE = 64
 VALIDATION_SHARE = 16  # one person in so many is kept out
 VALIDATION_ITEMS = 12
@@ -337,6 +338,8 @@ class RendererTrainer:
             }
             self.prior.save(run.folder / BEST_NAME)
             self._put(current)
+        if self.taught:
+            self.judge.save_features(run.folder / FEATURES_NAME)
         run.save(self._parts(), {"best": self.best, "taught": self.taught, "can_read": self.can_read})
 
     def _parts(self) -> dict[str, RunPart]:
@@ -394,6 +397,8 @@ def train(given: argparse.Namespace) -> None:
     trainer.train(given.workers)
     if trainer.rank == 0:
         shutil.copyfile(given.checkpoints / BEST_NAME, given.out)
+        if trainer.taught:
+            shutil.copyfile(given.checkpoints / FEATURES_NAME, given.out.with_name(FEATURES_NAME))
         print(f"{given.out}: step {trainer.run.step}, validation loss {trainer.best:.4f}")
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from prior.face.model import load_face_model
+from prior.renderer.mouth_features import BOX_PX, around_mouths, load_mouth_features
 from prior.renderer.prior import RendererPrior, load_renderer_prior
-from prior.training.mouth_judge import BOX_PX, MouthJudge, around_mouths, convinced, judged
+from prior.training.mouth_judge import MouthJudge, convinced, judged
 from prior.training.renderer import RendererTrainer, TrainingConfig, main, start_prior
 from prior.training.renderer_batch import Augmentation, mirror_signs, mirrored, prepare_drawing
 from prior.training.renderer_items import BatchStream, RendererDataset
@@ -134,10 +135,13 @@ def test_one_person_alone_is_too_few(prepared_cache, tmp_path):
 def test_command_trains_and_writes_a_prior(prepared_cache, models, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ADAPT_MODELS", str(models))
     out, run = tmp_path / "renderer.safetensors", tmp_path / "run"
-    shown = "--steps 2 --reading 2 --people 1 --targets 1 --device cpu --widths 8 8 8 8 8"
+    shown = "--steps 3 --reading 2 --teaching 2 --adversarial-from 0.1 "
+    shown += "--people 1 --targets 1 --device cpu --widths 8 8 8 8 8"
     main([str(prepared_cache), "-o", str(out), "--checkpoints", str(run), *shown.split()])
-    assert "step 2" in capsys.readouterr().out
-    assert load_renderer_prior(out).facts["steps"] == 2
+    assert "step 3" in capsys.readouterr().out
+    assert load_renderer_prior(out).facts["steps"] == 3
+    features = load_mouth_features(out.with_name("mouth_features.safetensors"))
+    assert [layer.weight.shape[0] for layer in features.layers] == [32, 64, 96, 128]
     validation = json.loads((run / "log.jsonl").read_text().splitlines()[-1])["validation"]
     assert all(0 < validation[region] < 1 for region in ("mouth", "face", "around"))
     monkeypatch.setenv("ADAPT_MODELS", str(tmp_path))

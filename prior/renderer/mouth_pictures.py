@@ -1,4 +1,4 @@
-"""Pictures around mouths, as the judge and the lip reader of renderer pretraining see them.
+"""Pictures around mouths, as networks that look at mouths see them.
 
 In: crops [B, C, H, W] and masks of their mouths [B, 1, H, W]. Out: cuts of one size around the middle of each mouth.
 """
