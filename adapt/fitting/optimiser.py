@@ -38,7 +38,7 @@ BLENDS = (0.7, 0.85)
 EXPRESSION_NOISE = 0.15
 #: Weight of the features of mouths beside the loss that the prior was learnt with: about as large a gradient. Without
 #: them a fit draws mouths no nearer to the real ones in features than the prior does.
-FEATURE_WEIGHT = 0.003
+FEATURE_WEIGHT = 0.006
 GOLDEN_RATIO = (5**0.5 - 1) / 2
 JUDGE_EVERY = 100
 MOST_JUDGED = 16

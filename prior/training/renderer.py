@@ -21,11 +21,11 @@ from tqdm import tqdm
 
 from prior.cache.prepared import prepared_clips
 from prior.face.model import load_face_model
+from prior.renderer.lip_reader import LipReader, Mouths, misread, read_mouths, teach_reading
 from prior.renderer.losses import completed, detail_weight, renderer_loss
 from prior.renderer.mouth_features import around_mouths
 from prior.renderer.perceptual import load_trunk
 from prior.renderer.prior import WEIGHTS, RendererPrior, extreme_expressions, load_renderer_prior
-from prior.training.lip_reader import LipReader, Mouths, misread, read_mouths, teach_reading
 from prior.training.mouth_judge import MouthJudge, convinced, judged, teach
 from prior.training.renderer_batch import Augmentation, Drawing, prepare_drawing
 from prior.training.renderer_items import BatchStream, RendererDataset, TrainingItem, good_frames

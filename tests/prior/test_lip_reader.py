@@ -5,8 +5,7 @@ import torch
 from prior.face.model import load_face_model
 from prior.face.points import LIP_PAIRS
 from prior.renderer.bank_choice import opening_and_width
-from prior.renderer.mouth_pictures import cut_out, mouth_corners
-from prior.training.lip_reader import (
+from prior.renderer.lip_reader import (
     LEAST_GAP,
     PICTURE_PX,
     POINTS,
@@ -16,6 +15,7 @@ from prior.training.lip_reader import (
     read_mouths,
     teach_reading,
 )
+from prior.renderer.mouth_pictures import cut_out, mouth_corners
 from render.drawing.gbuffer import gbuffer
 
 MODEL = load_face_model()
