@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 HEADER = "adapt"
 #: Types of values that files hold; others, which files may have, are none that can be compared and counted with.
 READABLE = frozenset(
-    (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-    + (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64, torch.bool)
+    ("float16", "bfloat16", "float32", "float64", "int8", "uint8", "int16", "int32", "int64", "bool"),
 )
 #: Error numbers of a disk, a quota or a file size limit that is used up.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -161,7 +160,7 @@ def _load(path: Path, kind: str, kind_version: int, framework: str) -> tuple[dic
         with safe_open(str(path), framework=framework) as file:
             header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+    except (SafetensorError, OSError, AttributeError, TypeError, ValueError, RecursionError) as error:
         raise StoreError(f"{path}: not a readable {kind} file ({error})") from error
     found = header.get("format", "foreign") if isinstance(header, dict) else "foreign"
     if found != kind:
@@ -173,7 +172,7 @@ def _load(path: Path, kind: str, kind_version: int, framework: str) -> tuple[dic
             f"({header.get('code_version', 'unknown')})"
         )
     for name, value in tensors.items():
-        if value.dtype not in READABLE:
+        if str(value.dtype).removeprefix("torch.") not in READABLE:
             raise StoreError(f"{path}: {name} is {_described(value.dtype, value.shape)}, which no file of ours holds")
     with damage_named(path, kind):
         return tensors, dict(header["facts"])
@@ -216,7 +215,7 @@ class Form:
 LARGEST = 1e6
 
 
-def measured(*shape: int | str, dtype: torch.dtype = torch.float32) -> Form:
+def measured(*shape: int | str, dtype: torch.dtype | None = None) -> Form:
     """Form of what is measured of a head or a picture, of either sign."""
     return Form(shape, dtype, -LARGEST, LARGEST)
 

@@ -103,7 +103,7 @@ class BlockMaker:
 
     def _converted(self, frame: Any) -> Iterator[SoundBlock]:
         rate = self.rate or 0
-        for part in self._converter.resample(frame) if self._converter is not None else ():
+        for part in self._resampled(frame):
             samples = self._numbers(part.to_ndarray().reshape(-1, part.layout.nb_channels))
             start = self.position if part.time is None else round((part.time - float(self.begins)) * rate)
             if self.position == 0 and start < 0:
@@ -113,6 +113,18 @@ class BlockMaker:
             if len(samples):
                 yield SoundBlock(samples, start, rate, part.layout.name)
                 self.position = start + len(samples)
+
+    def _resampled(self, frame: Any) -> list[Any]:
+        if self._converter is None or self._form is None:
+            return []
+        try:
+            return list(self._converter.resample(frame))
+        except (av.error.FFmpegError, OSError, NotImplementedError) as error:
+            name, layout, rate = self._form
+            raise FootageError(
+                f"{self.name}: its sound from {timecode(self._seconds())} on ({layout} at {rate} Hz, {name}) cannot be "
+                "converted; write it to a file of its own, such as stereo WAV, and give that"
+            ) from error
 
     def _numbers(self, samples: np.ndarray) -> np.ndarray:
         """The samples with 0 for what is no number, or none that a sound can have."""

@@ -59,6 +59,16 @@ def test_planar_codecs_of_many_channels_are_read(tmp_path, layout):
     assert np.abs(np.fft.rfft(heard[RATE // 4 : 3 * RATE // 4])).argmax() * 2 == pytest.approx(220 * 1.5**2, abs=4)
 
 
+def test_a_sound_that_nothing_converts_is_refused_by_name(tmp_path):
+    path = tmp_path / "wide.wav"
+    soundfile.write(path, tone(200, 0.3), 48_000, subtype="PCM_16")
+    data = bytearray(path.read_bytes())
+    data[22:24] = (257).to_bytes(2, "little")  # channels, more than a converter takes
+    path.write_bytes(data)
+    with pytest.raises(FootageError, match=r"wide\.wav: its sound from 0:00:00.000 on \(257 channels at 48000 Hz"):
+        list(audio_blocks(SoundTrack(path)))
+
+
 def test_a_clock_that_begins_hours_late_is_refused_where_its_zero_is_meant(tmp_path):
     path = write_packets(tmp_path / "late.mkv", [360_000.0])
     assert sum(len(block.samples) for block in audio_blocks(SoundTrack(path))) == pytest.approx(0.1 * RATE, abs=2)
