@@ -13,10 +13,12 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from render.errors import StoreError
-from render.store import SCALE, unpacked
+from render.store import SCALE, load_tensors, unpacked
 
 Network = TypeVar("Network", bound=nn.Module)
 
+#: Fact of a file that says the sizes of its network.
+SIZES = "config"
 #: The largest number in a size; of networks side by side, and of entries in a list.
 LARGEST, MOST = 4096, 64
 #: What initialisers call.
@@ -55,6 +57,30 @@ def stored_network(
     network = build(**checked)
     network.load_state_dict(dict(tensors))
     return network
+
+
+def load_network(
+    build: Callable[..., Network],
+    path: Path,
+    kind: str,
+    kind_version: int,
+    divisors: Sequence[str] = (),
+) -> Network:
+    """A network that `save_tensors` wrote with its sizes as fact `SIZES`: in evaluation mode, float32, on the CPU.
+
+    Args:
+        build: called with the sizes, lists as tuples.
+        path: of the file.
+        kind: of file that it has to be.
+        kind_version: of that kind.
+        divisors: as of `stored_network`.
+
+    Raises:
+        StoreError, StoreVersionError: the file is missing, foreign or of another version, or holds no such network.
+    """
+    tensors, facts = load_tensors(path, kind, kind_version)
+    weights = {name: value.float() for name, value in unpacked_weights(tensors, path).items()}
+    return stored_network(build, facts.get(SIZES), weights, path, divisors).eval()
 
 
 class _Unfilled(TorchFunctionMode):

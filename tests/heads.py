@@ -11,10 +11,12 @@ from adapt.synthetic.actor import babble, make_actor
 from adapt.tracking.jaw_leak import USUAL_LEAK
 from prior.face.model import load_face_model
 from prior.face.points import opening
+from prior.speech.sound import SAMPLE_RATE, read_waveform
 from render.head.camera import Intrinsics, camera_from_head, project, rotation_matrix, rotation_vector, transform_points
 from tests.media import Sound, make_clip
 
 SIZE = (640, 480)
+SENTENCE = Path(__file__).parents[1] / "examples" / "sentence.flac"
 
 
 DISTANCE_CM = 90.0
@@ -79,9 +81,10 @@ def film_takes(folder: Path) -> Path:
     folder.mkdir()
     actor = make_actor(TAKE_PX)
     times = torch.arange(round(TAKE_SECONDS * TAKE_FPS), dtype=torch.float64) / TAKE_FPS
+    voice = read_waveform(SENTENCE)[SAMPLE_RATE:]
     for number in (0, 1):
         take = actor.perform(actor.speak(babble(TAKE_SECONDS, seed=number), times), times, seed=number)
-        sounds = [Sound(seconds=TAKE_SECONDS)]
+        sounds = [Sound(seconds=TAKE_SECONDS, voice=voice)]
         make_clip(folder / f"take {number}.mp4", pictures=list(actor.frames(take)), rate=TAKE_FPS, sounds=sounds)
     (folder / "damaged.mp4").write_bytes(b"no video at all")
     rows = ["file,person,speech", "take 0.mp4,ada,yes", "take 1.mp4,ada,yes", "damaged.mp4,bob,yes"]

@@ -19,11 +19,13 @@ from render.video.writer import VideoWriter
 #: As long as the synthetic actor's take.
 SECONDS_OF_VOICE = 1.6
 LOSSLESS = Encoding("ffv1")
+#: One block of an action camera's data.
+TELEMETRY = b"DEVC\0\1\0\4abcd"
 
 
 @dataclass(frozen=True)
 class Sound:
-    """One sound stream of a clip: a tone per channel, the first of `hz`. `start` and `seconds` in seconds."""
+    """One sound stream of a clip: a tone per channel, the first of `hz`, or a voice. `start`, `seconds` in seconds."""
 
     codec: str = "aac"
     rate: int = 48000
@@ -32,6 +34,7 @@ class Sound:
     seconds: float = 1.0
     language: str | None = None
     hz: float = 220.0
+    voice: np.ndarray | None = None  # float32 [N] at SAMPLE_RATE
 
 
 def picture(index: int, width: int, height: int) -> np.ndarray:
@@ -124,6 +127,29 @@ def hold_last(path: Path, clip: Path, seconds: float) -> Path:
     return path
 
 
+def with_telemetry(
+    path: Path, clip: Path, times_ms: Sequence[int], lasts_ms: int, chapter_ms: tuple[int, int] | None = None
+) -> Path:
+    """A clip's pictures with a data track, a block `TELEMETRY` at each time, and one chapter, "Middle", where given."""
+    with av.open(str(clip)) as source, av.open(str(path), "w") as output:
+        if chapter_ms:
+            times = {"start": chapter_ms[0], "end": chapter_ms[1], "time_base": Fraction(1, 1000)}
+            output.set_chapters([{"id": 1, **times, "metadata": {"title": "Middle"}}])
+        pictures = output.add_stream_from_template(source.streams.video[0], opaque=True)
+        telemetry = output.add_data_stream("bin_data")
+        telemetry.time_base = Fraction(1, 1000)
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = pictures
+                output.mux(packet)
+        for time in times_ms:
+            data = av.Packet(TELEMETRY)
+            data.stream, data.time_base, data.duration = telemetry, Fraction(1, 1000), lasts_ms
+            data.pts = data.dts = time
+            output.mux(data)
+    return path
+
+
 def put_together(path: Path, clips: Sequence[Path], default: Sequence[int] = ()) -> Path:
     """Put all streams of clips into one file; of the streams only those numbered in `default` are default ones."""
     inputs = [av.open(str(clip)) for clip in clips]
@@ -200,6 +226,9 @@ def _sound_packets(stream: Any, sound: Sound) -> list[Any]:
     tones = sound.hz * 1.5 ** np.arange(channels)
     clock = np.arange(count) / sound.rate
     wave = 0.2 * np.sin(2 * np.pi * tones[:, None] * clock).astype(np.float32)
+    if sound.voice is not None:
+        voice = np.interp(clock, np.arange(len(sound.voice)) / SAMPLE_RATE, sound.voice)
+        wave = np.repeat(voice[None].astype(np.float32), channels, 0)
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave.T).reshape(1, -1), format="flt", layout=sound.layout)
     frame.sample_rate = sound.rate
     context = stream.codec_context

@@ -19,13 +19,13 @@ from torch import nn
 
 from prior.motion.filtering import LINEAR_REACH_ROWS, LINEAR_STEP_ROWS, LINEAR_TAPS
 from prior.motion.model import SOUND_INPUTS, input_rows
-from prior.network import stored_network
+from prior.network import load_network
 from prior.speech.features import features
 from prior.speech.phonemes import LABEL_RATE
 from prior.speech.phonetics import ConvolutionBlock, shipped_phonetics
 from render.head.motion import Motion
 from render.head.track import SURE_CONFIDENCE
-from render.store import load_tensors, save_tensors
+from render.store import save_tensors
 
 KIND = "adapt-sync-model"
 KIND_VERSION = 1
@@ -232,12 +232,7 @@ def load_sync_model(path: Path | None = None) -> SyncModel:
         StoreError, StoreVersionError: the file is missing, foreign or of another version.
     """
     path = WEIGHTS if path is None else path
-    tensors, facts = load_tensors(path, KIND, KIND_VERSION)
-    weights = {name: value.float() for name, value in tensors.items()}
-    model = stored_network(
-        lambda **sizes: SyncModel(SyncConfig(**sizes)), facts.get("config"), weights, path, ["spread"]
-    )
-    return model.eval()
+    return load_network(lambda **sizes: SyncModel(SyncConfig(**sizes)), path, KIND, KIND_VERSION, ["spread"])
 
 
 @cache

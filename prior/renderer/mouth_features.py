@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from prior.network import SIZES, load_network
 from prior.renderer.losses import box_filter, completed, detail_weight
 from prior.renderer.mouth_pictures import cut_out, mouth_corners
 from render.drawing.renderer import RenderInputs
-from render.errors import StoreError
-from render.store import load_tensors, packed, save_tensors, unpacked
+from render.store import packed, save_tensors
 
 KIND = "adapt-mouth-features"
 KIND_VERSION = 1
@@ -51,19 +51,13 @@ class MouthFeatures(nn.Module):
     def save_features(self, path: Path) -> None:
         """Write the convolutions as safetensors, 8 bits a weight."""
         tensors = {f"layers.{name}": value.detach() for name, value in self.layers.state_dict().items()}
-        save_tensors(path, KIND, KIND_VERSION, packed(tensors), {"width": self.sizes[1]})
+        save_tensors(path, KIND, KIND_VERSION, packed(tensors), {SIZES: {"width": self.sizes[1]}})
 
 
 def load_mouth_features(path: Path | None = None) -> MouthFeatures:
     """The shipped network, or the one stored at `path`; frozen. Raises `StoreError` or `StoreVersionError`."""
     path = WEIGHTS if path is None else path
-    tensors, facts = load_tensors(path, KIND, KIND_VERSION)
-    try:
-        network = MouthFeatures(int(facts["width"]))
-        network.load_state_dict(unpacked(tensors))
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise StoreError(f"{path}: no features of mouths ({str(error).splitlines()[0]})") from error
-    return network.eval().requires_grad_(False)
+    return load_network(MouthFeatures, path, KIND, KIND_VERSION).requires_grad_(False)
 
 
 def around_mouths(rgb: torch.Tensor, mouth: torch.Tensor) -> torch.Tensor:

@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from prior.network import stored_network
+from prior.network import load_network
 from prior.speech.features import FRAME_RATE, LOG_FLOOR, MEL_BANDS
 from prior.speech.phonemes import CLASSES, LABEL_RATE
-from render.store import load_tensors, save_tensors
+from render.store import save_tensors
 
 KIND = "adapt-phonetics"
 KIND_VERSION = 1
@@ -102,12 +102,7 @@ def load_phonetics(path: Path | None = None) -> PhoneticEncoder:
         StoreError, StoreVersionError: the file is missing, foreign or of another version.
     """
     path = WEIGHTS if path is None else path
-    tensors, facts = load_tensors(path, KIND, KIND_VERSION)
-    weights = {name: value.float() for name, value in tensors.items()}
-    encoder = stored_network(
-        lambda **sizes: PhoneticEncoder(PhoneticConfig(**sizes)), facts.get("config"), weights, path
-    )
-    return encoder.eval()
+    return load_network(lambda **sizes: PhoneticEncoder(PhoneticConfig(**sizes)), path, KIND, KIND_VERSION)
 
 
 @cache

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from prior.network import stored_network
+from prior.network import load_network
 from prior.speech.features import FRAME_RATE, LOG_FLOOR, MEL_BANDS, level, log_mel
 from prior.speech.phonemes import CLASSES, LABEL_RATE, SILENCE
 from prior.speech.phonetics import MEL_MEAN, MEL_SCALE, PIECE_ROWS, ConvolutionBlock, posteriors, shipped_phonetics
-from render.store import load_tensors, save_tensors
+from render.store import save_tensors
 
 KIND = "adapt-voice"
 KIND_VERSION = 1
@@ -86,10 +86,7 @@ def load_voice(path: Path | None = None) -> VoiceDetector:
         StoreError, StoreVersionError: the file is missing, foreign or of another version.
     """
     path = WEIGHTS if path is None else path
-    tensors, facts = load_tensors(path, KIND, KIND_VERSION)
-    weights = {name: value.float() for name, value in tensors.items()}
-    detector = stored_network(lambda **sizes: VoiceDetector(VoiceConfig(**sizes)), facts.get("config"), weights, path)
-    return detector.eval()
+    return load_network(lambda **sizes: VoiceDetector(VoiceConfig(**sizes)), path, KIND, KIND_VERSION)
 
 
 @cache

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +23,8 @@ from render.errors import FootageError
 
 # By so much a file is longer than its streams where it is not by rounding, and by no more where it says something.
 LEAST_HOLD_SECONDS, LONGEST_HOLD_SECONDS = 0.02, 3600
+# A time that lies further back than this is no disorder: another recording begins.
+CLOCK_RESET_SECONDS = Fraction(1, 4)
 # FFmpeg may not leave the file it was given: a playlist must not fetch anything.
 READ_OPTIONS = {"protocol_whitelist": "file"}
 
@@ -248,3 +251,44 @@ def _is_still(stream: Any) -> bool:
         return bool(stream.frames == 1)
     start = float((stream.start_time or 0) * stream.time_base)
     return end - start < 1.5 / stream.guessed_rate
+
+
+def decoded(
+    container: Any, stream: Any, time_base: Fraction, options: dict[str, str], resets: set[int]
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """(pts, frame) in order of time, pts strictly ascending; damaged packets are skipped.
+
+    Where the clock begins anew, as in recordings joined by `cat`, it is counted on; `resets` gets the pts there.
+    """
+    stream.thread_type = "AUTO"
+    stream.codec_context.options = options
+    step = max(1, round(1 / ((stream.guessed_rate or Fraction(25)) * time_base)))
+    last: int | None = None
+    shift = 0
+    for packet in _packets(container, stream):
+        try:
+            frames = packet.decode()
+        except (av.error.FFmpegError, OSError):
+            continue
+        for frame in frames:
+            pts = frame.pts
+            if pts is None:
+                pts = 0 if last is None else last + step
+            else:
+                pts += shift
+                if last is not None and (last - pts) * time_base > CLOCK_RESET_SECONDS:
+                    shift += last + step - pts
+                    pts = last + step
+                    resets.add(pts)
+                elif last is not None and pts <= last:
+                    pts = last + 1
+            last = pts
+            yield pts, frame
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """Packets of one stream and the flush at its end, also where the file breaks off."""
+    try:
+        yield from container.demux(stream)
+    except (av.error.FFmpegError, OSError):
+        return

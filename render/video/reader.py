@@ -27,6 +27,7 @@ from render.video.clean_aperture import WHOLE, CleanAperture, read_aperture
 from render.video.container import (
     audio_info,
     choose_video,
+    decoded,
     describe_streams,
     matroska_header,
     open_media,
@@ -54,8 +55,6 @@ from render.video.siting import ASSUMED, HALF_AND_HALF, Siting, read_siting
 
 # Frames looked at when the file is opened.
 PROBE_FRAMES = 4
-# A time that lies further back than this is no disorder: another recording begins.
-CLOCK_RESET_SECONDS = Fraction(1, 4)
 
 
 class Frame:
@@ -389,7 +388,7 @@ class Footage:
             yield pts, picture
 
     def _decoded(self, container: Any, stream: Any) -> Iterator[tuple[int, av.VideoFrame]]:
-        for pts, picture in _decoded(container, stream, self.time_base, self._decoder_options, self._resets):
+        for pts, picture in decoded(container, stream, self.time_base, self._decoder_options, self._resets):
             drop_meaningless_tags(picture)
             yield pts, picture
 
@@ -418,44 +417,3 @@ class Footage:
             for pts, picture in self._pictures(container, container.streams[self.stream_index]):
                 if pts in index_of:
                     yield index_of[pts], pts, picture
-
-
-def _decoded(
-    container: Any, stream: Any, time_base: Fraction, options: dict[str, str], resets: set[int]
-) -> Iterator[tuple[int, av.VideoFrame]]:
-    """(pts, frame) in order of time, pts strictly ascending; damaged packets are skipped.
-
-    Where the clock begins anew, as in recordings joined by `cat`, it is counted on; `resets` gets the pts there.
-    """
-    stream.thread_type = "AUTO"
-    stream.codec_context.options = options
-    step = max(1, round(1 / ((stream.guessed_rate or Fraction(25)) * time_base)))
-    last: int | None = None
-    shift = 0
-    for packet in _packets(container, stream):
-        try:
-            frames = packet.decode()
-        except (av.error.FFmpegError, OSError):
-            continue
-        for frame in frames:
-            pts = frame.pts
-            if pts is None:
-                pts = 0 if last is None else last + step
-            else:
-                pts += shift
-                if last is not None and (last - pts) * time_base > CLOCK_RESET_SECONDS:
-                    shift += last + step - pts
-                    pts = last + step
-                    resets.add(pts)
-                elif last is not None and pts <= last:
-                    pts = last + 1
-            last = pts
-            yield pts, frame
-
-
-def _packets(container: Any, stream: Any) -> Iterator[Any]:
-    """Packets of one stream and the flush at its end, also where the file breaks off."""
-    try:
-        yield from container.demux(stream)
-    except (av.error.FFmpegError, OSError):
-        return

@@ -12,7 +12,7 @@ from render.video.reader import Footage
 from tests.cases.case import Bench, case
 from tests.cases.kinds_delivery import in_another_codec
 from tests.cases.kinds_sound import RATE, checked, voice
-from tests.media import Sound, make_clip, make_sound
+from tests.media import Sound, make_clip, make_sound, with_telemetry
 
 #: File → codec and rate of sounds that people send.
 SOUNDS = {
@@ -125,22 +125,10 @@ def tags_that_mean_nothing(bench: Bench) -> str:
 @case("streams", "telemetry beside chapters")
 def telemetry_beside_chapters(bench: Bench) -> str:
     shot = bench.folder / "action.mp4"
-    with av.open(str(bench.shared / "talking.mp4")) as source, av.open(str(shot), "w") as output:
-        chapter = {"id": 1, "start": 0, "end": 800, "time_base": Fraction(1, 1000), "metadata": {"title": "First"}}
-        output.set_chapters([chapter])
-        pictures = output.add_stream_from_template(source.streams.video[0], opaque=True)
-        telemetry = output.add_data_stream("bin_data")
-        telemetry.time_base = Fraction(1, 1000)
-        for packet in source.demux(video=0):
-            if packet.size:
-                packet.stream = pictures
-                output.mux(packet)
-        data = av.Packet(b"DEVC\0\1\0\4abcd")
-        data.stream, data.time_base, data.pts, data.dts, data.duration = telemetry, Fraction(1, 1000), 0, 0, 1000
-        output.mux(data)
+    with_telemetry(shot, bench.shared / "talking.mp4", (0,), 1000, chapter_ms=(0, 800))
     result, _ = dubbed(bench, shot, "silence")
     with av.open(str(result.path)) as container:
         kept = b"".join(bytes(packet) for packet in container.demux(data=0) if packet.size)
         titles = [one["metadata"]["title"] for one in container.chapters()]
-    assert b"DEVC" in kept and titles == ["First"], (kept, titles)
+    assert b"DEVC" in kept and titles == ["Middle"], (kept, titles)
     return "both kept"

@@ -18,8 +18,10 @@ from prior.face.model import WEIGHTS as FACE_MODEL
 from prior.face.model import load_face_model
 from prior.motion.model import MotionConfig, MotionModel
 from prior.motion.sync import SyncConfig, SyncModel
+from prior.renderer.mouth_features import MouthFeatures
 from prior.renderer.prior import RendererPrior
 from prior.speech.phonetics import PhoneticConfig, PhoneticEncoder
+from prior.speech.voice import VoiceConfig, VoiceDetector
 from render.drawing.detail import DETAIL_SIZE, Detail
 from render.drawing.look import BANK_FRAMES, Bank
 from render.drawing.neural_texture import TEXTURE_CHANNELS, TEXTURE_SIZE
@@ -142,6 +144,14 @@ def make_phonetics(folder: Path) -> None:
 
 def make_sync(folder: Path) -> None:
     SyncModel(SyncConfig(4, width=8, size=4, dilations=(1,))).save(folder / "whole" / "sync.safetensors", {"seed": 1})
+
+
+def make_voice_detector(folder: Path) -> None:
+    VoiceDetector(VoiceConfig()).save(folder / "whole" / "voice.safetensors", {"seed": 1})
+
+
+def make_mouth_features(folder: Path) -> None:
+    MouthFeatures(4).save_features(folder / "whole" / "mouth_features.safetensors")
 
 
 def make_wav2lip(folder: Path) -> None:

@@ -27,10 +27,12 @@ from prior.cache.landmarks import Landmarks
 from prior.face.model import load_face_model
 from prior.motion.model import load_motion_model
 from prior.motion.sync import load_sync_model
+from prior.renderer.mouth_features import load_mouth_features
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from prior.speech.loudness import describe_audio
 from prior.speech.phonetics import load_phonetics
 from prior.speech.sound import read_waveform
+from prior.speech.voice import load_voice
 from render.drawing.crop import CROP_SIZE
 from render.drawing.detail import Detail, with_detail
 from render.drawing.renderer import RenderInputs, draw, render_inputs
@@ -255,6 +257,8 @@ READERS: dict[str, Reader] = {
             ("motion-model", load_motion_model),
             ("phonetics", load_phonetics),
             ("sync", load_sync_model),
+            ("voice-detector", load_voice),
+            ("mouth-features", load_mouth_features),
             ("wav2lip", load_wav2lip),
         )
     },

@@ -9,7 +9,7 @@ from av.bitstream import BitStreamFilterContext
 
 from render.video.encoding import DeliveredSound, Encoding
 from render.video.reader import Footage
-from tests.media import Sound, make_clip, make_sound, packets, rewritten
+from tests.media import TELEMETRY, Sound, make_clip, make_sound, packets, rewritten, with_telemetry
 
 
 @pytest.mark.parametrize(
@@ -174,25 +174,10 @@ def test_subtitles_and_chapters_are_passed_on(tmp_path: Path) -> None:
 
 def test_telemetry_beside_chapters_is_passed_on(tmp_path: Path) -> None:
     """An action camera's data track stays, the chapters' own track is written once."""
-    plain = make_clip(tmp_path / "plain.mp4", frames=50)
-    source, block = tmp_path / "source.mp4", b"DEVC\0\1\0\4abcd"
-    chapter = {"id": 1, "start": 500, "end": 1500, "time_base": Fraction(1, 1000), "metadata": {"title": "Middle"}}
-    with av.open(str(plain)) as container, av.open(str(source), "w") as output:
-        output.set_chapters([chapter])
-        pictures = output.add_stream_from_template(container.streams.video[0], opaque=True)
-        telemetry = output.add_data_stream("bin_data")
-        telemetry.time_base = Fraction(1, 1000)
-        for packet in container.demux(video=0):
-            if packet.size:
-                packet.stream = pictures
-                output.mux(packet)
-        for second in range(2):
-            data = av.Packet(block)
-            data.stream, data.time_base, data.duration = telemetry, Fraction(1, 1000), 1000
-            data.pts = data.dts = 1000 * second
-            output.mux(data)
+    plain, source = make_clip(tmp_path / "plain.mp4", frames=50), tmp_path / "source.mp4"
+    with_telemetry(source, plain, (0, 1000), 1000, chapter_ms=(500, 1500))
     _, writer = rewritten(source, tmp_path / "out.mp4", Encoding("h264", "draft"))
-    assert packets(tmp_path / "out.mp4", "data") == packets(source, "data") == 2 * block
+    assert packets(tmp_path / "out.mp4", "data") == packets(source, "data") == 2 * TELEMETRY
     with av.open(str(tmp_path / "out.mp4")) as result:
         assert [stream.type for stream in result.streams] == ["video", "data", "data"]
         assert [one["metadata"]["title"] for one in result.chapters()] == ["Middle"]
@@ -204,17 +189,6 @@ def test_telemetry_beside_chapters_is_passed_on(tmp_path: Path) -> None:
 def test_telemetry_without_times_is_left_out_and_that_is_said(tmp_path: Path) -> None:
     """FFmpeg sets such a track aside, as it does that of chapters."""
     plain, source = make_clip(tmp_path / "plain.mp4", frames=4), tmp_path / "source.mp4"
-    with av.open(str(plain)) as container, av.open(str(source), "w") as output:
-        pictures = output.add_stream_from_template(container.streams.video[0], opaque=True)
-        telemetry = output.add_data_stream("bin_data")
-        telemetry.time_base = Fraction(1, 1000)
-        for packet in container.demux(video=0):
-            if packet.size:
-                packet.stream = pictures
-                output.mux(packet)
-        for _ in range(2):
-            data = av.Packet(b"DEVC\0\1\0\4abcd")
-            data.stream, data.time_base, data.pts, data.dts, data.duration = telemetry, Fraction(1, 1000), 0, 0, 0
-            output.mux(data)
+    with_telemetry(source, plain, (0, 0), 0)
     _, writer = rewritten(source, tmp_path / "out.mp4", Encoding("h264", "draft"))
     assert writer.notes == ["stream 1 of source.mp4: its data carry no times and cannot be read; left out"]

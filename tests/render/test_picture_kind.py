@@ -55,14 +55,14 @@ def test_what_headers_announce_is_found_without_decoding(
     second: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded = []
-    read = render.video.reader._decoded
+    read = render.video.reader.decoded
 
     def counted(*arguments: object) -> object:
         for item in read(*arguments):
             decoded.append(item)
             yield item
 
-    monkeypatch.setattr(render.video.reader, "_decoded", counted)
+    monkeypatch.setattr(render.video.reader, "decoded", counted)
     with pytest.raises(FootageError, match="changes at|interlaced"):
         Footage(joined(tmp_path, ".flv", {}, second))
     assert len(decoded) == render.video.reader.PROBE_FRAMES
