@@ -1,9 +1,8 @@
 """How `adapt dub` follows people's own sound: `python -m adapt.benchmarks.own_sound FOOTAGE… -o FOLDER`.
 
 In: clips of people that no weights were learnt from, as `adapt prepare` takes them. Each actor is enrolled from a clip
-but its end, and the end is dubbed to its own sound by `adapt fit` and `adapt dub`; then the result is tracked as the
-source was, and the opening seen in it is compared with the source's. Out: `scores.jsonl`, `table.md`, and the dubs.
-What can be drawn is not asked here: by default nothing is learnt but motion, so that it takes little time.
+but its end, and the end is dubbed to its own sound by `adapt fit` and `adapt dub`; then the opening seen in the result is
+compared with the source's, both by the landmarks of `MouthMeter`. Out: `scores.jsonl`, `table.md`, and the dubs.
 """
 
 import argparse
@@ -16,8 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from adapt.cache import Cache, Found
-from adapt.cast.kept import kept_analysis
+from adapt.cache import Cache
 from adapt.comparison.split import Take, find_takes, open_take
 from adapt.dubbing.dub import Dubbed, dub
 from adapt.dubbing.options import DubOptions
@@ -25,15 +23,14 @@ from adapt.dubbing.part import Part, Request
 from adapt.dubbing.session import Session
 from adapt.fitting.fit import fit
 from adapt.fitting.options import FitOptions
+from adapt.metrics.mouth_meter import MouthMeter
 from adapt.metrics.picture import concordance, correlation
 from adapt.motion.sources import Sound
 from adapt.progress import Bar
-from adapt.tracking.kept import kept_track
+from adapt.tracking.crop import read_crops
 from prior.face.points import opening
 from prior.speech.sound import SAMPLE_RATE
 from render.errors import DubError, FitError, FootageError, TrackingError
-from render.head.face_model import FaceModel
-from render.head.track import Track
 from render.video.reader import Footage
 
 GAP_SECONDS = 1.0  # between the enrollment and what is dubbed
@@ -66,11 +63,6 @@ def write_sound(path: Path, waveform: np.ndarray) -> Path:
     return path
 
 
-def openings(model: FaceModel, track: Track, lower: torch.Tensor) -> torch.Tensor:
-    """Opening [T] of a tracked head with lower expressions [T, E], eye distances."""
-    return opening(model.vertices(track.shape, lower))
-
-
 def at_lag(seen: torch.Tensor, true: torch.Tensor, seconds: torch.Tensor, late: float) -> float:
     """Concordance of an opening [T] seen `late` seconds after the true one [T], at frame times [T], where both are."""
     inside = (seconds - late >= seconds[0]) & (seconds - late <= seconds[-1])
@@ -96,8 +88,8 @@ def scores(seen: torch.Tensor, asked: torch.Tensor, true: torch.Tensor, seconds:
     return {name: round(value, 3) for name, value in values.items()}
 
 
-def dub_to_own_sound(take: Take, split: OwnSoundSplit, folder: Path, steps: int) -> tuple[Part, Track, Dubbed]:
-    """Fit and dub; returns what was to be drawn, the track of the result, and the dub.
+def dub_to_own_sound(take: Take, split: OwnSoundSplit, folder: Path, steps: int) -> tuple[Part, Dubbed]:
+    """Fit and dub; returns what was to be drawn, and the dub.
 
     Raises:
         FootageError, TrackingError, FitError, DubError: the clip cannot be fitted or dubbed.
@@ -114,24 +106,23 @@ def dub_to_own_sound(take: Take, split: OwnSoundSplit, folder: Path, steps: int)
     request = Request(Sound(sound), bundle)
     session = Session(take.footage, options)
     part = session.parts([request])[0]
-    made = dub(path, [request], folder / path.stem, options)
-    found = Found.of_user()
-    result = kept_analysis(Footage(made.video), found, stretch=session.stretch)
-    return part, kept_track(result, 1, found, session.stretch), made
+    return part, dub(path, [request], folder / path.stem, options)
 
 
 def score_clip(take: Take, most: float, folder: Path, steps: int) -> dict[str, Any]:
     """A line of scores of one clip; raises as `dub_to_own_sound`."""
     footage = take.footage
     split = OwnSoundSplit.of(float(footage.ends[-1] - footage.timestamps[0]), most)
-    part, result, made = dub_to_own_sound(take, split, folder, steps)
+    part, made = dub_to_own_sound(take, split, folder, steps)
     drawn = torch.tensor([word == "dubbed" for word in made.redrawn.status])
-    rows = (drawn & part.track.sure() & result.sure()).nonzero()[:, 0]
+    rows = (drawn & part.track.sure()).nonzero()[:, 0]
     if len(rows) < LEAST_FRAMES:
         raise DubError(f"{footage.path}: {len(rows)} frames dubbed and seen surely; {LEAST_FRAMES} are needed")
-    model = part.prior.model
-    true, asked = (openings(model, part.track, lower)[rows] for lower in (part.track.lower_expression, part.expression))
-    seen = openings(model, result, result.lower_expression)[rows]
+    meter = MouthMeter()
+    true, seen = (
+        meter.openings(read_crops(video, part.track, rows.tolist()) / 255.0) for video in (footage, Footage(made.video))
+    )
+    asked = opening(part.prior.model.vertices(part.track.shape, part.expression))[rows]
     line = scores(seen, asked, true, part.track.timestamps[rows])
     facts = {"person": take.person, "clip": footage.path.stem, "frames": len(rows)}
     return {**facts, **line, "mouth": part.mouth, "notes": made.quality["notes"]}
@@ -158,7 +149,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--prepared", type=Path, help="cache of `adapt prepare` with tracks of these files")
     parser.add_argument("--people", nargs="*", help="only these people")
     parser.add_argument("--seconds", type=float, default=7.0, help="of each clip to dub, at most")
-    parser.add_argument("--steps", type=int, default=0, help="optimiser steps of each fit")
+    parser.add_argument("--steps", type=int, default=FitOptions().steps, help="optimiser steps of each fit")
     given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
     progress, lines = Bar(), []

@@ -12,6 +12,7 @@ import torch
 
 from adapt.actor.bundle import ActorBundle
 from adapt.fitting.style import speech_in
+from adapt.metrics.picture import correlation
 from adapt.motion.sources import style_of
 from prior.motion.model import WEIGHTS as MOTION_MODEL
 from prior.motion.model import MotionModel, shipped_motion_model
@@ -35,6 +36,8 @@ GAP_SECONDS = 1.0
 SAME_SOUND = 0.8
 #: Frames of 1/25 s by which a shot's sound may be off its picture before that is told.
 UNTOLD_LAG_FRAMES = 1
+#: Correlation of the opening that a shot's own sound asks for with the source's, below which that is told.
+LEAST_AGREEMENT = 0.2
 #: Own speech below which it is told how little is known of the actor, voiced seconds.
 LITTLE_SPEECH_SECONDS = 4.0
 #: Of what could be speech in a driving sound, the share that is a voice, below which it is told.
@@ -91,10 +94,13 @@ def known_style(bundle: ActorBundle, motion_model: MotionModel) -> tuple[MouthSt
     return style, told
 
 
-def doubts(style: MouthStyle, motion: Motion, driving: np.ndarray, own: np.ndarray | None) -> list[str]:
+def doubts(
+    model: MotionModel, style: MouthStyle, motion: Motion, driving: np.ndarray, own: np.ndarray | None
+) -> list[str]:
     """Why a mouth dubbed to a sound may move in another way than the actor's would, one sentence each.
 
     Args:
+        model: of audio to motion.
         style: of the actor, as used.
         motion: of the actor in the shot, on the clock of its sound; frames that do not matter have confidence 0.
         driving: float32 [N] at `prior.speech.sound.SAMPLE_RATE`, what drives.
@@ -130,7 +136,24 @@ def doubts(style: MouthStyle, motion: Motion, driving: np.ndarray, own: np.ndarr
             f"the shot's sound is {abs(late):.2f} s {'late' if late > 0 else 'early'} against the mouth in it; a mouth "
             f"dubbed to it follows the sound, and moves {'later' if late > 0 else 'earlier'} than the source's"
         )
+    elif (unlike := _unlike(model, style, motion, own)) is not None:
+        found.append(unlike)
     return found
+
+
+def _unlike(model: MotionModel, style: MouthStyle, motion: Motion, own: np.ndarray) -> str | None:
+    """What is told where a mouth opens in another way than its own sound has it open; None where it does not."""
+    sure = motion.confidence > 0
+    asked = model.predict(own, motion.timestamps.numpy(), style).lower_expression[sure] @ model.opening_axis
+    seen = motion.lower_expression[sure] @ model.opening_axis
+    agreement = correlation(asked, seen)
+    if not agreement < LEAST_AGREEMENT:  # nor where one does not move
+        return None
+    return (
+        f"the source's mouth opens in another way than its own sound has it open (r {agreement:.2f}, what the sound "
+        f"asks for is {float(asked.std() / seen.std().clamp(min=1e-6)):.1f} times as wide): mumbled, hidden or tracked "
+        "badly, or unlike the footage that the style is of; the dub follows the sound"
+    )
 
 
 def judged_frames(

@@ -101,14 +101,20 @@ def test_why_a_mouth_may_move_otherwise_is_told(ada):
     model, sound = shipped_motion_model(), read_waveform(SENTENCE)
     own = model.predict(sound, np.arange(0, len(sound) / SAMPLE_RATE, 1 / 25))
     much = MouthStyle.of_tensors(known(ada).style)
-    assert doubts(much, own, sound, sound) == []
+    assert doubts(model, much, own, sound, sound) == []
     late = np.concatenate([np.zeros(SAMPLE_RATE // 5, np.float32), sound])
-    (told,) = doubts(much, own, sound, late)
+    (told,) = doubts(model, much, own, sound, late)
     assert float(told.split(" s late")[0].split()[-1]) == pytest.approx(0.2, abs=0.041) and "moves later" in told
-    (told,) = doubts(much, own, sound, sound[::-1].copy())
+    (told,) = doubts(model, much, own, sound, sound[::-1].copy())
     assert "hardly agree" in told
+    opening = own.lower_expression @ model.opening_axis
+    mumbled = own.lower_expression + 0.5 * torch.outer(opening.roll(20) - 2 * opening, model.closing_direction)
+    (told,) = doubts(model, much, replace(own, lower_expression=mumbled), sound, sound)
+    asked = model.predict(sound, own.timestamps.numpy(), much).lower_expression @ model.opening_axis
+    ratio = float(asked.std() / (0.5 * opening.std()))
+    assert "opens in another way" in told and f"asks for is {ratio:.1f} times as wide" in told
     little = replace(much, speech=replace(much.speech, seconds=torch.tensor(1.5)))
-    assert "only 1.5 s of own speech" in doubts(little, own, sound, None)[0]
-    assert "only 0.0 s of own speech" in doubts(replace(much, speech=None), own, sound, sound)[0]
-    (told,) = doubts(much, own, VOICELESS["bells"](6.0, np.random.default_rng(0)), None)
+    assert "only 1.5 s of own speech" in doubts(model, little, own, sound, None)[0]
+    assert "only 0.0 s of own speech" in doubts(model, replace(much, speech=None), own, sound, sound)[0]
+    (told,) = doubts(model, much, own, VOICELESS["bells"](6.0, np.random.default_rng(0)), None)
     assert "no voice but music or noise" in told
