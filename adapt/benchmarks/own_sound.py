@@ -1,8 +1,8 @@
 """How `adapt dub` follows people's own sound: `python -m adapt.benchmarks.own_sound FOOTAGE… -o FOLDER`.
 
 In: clips of people that no weights were learnt from, as `adapt prepare` takes them. Each actor is enrolled from a clip
-but its end, and the end is dubbed to its own sound by `adapt fit` and `adapt dub`; then the opening seen in the result is
-compared with the source's, both by the landmarks of `MouthMeter`. Out: `scores.jsonl`, `table.md`, and the dubs.
+but its end, and the end is dubbed to its own sound by `adapt fit` and `adapt dub`; then the opening seen in the result
+is compared with the source's, both by the landmarks of `MouthMeter`. Out: `scores.jsonl`, `table.md`, and the dubs.
 """
 
 import argparse
