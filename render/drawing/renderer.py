@@ -197,17 +197,17 @@ class Renderer(nn.Module):
         difference = self._difference(samples, inputs)
         likeness = self.bank.likeness(difference)[..., None, None]
         share = (likeness + (seen + LEAST_SEEN).log()).softmax(1)  # [B, K, H, W]
-        alike = (share[:, :, None] * frames).sum(1)
+        alike = _weighted(share, frames)
         known = seen.amax(1, keepdim=True)
         scale = log_scale[:, None, None, None].expand_as(erased)
         flat = torch.cat([colours.flatten(1, 2), features[:, COLOUR_CHANNELS:] * erased], 1)
         image = [flat, surround - 0.5, lower_face, erased, scale, alike * known, known]
         drawn = self.unet(torch.cat(image, 1), condition)
         blend, correction, gate, query, matte = drawn.split(OUTPUTS, 1)
-        off = (frames - alike[:, None]).abs().mean(2)
+        off = torch.stack([(frame - alike).abs().mean(1) for frame in frames], 1)
         scores = self.bank(difference, seen, off, query) + gate + BANK_LOGIT
         weight = torch.cat([blend, scores], 1).softmax(1)
-        first = (weight[:, :COLOUR_BINS, None] * colours).sum(1) + (weight[:, COLOUR_BINS:, None] * frames).sum(1)
+        first = _weighted(weight, [*colours.unbind(1), *frames])
         rgb = first + surround * (1 - covered * erased) + correction
         return rgb, matte + 4 * (2 * lower_face - 1), scores.softmax(1) * (known > 0)
 
@@ -222,13 +222,21 @@ class Renderer(nn.Module):
 
     def _frames(
         self, samples: Samples, surround: torch.Tensor, skin: torch.Tensor, erased: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Colours [B, K, 3, H, W] of the bank's frames in the light of the crop, and how well each shows them."""
-        count = samples.colours.shape[1]
-        weight = (samples.seen * skin[:, None]).flatten(0, 1)
-        difference = (surround[:, None] - samples.colours).flatten(0, 1)
-        toned = colour_shift(difference, weight).unflatten(0, (-1, count)) + samples.colours
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Colours, K times [B, 3, H, W], of the bank's frames in the light of the crop; how well each shows them."""
+        toned = [
+            colour_shift(surround - colour, seen * skin) + colour  # one by one: all at once leave the processor's cache
+            for colour, seen in zip(samples.colours.unbind(1), samples.seen.unbind(1), strict=True)
+        ]
         return toned, (samples.seen * erased[:, None])[:, :, 0]
+
+
+def _weighted(weights: torch.Tensor, pictures: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Sum [B, 3, H, W] of N pictures of that shape by weights [B, N, H, W], without a stack of them all."""
+    total = weights[:, :1] * pictures[0]
+    for index, picture in enumerate(pictures[1:], 1):
+        total = torch.addcmul(total, weights[:, index : index + 1], picture)
+    return total
 
 
 def _toned(colours: torch.Tensor, surround: torch.Tensor, skin: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """What decides that kept results are made again: the hash of a module and of all that it imports of the project."""
 
+import ast
 import shutil
 from pathlib import Path
 
@@ -83,6 +84,18 @@ def test_an_unknown_module_is_refused(fake, name):
     _, fresh = fake
     with pytest.raises(ValueError, match=rf"code_sha256\(\): no module {name}$"):
         fresh(name)
+
+
+def test_imports_are_those_that_python_finds():
+    for package in cache.PACKAGES:
+        for path in (Path(cache.ROOT) / package).rglob("*.py"):
+            names = set()
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    names |= {alias.name for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            assert set(cache._imported(path)) == {name for name in names if cache._source(name)}, path
 
 
 @pytest.fixture(scope="module")
