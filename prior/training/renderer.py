@@ -396,9 +396,12 @@ def train(given: argparse.Namespace) -> None:
     trainer = RendererTrainer(given.cache, given.checkpoints, prior, config, device)
     trainer.train(given.workers)
     if trainer.rank == 0:
-        shutil.copyfile(given.checkpoints / BEST_NAME, given.out)
+        made = {given.out: BEST_NAME}
         if trainer.taught:
-            shutil.copyfile(given.checkpoints / FEATURES_NAME, given.out.with_name(FEATURES_NAME))
+            made[given.out.with_name(FEATURES_NAME)] = FEATURES_NAME
+        for out, name in made.items():
+            if out.resolve() != (given.checkpoints / name).resolve():  # nor where it is written among checkpoints
+                shutil.copyfile(given.checkpoints / name, out)
         print(f"{given.out}: step {trainer.run.step}, validation loss {trainer.best:.4f}")
 
 

@@ -134,7 +134,8 @@ def test_one_person_alone_is_too_few(prepared_cache, tmp_path):
 
 def test_command_trains_and_writes_a_prior(prepared_cache, models, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ADAPT_MODELS", str(models))
-    out, run = tmp_path / "renderer.safetensors", tmp_path / "run"
+    run = tmp_path / "run"
+    out = run / "renderer.safetensors"  # beside the checkpoints, whose features have their own name already
     shown = "--steps 3 --reading 2 --teaching 2 --adversarial-from 0.1 "
     shown += "--people 1 --targets 1 --device cpu --widths 8 8 8 8 8"
     main([str(prepared_cache), "-o", str(out), "--checkpoints", str(run), *shown.split()])
