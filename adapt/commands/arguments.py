@@ -115,6 +115,7 @@ def dub_options(config: DubConfig) -> DubOptions:
         lips=weights.get("lips", DubOptions.lips),
         jaw=weights.get("jaw", DubOptions.jaw),
         style=config.style,
+        emotion=config.emotion,
         keys=None if config.keys is None else Path(config.keys),
         cues=None if config.cues is None else Path(config.cues),
         audio_offset=config.audio_offset,

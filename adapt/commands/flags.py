@@ -136,6 +136,7 @@ class DubConfig:
         "clip, actor bundle or track of whose way of talking is taken over; with :0.5, by half",
         names=FILE,
     )
+    emotion: str = option(DubOptions.emotion, "neutral, happy or angry; with :0.6, less so")
     keys: str | None = option(None, "edited table (.csv) of what the mouth does when, by `adapt keys`", names=FILE)
     cues: str | None = option(
         None, "table (.csv) of controls by range and person: start, end, person, mouth, …; see README", names=FILE

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from adapt.config import FILE, NAMES, meant, refuse_below, refuse_seed
 from adapt.fitting.options import FitOptions
-from adapt.motion.words import FACTORS, MISMATCH, WEIGHTED, refuse_factor
+from adapt.motion.words import FACTORS, MISMATCH, NEUTRAL, WEIGHTED, parse_emotion, refuse_factor
 from render.compositing.region import DEFAULT_REGION, REGIONS
 from render.errors import ConfigError
 from render.video.encoding import CODECS, QUALITIES, Encoding
@@ -32,6 +32,7 @@ class DubOptions:
         intensity: factor on movement about the actor's mean of talking; lips still meet.
         lips, jaw: factors on movement of the lips, and of cheeks and jaw.
         style: clip, actor bundle or track whose style of talking is taken over, with `:WEIGHT` in part.
+        emotion: neutral, or one of `adapt.motion.words.EMOTIONS`, with `:STRENGTH` in part.
         keys: an edited table of keys (`adapt.motion.keys`) of the one person who is dubbed.
         cues: a cue file (`adapt.motion.cues`), with controls by range and person.
         audio_offset: seconds by which the driving sound starts later.
@@ -68,6 +69,7 @@ class DubOptions:
     lips: float = 1.0
     jaw: float = 1.0
     style: str | None = field(default=None, metadata={NAMES: FILE})
+    emotion: str = NEUTRAL
     keys: Path | None = None
     cues: Path | None = None
     audio_offset: float = 0.0
@@ -109,6 +111,7 @@ class DubOptions:
             raise ConfigError(f"--audio-offset {self.audio_offset}: give a finite number of seconds, at most a day")
         for name in FACTORS:
             refuse_factor(name, getattr(self, name), f"--weights {name}" if name in WEIGHTED else None)
+        parse_emotion(self.emotion)
         if not math.isfinite(self.audio_offset):
             raise ConfigError(f"--audio-offset {self.audio_offset:g}: give a finite number of seconds")
         if self.part is not None and not (0 <= self.part[0] < self.part[1] < math.inf):

@@ -31,11 +31,13 @@ from adapt.fitting.state import Checkpoint
 from adapt.fitting.style import mouth_facts, style_of_footage
 from adapt.motion.controls import Cue, Intensity, Weights
 from adapt.motion.direction import Direction, keys_heard, placed_marks, placed_motion, speaker_of
+from adapt.motion.emotion import Emotion
 from adapt.motion.keys import Key, read_keys
 from adapt.motion.other_style import parse_style
 from adapt.motion.placement import Placement
 from adapt.motion.shot_style import ShotStyle, doubts, judged_frames, style_in_shot
 from adapt.motion.sources import Driven, Sound, TrackFile
+from adapt.motion.words import parse_emotion
 from adapt.progress import SILENT, Progress
 from adapt.tracking.crop import read_crops
 from adapt.tracking.kept import kept_track
@@ -320,6 +322,10 @@ def _of_whole_shot(options: DubOptions) -> tuple[Cue, ...]:
     if options.style:
         style = parse_style(options.style)
         cues.append(Cue(style, told=style.told))
+    word, strength = parse_emotion(options.emotion)
+    if strength:
+        emotion = Emotion(word, strength)
+        cues.append(Cue(emotion, told=emotion.told))
     if options.keys:
         cues.append(Cue(read_keys(options.keys), told=f"keys {options.keys.name}"))
     if options.intensity != 1:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adapt.motion.controls import Control, Cue, Intensity, Listening, MouthScale, Offset, Weights
+from adapt.motion.emotion import Emotion
 from adapt.motion.keys import read_keys
 from adapt.motion.other_style import parse_style
 from adapt.motion.tables import read_table, seconds_of
-from adapt.motion.words import LONGEST_SHIFT_SECONDS, parse_weights, refuse_factor
+from adapt.motion.words import LONGEST_SHIFT_SECONDS, parse_emotion, parse_weights, refuse_factor
 from render.compositing.region import REGIONS
 from render.errors import ConfigError
 from render.video.container import timecode
@@ -95,6 +96,11 @@ def _style(text: str, told: str, folder: Path) -> Control:
     return replace(asked, path=folder / asked.path)
 
 
+def _emotion(text: str, told: str, folder: Path) -> Control | None:
+    word, strength = parse_emotion(text, told)
+    return Emotion(word, strength) if strength else None
+
+
 def _keys(text: str, told: str, folder: Path) -> Control:
     return read_keys(folder / text)
 
@@ -111,6 +117,7 @@ CONTROLS: dict[str, Callable[[str, str, Path], Control | None]] = {
     "mouth": _mouth,
     "offset": _offset,
     "style": _style,
+    "emotion": _emotion,
     "intensity": _intensity,
     "weights": _weights,
     "keys": _keys,

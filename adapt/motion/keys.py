@@ -8,7 +8,7 @@ within `REACH_SECONDS` of it, and adds to the motion that there is; rows as they
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -33,6 +33,8 @@ TIME, SOUND = "time", "sound"
 COLUMNS = (TIME, SOUND, *MEASURED, *PREDICTED)
 #: Keys of a table are so far apart, at least.
 LEAST_APART_SECONDS = 0.01
+#: Measures [.., M] of expressions [.., E], cm, linear in them.
+Measures = Callable[[FaceModel, torch.Tensor], torch.Tensor]
 #: A mouth is never so far from its closed shape, cm.
 FARTHEST_CM = 6.0
 
@@ -104,22 +106,26 @@ def measured_at(motion: PlacedMotion, times: torch.Tensor, speaker: Speaker) -> 
     return mouth_measures(speaker.face_model, lower) - mouth_measures(speaker.face_model, speaker.closed)
 
 
-def coefficients_per_cm(speaker: Speaker) -> torch.Tensor:
-    """[3, E] coefficients that add a centimetre of each of `MEASURED` and leave the others as they are.
+def coefficients_per_cm(speaker: Speaker, measures: Measures = mouth_measures) -> torch.Tensor:
+    """[M, E] coefficients that add a centimetre of each of M measures and leave the others as they are.
 
     Of all that do, those that ask least of the person's own range, but that lips part as they do when people talk.
+
+    Args:
+        speaker: whose mouth it is.
+        measures: of which the first is the opening.
     """
-    per_unit = _measures_per_unit(speaker.face_model)
+    per_unit = measures_per_unit(speaker.face_model, measures)
     spread = per_unit * speaker.spread.square()[:, None]
     least = torch.linalg.solve(per_unit.T @ spread, spread.T)
     parting = speaker.closing_direction
-    return least + torch.stack([parting - parting @ per_unit @ least, *torch.zeros(2, len(parting))])
+    return least + torch.stack([parting - parting @ per_unit @ least, *torch.zeros(len(least) - 1, len(parting))])
 
 
-def _measures_per_unit(face_model: FaceModel) -> torch.Tensor:
-    """[E, 3] what a unit of each coefficient adds to what is measured, cm."""
+def measures_per_unit(face_model: FaceModel, measures: Measures = mouth_measures) -> torch.Tensor:
+    """[E, M] what a unit of each coefficient adds to what is measured, cm."""
     units = torch.eye(len(face_model.lower_basis))
-    return mouth_measures(face_model, units) - mouth_measures(face_model, torch.zeros_like(units))
+    return measures(face_model, units) - measures(face_model, torch.zeros_like(units))
 
 
 def keys_of(motion: PlacedMotion, places: Sequence[tuple[float, str]], speaker: Speaker) -> list[Key]:

@@ -1,7 +1,9 @@
 """Words of the stage: what a user may say of motion. Light to import: the flags read them."""
 
+import math
 import re
 
+from adapt.config import meant
 from render.errors import ConfigError
 
 #: What happens where motion is shorter or longer than the shot, see `adapt.motion.placement.motion_at`.
@@ -12,6 +14,8 @@ SILENCE, OWN = "silence", "source"
 FACTORS = {"mouth": (0.6, 1.4), "intensity": (0.0, 2.0), "lips": (0.0, 2.0), "jaw": (0.0, 2.0)}
 #: Parts of the face that have a weight.
 WEIGHTED = ("lips", "jaw")
+#: What a mouth may show; neutral, which changes nothing, or an emotion that was learnt (`prior.motion.emotion`).
+NEUTRAL, EMOTIONS = "neutral", ("happy", "angry")
 #: By so many seconds at most motion may be moved against its sound within a shot.
 LONGEST_SHIFT_SECONDS = 0.5
 
@@ -37,3 +41,19 @@ def parse_weights(text: str, told: str = "--weights") -> dict[str, float]:
             raise ConfigError(f"{told} {text}: give factors of {' and '.join(WEIGHTED)}, such as lips=1.5,jaw=0.8")
         weights[name] = refuse_factor(name, value, f"{told} {name}")
     return weights
+
+
+def parse_emotion(text: str, told: str = "--emotion") -> tuple[str, float]:
+    """`happy` or `happy:0.6` as word and strength, `neutral` with strength 0; raises `ConfigError`."""
+    word, mark, number = text.strip().partition(":")
+    if word not in (NEUTRAL, *EMOTIONS):
+        near = meant(word, (NEUTRAL, *EMOTIONS))
+        hint = f"did you mean {near}?" if near else f"choose one of {', '.join((NEUTRAL, *EMOTIONS))}"
+        raise ConfigError(f"{told} {text}: {hint}")
+    try:
+        strength = float(number) if mark else 1.0
+    except ValueError:
+        strength = math.nan
+    if not 0 <= strength <= 1:
+        raise ConfigError(f"{told} {text}: give a strength from 0 (neutral) to 1, such as {word}:0.6")
+    return word, 0.0 if word == NEUTRAL else strength

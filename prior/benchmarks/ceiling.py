@@ -1,8 +1,8 @@
 """How alike two takes of the same words are: `python -m prior.benchmarks.ceiling DIR`, the ceiling of lips from sound.
 
-DIR holds measured lips beside their sound: `ema.json` (`utterances`: name, speaker, emotion, text), `NAME.npz` (`lips`
-[T, 4, 3] in millimetres at `rate_hz`) and `NAME.opus`. Takes of one text are aligned by what is heard, never by
-the lips; then the apertures are correlated, between takes of one person and between people. Prints JSON lines.
+DIR holds measured lips beside their sound (`prior.benchmarks.articulography`). Takes of one text are aligned by what is
+heard, never by the lips; then the apertures are correlated, between takes of one person and between people. Prints JSON
+lines.
 """
 
 from __future__ import annotations
@@ -17,16 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from prior.benchmarks.articulography import measured_lips
 from prior.motion.model import MotionModel, input_rows, shipped_motion_model
 from prior.speech.features import features
 from prior.speech.phonemes import CLASSES, LABEL_RATE
 from prior.speech.phonetics import shipped_phonetics
 from prior.speech.sound import read_waveform
 from prior.training.run import one_line_errors
-from render.errors import StoreError
-from render.text import read_json
-
-INDEX = "ema.json"
 
 
 @dataclass(frozen=True)
@@ -50,18 +47,13 @@ class Utterance:
 
 def takes(folder: Path, model: MotionModel) -> Iterator[Utterance]:
     """Every utterance of a folder; raises `StoreError` where it has no index."""
-    if not (folder / INDEX).is_file():
-        raise StoreError(f"{folder}: no {INDEX}; give a folder of lips measured by articulography")
-    index = read_json(folder / INDEX)
-    for entry in index["utterances"]:
-        name = str(entry["name"])
-        lips = np.load(folder / f"{name}.npz")["lips"].astype(np.float64)
-        rows, gate = input_rows(shipped_phonetics(), features(read_waveform(folder / f"{name}.opus")))
+    for entry, lips, rate in measured_lips(folder):
+        rows, gate = input_rows(shipped_phonetics(), features(read_waveform(folder / f"{entry['name']}.opus")))
         opening = (model.expression(rows, gate) @ model.opening_axis).numpy()
         seconds = np.arange(len(rows)) / LABEL_RATE
         aperture = np.linalg.norm(lips[:, 0] - lips[:, 1], axis=-1)
-        inside = seconds <= (len(lips) - 1) / index["rate_hz"]
-        aperture = np.interp(seconds[inside], np.arange(len(lips)) / index["rate_hz"], aperture)
+        inside = seconds <= (len(lips) - 1) / rate
+        aperture = np.interp(seconds[inside], np.arange(len(lips)) / rate, aperture)
         heard = rows[:, : len(CLASSES)].numpy()[inside]
         yield Utterance(entry["speaker"], entry["emotion"], str(entry["text"]), heard, aperture, opening[inside])
 

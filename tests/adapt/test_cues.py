@@ -58,6 +58,7 @@ def test_a_table_is_cues_in_the_order_of_its_rows(tmp_path):
         ("start,end,mouth\n1,2,1\n1,2,9\n", "row 3: mouth 9: give a factor from 0.6 to 1.4"),
         ("start,end,mouth\n1,2,big\n", "row 2: mouth big: give a finite number"),
         ("start,end,intensity\n\n1,2,-1\n", "row 3: intensity -1: give a factor from 0 to 2"),
+        ("emotion\nhappy:3\n", "row 2: emotion happy:3: give a strength from 0 "),
         ("start,end,mouth\n2,1,1\n", "row 2: start 2 is not before end 1"),
         ("start,end,mouth\n1:2:3:4,,1\n", "row 2: start 1:2:3:4: give seconds of the shot"),
         ("start,end,mouth\n-1,,1\n", "row 2: start -1: give seconds of the shot"),

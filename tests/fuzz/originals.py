@@ -16,6 +16,7 @@ from prior.baselines.wav2lip import Wav2Lip
 from prior.cache.landmarks import Landmarks
 from prior.face.model import WEIGHTS as FACE_MODEL
 from prior.face.model import load_face_model
+from prior.motion.emotion import save_emotions, shipped_emotions
 from prior.motion.model import MotionConfig, MotionModel
 from prior.motion.sync import SyncConfig, SyncModel
 from prior.renderer.mouth_features import MouthFeatures
@@ -148,6 +149,10 @@ def make_sync(folder: Path) -> None:
 
 def make_voice_detector(folder: Path) -> None:
     VoiceDetector(VoiceConfig()).save(folder / "whole" / "voice.safetensors", {"seed": 1})
+
+
+def make_emotions(folder: Path) -> None:
+    save_emotions(folder / "whole" / "emotion.safetensors", shipped_emotions(), {"speakers": 3})
 
 
 def make_mouth_features(folder: Path) -> None:

@@ -25,6 +25,7 @@ from adapt.progress import Silent
 from prior.baselines.wav2lip import load_wav2lip
 from prior.cache.landmarks import Landmarks
 from prior.face.model import load_face_model
+from prior.motion.emotion import load_emotions
 from prior.motion.model import load_motion_model
 from prior.motion.sync import load_sync_model
 from prior.renderer.mouth_features import load_mouth_features
@@ -258,6 +259,7 @@ READERS: dict[str, Reader] = {
             ("phonetics", load_phonetics),
             ("sync", load_sync_model),
             ("voice-detector", load_voice),
+            ("emotions", load_emotions),
             ("mouth-features", load_mouth_features),
             ("wav2lip", load_wav2lip),
         )
