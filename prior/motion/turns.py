@@ -30,6 +30,9 @@ LEAST_VOICED, LEAST_KNOWN_ROWS = 0.2, 75
 NEAR_FRAMES = 2
 #: Agreement above the next best from which a window is sure; that itself has to be as of own speech.
 SURE_MARGIN = 1.0
+#: Agreement that is asked for where somebody's mouth cannot be judged: of training people's windows, one of 50 reaches it
+#: with somebody else's sound (one of 6 `LEAST_WINDOW_CONFIDENCE`), and 83 % with their own.
+LEAST_UNRIVALLED = 2.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Turn:
         agreement: of sound and mouth at their lag, above the median over lags.
         margin: agreement above that of the next one; infinite where there is no other.
         next_best: agreement of the sound with the next mouth.
+        everyone_seen: whether every mouth could be judged; where not, the voice may be of one that could not.
     """
 
     start: float
@@ -52,11 +56,13 @@ class Turn:
     agreement: float
     margin: float
     next_best: float = -math.inf
+    everyone_seen: bool = True
 
     @property
     def is_sure(self) -> bool:
         """Whether there is enough to go by."""
-        return self.agreement >= LEAST_WINDOW_CONFIDENCE and self.margin >= SURE_MARGIN
+        least = LEAST_WINDOW_CONFIDENCE if self.everyone_seen else LEAST_UNRIVALLED
+        return self.agreement >= least and self.margin >= SURE_MARGIN
 
     @property
     def is_alone(self) -> bool:
@@ -105,7 +111,8 @@ def turns_of_rows(
             if float(margins.max()) > -math.inf:
                 person = int(margins.argmax())
                 others = torch.cat([table[sound, :person], table[sound, person + 1 :], torch.tensor([-math.inf])])
-                judged = (float(table[sound, person]), float(margins[person]), float(others.max()))
+                everyone_seen = bool(table[sound].isfinite().all())
+                judged = (float(table[sound, person]), float(margins[person]), float(others.max()), everyone_seen)
                 ends = (start / LABEL_RATE, (start + WINDOW_ROWS) / LABEL_RATE)
                 found.append(Turn(*ends, sound, person, *judged))
     return found

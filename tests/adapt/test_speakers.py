@@ -11,7 +11,7 @@ import torch
 from adapt.motion.cues import read_cues
 from adapt.motion.speakers import Proposal, write_proposal
 from prior.motion.model import shipped_motion_model
-from prior.motion.turns import SURE_MARGIN, WINDOW_SECONDS, Turn, turns
+from prior.motion.turns import LEAST_UNRIVALLED, SURE_MARGIN, WINDOW_SECONDS, Turn, turns
 from prior.speech.phonemes import LABEL_RATE
 from prior.speech.sound import SAMPLE_RATE, read_waveform
 
@@ -41,12 +41,15 @@ def test_every_voice_finds_its_mouth_also_when_they_swap(voices):
 
 
 def test_silence_and_unseen_mouths_have_no_turn(voices):
-    (one, _), motions = voices
+    (one, other), motions = voices
     assert not turns(motions, [np.zeros_like(one)])
     hidden = replace(motions[0], confidence=torch.zeros_like(motions[0].confidence))
     hidden.confidence[:2] = 1
     (turn,) = turns([hidden, motions[1]], [one])
     assert turn.person == 1 and turn.margin == math.inf, "there is no other to compare with"
+    assert not turn.everyone_seen and not turn.is_sure and turn.agreement < LEAST_UNRIVALLED, "it is the hidden one's"
+    (own,) = turns([hidden, motions[1]], [other])
+    assert own.person == 1 and own.is_sure and own.agreement > LEAST_UNRIVALLED
 
 
 def test_a_proposal_lets_listeners_rest_and_names_what_is_not_sure(tmp_path):
