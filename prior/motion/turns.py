@@ -30,8 +30,8 @@ LEAST_VOICED, LEAST_KNOWN_ROWS = 0.2, 75
 NEAR_FRAMES = 2
 #: Agreement above the next best from which a window is sure; that itself has to be as of own speech.
 SURE_MARGIN = 1.0
-#: Agreement that is asked for where somebody's mouth cannot be judged: of training people's windows, one of 50 reaches it
-#: with somebody else's sound (one of 6 `LEAST_WINDOW_CONFIDENCE`), and 83 % with their own.
+#: Agreement that is asked for where somebody's mouth cannot be judged: of training people's windows, one of 50 reaches
+#: it with somebody else's sound (one of 6 `LEAST_WINDOW_CONFIDENCE`), and 83 % with their own.
 LEAST_UNRIVALLED = 2.0
 
 
