@@ -212,7 +212,8 @@ def _line(error: AdaptError | OSError | ImportError) -> str:
     if isinstance(error, ImportError):
         return f"something that adapt needs cannot be loaded ({error}); `adapt doctor` says what to install"
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        return f"{error.filename}: {reason}"
     return str(error)
 
 

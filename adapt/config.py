@@ -24,7 +24,7 @@ from render.text import read_text
 Config = TypeVar("Config")
 #: What a setting can name: a file or folder (or a word in its place); files with `=` between; a command line.
 FILE, FILES_OF, COMMAND = "file", "files with = between", "command"
-NAMES = "names"
+NAMES, UNLESS = "names", "unless"
 #: How like a word must be to be offered in place of another, of 1.
 NEAR = 0.7
 
@@ -40,12 +40,13 @@ def argument(help: str, default: Any = MISSING, names: str = "") -> Any:
     return _field(default, {"help": help, "flags": (), "positional": True, NAMES: names})
 
 
-def option(default: Any, help: str, *flags: str, names: str = "") -> Any:
+def option(default: Any, help: str, *flags: str, names: str = "", unless: str = "") -> Any:
     """An option of a command. `flags` default to `--field-name`; the help says the unit.
 
     `names` says what of the user's own is named by the value, where anything is: `FILE`, `FILES_OF` or `COMMAND`.
+    `unless` is a setting with which a required text may be left out; it is empty then.
     """
-    return _field(default, {"help": help, "flags": flags, "positional": False, NAMES: names})
+    return _field(default, {"help": help, "flags": flags, "positional": False, NAMES: names, UNLESS: unless})
 
 
 def resolve(
@@ -73,6 +74,9 @@ def resolve(
         layers.append(OmegaConf.from_dotlist([_literal(word) for word in overrides]))
         layers.append(OmegaConf.create({key: value for key, value in values.items() if key not in texts}))
         merged = OmegaConf.merge(merged, *layers)
+        for item in dataclasses.fields(merged_type):
+            if (unless := item.metadata.get(UNLESS)) and merged[unless] and OmegaConf.is_missing(merged, item.name):
+                merged[item.name] = ""
         missing = OmegaConf.missing_keys(merged) - set(texts)
         if missing:
             told = ", ".join(_as_given(item) for item in dataclasses.fields(merged_type) if item.name in missing)

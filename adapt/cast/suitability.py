@@ -4,7 +4,6 @@ In: a video, and optionally the sound that is to drive a dub. Out: `Findings`: p
 Frames count from 0; ranges are [start, stop); timecodes are of the file's own clock.
 """
 
-import math
 import shlex
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -38,6 +37,8 @@ CLOSED_OPENING, HALF_OPENING, WIDE_OPENING = 0.03, (0.06, 0.2), 0.22
 GOOD_EYE_DISTANCE_PX, GOOD_SHARPNESS = 24.0, 0.1
 GOOD_SECONDS, FRONTAL_SECONDS, FRONTAL_DEGREES = 4.0, 1.0, 15.0
 REST_SECONDS = 0.3
+#: By which a sum of the lengths of frames may be off.
+ROUNDING_SECONDS = 1e-3
 #: FFmpeg's filter that turns a picture clockwise by so many degrees.
 TURNING_FILTERS = {180: "hflip,vflip", 90: "transpose=1", -90: "transpose=2"}
 # Sound: the loudness range within which nothing needs doing.
@@ -332,7 +333,7 @@ def _missing(member: CastMember, usable: np.ndarray, durations: np.ndarray) -> l
     rest = max((float(durations[start:stop].sum()) for start, stop in _stretches(at_rest)), default=0.0)
     total = float(seconds[usable].sum())
     wanted = [
-        (total >= GOOD_SECONDS, f"more than {math.floor(10 * total) / 10:.1f} s of usable footage"),
+        (total >= GOOD_SECONDS - ROUNDING_SECONDS, f"{GOOD_SECONDS:.0f} s of usable footage ({total:.2f} s here)"),
         (float(seconds[frontal].sum()) >= FRONTAL_SECONDS, f"{FRONTAL_SECONDS:.0f} s of frontal view"),
         (bool((usable & (opening >= WIDE_OPENING)).any()), "a wide-open mouth"),
         (bool(closed.any()), "a closed mouth"),

@@ -40,6 +40,9 @@ def main(config: FitConfig, progress: Progress) -> None:
         _fit_all(config, prior, progress)
         return
     out = Path(config.out)
+    if config.resume and _is_made(out, config, prior):
+        progress.note(f"{out}: fitted already")
+        return
     _refuse(out, config)
     _fit_one(config, config.person, out, prior, progress)
 

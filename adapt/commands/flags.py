@@ -105,7 +105,9 @@ class DubConfig:
     audio: str | None = argument(
         "sound that the one person in the video is to speak, or the word silence", None, names=FILE
     )
-    out: str = option(MISSING, "folder for the dubbed video, report and sidecar", "--out", "-o", names=FILE)
+    out: str = option(
+        MISSING, "folder for the dubbed video, report and sidecar", "--out", "-o", names=FILE, unless="plan"
+    )
     actor: str | None = option(
         None, "actor bundle for --drive or for AUDIO (default: fitted from the video itself)", names=FILE
     )
@@ -290,7 +292,7 @@ EXAMPLES = {
     "dub": (
         "adapt dub shot.mp4 voice.wav -o out",
         "adapt dub shot.mp4 --drive reading.mp4 --actor ada.actor --mouth 1.2 -o out",
-        "adapt dub shot.mp4 voice.wav --plan -o out",
+        "adapt dub shot.mp4 voice.wav --plan",
         "adapt dub shot.mp4 --face ada.actor@2=ada.wav --face 1=silence --on-mismatch trim -o out",
     ),
     "keys": (

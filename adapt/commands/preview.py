@@ -17,19 +17,29 @@ from render.video.container import timecode
 
 #: In place of an actor bundle: the unadapted renderer.
 PRIOR = "prior"
+#: What a picture may be written as.
+PICTURES = ".png", ".jpg", ".jpeg"
 
 
 def main(config: PreviewConfig, progress: Progress) -> None:
     """Write the picture."""
     out = Path(config.out)
+    picture_suffix(out)
     refuse_existing(out, config.overwrite)
     refuse_unwritable(out)
     grid = _drawn(config, progress)
-    write_bytes(out, encode_image(grid.sheet(), ".png"))
+    write_bytes(out, encode_image(grid.sheet(), picture_suffix(out)))
     for time, name, told in zip(grid.times, grid.names, grid.told, strict=False):
         progress.note(f"{timecode(time)} {name}: {told}")
     progress.note(str(out))
     progress.result({"picture": str(out), "frames": grid.frames, "names": grid.names, "told": grid.told})
+
+
+def picture_suffix(out: Path) -> str:
+    """As what a picture is written, by its name; raises `ConfigError` for a name of another kind."""
+    if out.suffix.lower() not in PICTURES:
+        raise ConfigError(f"{out}: a picture is written; give a name that ends in .png, .jpg or .jpeg")
+    return out.suffix.lower()
 
 
 def _drawn(config: PreviewConfig, progress: Progress) -> Preview:

@@ -258,7 +258,7 @@ class Session:
             shown = replace(track.motion(), confidence=track.confidence * inside)
             is_own = bool(judged_frames(self.footage, inside, track.timestamps, driver.waveform).any())
             own = read_waveform(speech_track(self.footage.path)) if is_own else None
-            for text in doubts(self.motion_model, known.style, shown, driver.waveform, own):
+            for text in doubts(self.motion_model, known.style, shown, own):
                 self.note(f"person {track.source['person']}: {text}")
         return known
 

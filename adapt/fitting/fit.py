@@ -36,6 +36,7 @@ from render.drawing.renderer import RenderOutput, draw
 from render.errors import FitError
 from render.head.track import Track
 from render.store import file_sha256
+from render.video.container import timecode
 from render.video.reader import Footage
 
 #: Frames that are drawn at once for scores and report.
@@ -93,6 +94,8 @@ def fit(
     found = Found.of_user(options.keep_found)
     tracks = tracks or [track_footage(file, options.person, advice, progress, found) for file in files]
     tracks = [limit(track.with_crop_size(CROP_SIZE), options.part) for track in tracks]
+    for file in files if options.part else ():
+        _note_beyond(file, options.part, progress)
     clips, enrollment = learnable_clips(prior, files, tracks, options.seconds, progress)
     first = first_look(prior, clips)
     # Each clip is of one file; files that nothing was chosen from have none.
@@ -174,6 +177,14 @@ def limit(track: Track, part: tuple[float, float] | None) -> Track:
         name = track.source.get("file", "the footage")
         raise FitError(f"--range {part[0]:g}-{part[1]:g}: outside {name}, which is {float(time[-1]):.2f} s long")
     return replace(track, confidence=track.confidence * inside)
+
+
+def _note_beyond(footage: Footage, part: tuple[float, float] | None, progress: Progress) -> None:
+    """Say where a part goes on after the footage's end."""
+    seconds = footage.end - footage.start
+    if part is not None and part[1] > seconds + 1 / footage.fps:
+        told = f"--range {part[0]:g}-{part[1]:g} goes beyond its end at {timecode(seconds)}, and is used up to there"
+        progress.note(f"{footage.path.name}: {told}")
 
 
 def _clip(footage: Footage, track: Track, learn: torch.Tensor, held_out: torch.Tensor, progress: Progress) -> FitClip:

@@ -22,7 +22,6 @@ from prior.motion.sync import FRAME_RATE, shipped_sync_model
 from prior.speech.features import frame_level_db
 from prior.speech.sound import read_waveform
 from prior.speech.speech_track import speech_track
-from prior.speech.voice import voice_share
 from render.errors import FootageError
 from render.head.face_model import FaceModel
 from render.head.motion import Motion
@@ -40,8 +39,6 @@ UNTOLD_LAG_FRAMES = 1
 LEAST_AGREEMENT = 0.2
 #: Own speech below which it is told how little is known of the actor, voiced seconds.
 LITTLE_SPEECH_SECONDS = 4.0
-#: Of what could be speech in a driving sound, the share that is a voice, below which it is told.
-LEAST_VOICE = 0.7
 #: Rows of loudness before which nothing can be said, 10 ms each.
 LEAST_ROWS = 50
 
@@ -94,24 +91,16 @@ def known_style(bundle: ActorBundle, motion_model: MotionModel) -> tuple[MouthSt
     return style, told
 
 
-def doubts(
-    model: MotionModel, style: MouthStyle, motion: Motion, driving: np.ndarray, own: np.ndarray | None
-) -> list[str]:
+def doubts(model: MotionModel, style: MouthStyle, motion: Motion, own: np.ndarray | None) -> list[str]:
     """Why a mouth dubbed to a sound may move in another way than the actor's would, one sentence each.
 
     Args:
         model: of audio to motion.
         style: of the actor, as used.
         motion: of the actor in the shot, on the clock of its sound; frames that do not matter have confidence 0.
-        driving: float32 [N] at `prior.speech.sound.SAMPLE_RATE`, what drives.
-        own: float32 [N] likewise, all of the shot's own sound where that is what drives.
+        own: float32 [N] at `prior.speech.sound.SAMPLE_RATE`, all of the shot's own sound where that is what drives.
     """
     found = []
-    if (share := voice_share(driving)) < LEAST_VOICE:
-        found.append(
-            f"{1 - share:.0%} of what could be speech in the driving sound is no voice but music or noise, and moves "
-            "no mouth; if somebody speaks there, give the voice without what lies over it"
-        )
     seconds = 0.0 if style.speech is None else float(style.speech.seconds)
     if seconds < LITTLE_SPEECH_SECONDS:
         found.append(

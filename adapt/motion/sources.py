@@ -25,6 +25,7 @@ from prior.motion.style import LEAST_STYLE_FRAMES, MouthStyle, mouth_style
 from prior.speech.phonemes import LABEL_RATE
 from prior.speech.sound import SAMPLE_RATE, Waveform, listen
 from prior.speech.speech_track import speech_track
+from prior.speech.voice import voice_in
 from render.errors import DubError, StoreError
 from render.head.face_model import FaceModel
 from render.head.motion import Motion
@@ -34,6 +35,11 @@ from render.video.reader import Footage
 from render.video.sound_track import SoundTrack
 
 TRACK_SUFFIX = ".safetensors"
+#: Of what could be speech in a sound, the share that is a voice, below which it is told.
+LEAST_VOICE = 0.7
+#: Probability of speech in the second of a sound where it is highest, below which nobody speaks in it: tones and noise
+#: have up to 0.02, speech has 0.9 and more.
+LEAST_SPEECH = 0.1
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,22 @@ class DrivingFile:
         return []
 
 
+def unlike_speech(waveform: np.ndarray) -> list[str]:
+    """Why a sound float32 [N] at `SAMPLE_RATE` moves a mouth little, at most one sentence."""
+    share, most = voice_in(waveform)
+    if most < LEAST_SPEECH:
+        return [
+            f"no speech is heard in it, so the mouth stays at rest; give the file with the voice, or write {SILENCE} "
+            "in its place to close the mouth"
+        ]
+    if share < LEAST_VOICE:
+        return [
+            f"{1 - share:.0%} of what could be speech in it is no voice but music or noise, and moves no mouth; if "
+            "somebody speaks there, give the voice without what lies over it"
+        ]
+    return []
+
+
 @dataclass(frozen=True)
 class Sound(DrivingFile):
     """A file with speech in it; `FILE#2` is its second sound track."""
@@ -148,6 +170,7 @@ class Sound(DrivingFile):
             raise DubError(
                 f"{self.path}: its sound is {len(waveform.samples) / SAMPLE_RATE:.3f} s long, too short to move a mouth"
             )
+        self.notes.extend(f"{self.path}: {text}" for text in unlike_speech(waveform.samples))
         return waveform.samples
 
     def read(self) -> None:

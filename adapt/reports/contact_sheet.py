@@ -43,7 +43,8 @@ def _write(sheet: np.ndarray, text: str, left: int, base: int) -> None:
 
 def encode_image(rgb: np.ndarray, suffix: str = ".jpg") -> bytes:
     """Encode uint8 [H, W, 3] sRGB as ".jpg" (quality 92) or ".png"."""
-    done, data = cv2.imencode(suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
+    parameters = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 92]  # OpenCV prints of what it does not use
+    done, data = cv2.imencode(suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), parameters)
     if not done:
         raise ValueError(f"encode_image(): cannot encode {rgb.shape} as {suffix}")
     return data.tobytes()

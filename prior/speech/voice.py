@@ -127,14 +127,20 @@ def _silence(count: int) -> torch.Tensor:
     return detector_rows(mel, phonetic)
 
 
-def voice_share(waveform: np.ndarray) -> float:
-    """Of what could be speech in a waveform [N], the share that is a voice; 1 where nothing could be speech."""
+def voice_in(waveform: np.ndarray) -> tuple[float, float]:
+    """How much of a voice there is in a waveform float32 [N].
+
+    Returns:
+        Of what could be speech, the share that is a voice; 1 where hardly anything could be.
+        Mean probability of speech by a voice in that second, or piece of one, in which it is highest.
+    """
     mel = log_mel(torch.from_numpy(level(waveform)))
     phonetic = posteriors(shipped_phonetics(), mel)
     spoken = 1 - phonetic[:, SILENCE]
-    if float(spoken.mean()) < LEAST_SPOKEN:
-        return 1.0
-    return float((spoken * voice(shipped_voice(), mel, phonetic)).sum() / spoken.sum())
+    voiced = spoken * voice(shipped_voice(), mel, phonetic)
+    share = float(voiced.sum() / spoken.sum()) if float(spoken.mean()) >= LEAST_SPOKEN else 1.0
+    seconds = nn.functional.avg_pool1d(voiced[None], min(LABEL_RATE, len(voiced)), 1)
+    return share, float(seconds.max())
 
 
 def silenced(phonetic: torch.Tensor, voiced: torch.Tensor) -> torch.Tensor:

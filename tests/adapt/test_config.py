@@ -148,6 +148,12 @@ def test_a_list_has_no_settings_of_its_own():
         resolve(FitConfig, overrides=["footage.mp4=1"])
 
 
+def test_what_a_plan_does_without_is_not_missing_there():
+    planned = {"video": "shot.mp4", "plan": True}
+    assert resolve(DubConfig, planned).out == "" and resolve(DubConfig, {**planned, "out": "there"}).out == "there"
+    assert resolve(DubConfig, {"video": "shot.mp4"}, ["plan=true"]).out == ""
+
+
 def test_a_missing_setting_is_named_as_it_is_given():
     with pytest.raises(ConfigError, match=r"missing: video, -o folder for the dubbed video, report and sidecar \("):
         resolve(DubConfig)

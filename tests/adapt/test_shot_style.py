@@ -12,6 +12,7 @@ from adapt.actor.misfit import refuse_misfit
 from adapt.dubbing.provenance import inspect
 from adapt.fitting.style import mouth_facts, style_of_footage
 from adapt.motion.shot_style import doubts, is_same_sound, judged_frames, style_in_shot
+from adapt.motion.sources import Sound, unlike_speech
 from prior.face.model import load_face_model
 from prior.motion.model import load_motion_model, shipped_motion_model
 from prior.motion.own_speech import FILTER_WEIGHTS, HeardStyle
@@ -21,6 +22,7 @@ from prior.speech.sound import SAMPLE_RATE, read_waveform
 from prior.training.voice import VOICELESS
 from render.errors import StoreError
 from render.video.reader import Footage
+from tests import media
 
 SENTENCE = Path(__file__).parents[2] / "examples" / "sentence.flac"
 
@@ -101,20 +103,28 @@ def test_why_a_mouth_may_move_otherwise_is_told(ada):
     model, sound = shipped_motion_model(), read_waveform(SENTENCE)
     own = model.predict(sound, np.arange(0, len(sound) / SAMPLE_RATE, 1 / 25))
     much = MouthStyle.of_tensors(known(ada).style)
-    assert doubts(model, much, own, sound, sound) == []
+    assert doubts(model, much, own, sound) == []
     late = np.concatenate([np.zeros(SAMPLE_RATE // 5, np.float32), sound])
-    (told,) = doubts(model, much, own, sound, late)
+    (told,) = doubts(model, much, own, late)
     assert float(told.split(" s late")[0].split()[-1]) == pytest.approx(0.2, abs=0.041) and "moves later" in told
-    (told,) = doubts(model, much, own, sound, sound[::-1].copy())
+    (told,) = doubts(model, much, own, sound[::-1].copy())
     assert "hardly agree" in told
     opening = own.lower_expression @ model.opening_axis
     mumbled = own.lower_expression + 0.5 * torch.outer(opening.roll(20) - 2 * opening, model.closing_direction)
-    (told,) = doubts(model, much, replace(own, lower_expression=mumbled), sound, sound)
+    (told,) = doubts(model, much, replace(own, lower_expression=mumbled), sound)
     asked = model.predict(sound, own.timestamps.numpy(), much).lower_expression @ model.opening_axis
     ratio = float(asked.std() / (0.5 * opening.std()))
     assert "opens in another way" in told and f"asks for is {ratio:.1f} times as wide" in told
     little = replace(much, speech=replace(much.speech, seconds=torch.tensor(1.5)))
-    assert "only 1.5 s of own speech" in doubts(model, little, own, sound, None)[0]
-    assert "only 0.0 s of own speech" in doubts(model, replace(much, speech=None), own, sound, sound)[0]
-    (told,) = doubts(model, much, own, VOICELESS["bells"](6.0, np.random.default_rng(0)), None)
+    assert "only 1.5 s of own speech" in doubts(model, little, own, None)[0]
+    assert "only 0.0 s of own speech" in doubts(model, replace(much, speech=None), own, sound)[0]
+
+
+def test_a_sound_that_is_no_speech_is_told_as_such(tmp_path):
+    (told,) = unlike_speech(VOICELESS["bells"](6.0, np.random.default_rng(0)))
     assert "no voice but music or noise" in told
+    assert unlike_speech(read_waveform(SENTENCE)) == []
+    hum = Sound(media.make_sound(tmp_path / "hum.wav", media.Sound("pcm_s16le", layout="mono", seconds=1.6)))
+    hum.read()
+    (told,) = hum.notes
+    assert told.startswith(f"{hum.path}: no speech is heard in it") and "write silence" in told

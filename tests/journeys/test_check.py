@@ -88,6 +88,10 @@ def test_a_short_blurred_small_face_is_poor(tmp_path: Path, backend: MediaPipeBa
     assert short.verdict == "poor" and short.usable_seconds == 0.4 < SHORTEST_SECONDS
     assert longer.verdict == "usable", "a fit would take it"
     assert {"a larger face", "a sharper picture"} <= set(short.missing) & set(longer.missing)
+    assert (
+        "4 s of usable footage (0.40 s here)" in short.missing
+        and "4 s of usable footage (1.20 s here)" in longer.missing
+    )
 
 
 def test_the_sheet_has_a_row_for_everyone(tmp_path: Path, backend: MediaPipeBackend) -> None:

@@ -57,10 +57,10 @@ def test_a_cue_changes_its_range_alone_and_is_told(talking_clip, ada, tmp_path):
         (["--intensity", "3"], "", 2, "--intensity 3: give a factor from 0 to 2"),
         (["--emotion", "happpy"], "", 2, "--emotion happpy: did you mean happy?"),
         (["--weights", "lips"], "", 2, "--weights lips: give factors of lips and jaw, such as lips=1.5,jaw=0.8"),
-        (["--cues", "gone.csv"], "", 1, "gone.csv: No such file or directory"),
+        (["--cues", "gone.csv"], "", 1, "gone.csv: no such file"),
         (["--cues", "cues.csv"], "start,mouth\n0,9\n", 2, "row 2: mouth 9: give a factor from 0.6 to 1.4"),
         (["--keys", "cues.csv"], "time,opening\n1,wide\n", 2, "row 2: opening wide: give centimetres"),
-        (["--cues", "cues.csv"], "keys\ngone.csv\n", 1, "gone.csv: No such file or directory"),
+        (["--cues", "cues.csv"], "keys\ngone.csv\n", 1, "gone.csv: no such file"),
         (["--cues", "cues.csv"], "person,mouth\n3,1\n", 2, "names person 3, but dubbed is 1"),
     ],
 )

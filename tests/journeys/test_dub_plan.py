@@ -19,7 +19,7 @@ def test_a_plan_tells_people_frames_sound_and_minutes_and_leaves_nothing(talking
     ada.save(tmp_path / "ada.actor")
     voice = make_sound(tmp_path / "voice.wav", Sound("pcm_s16le", layout="mono", seconds=1.6))
     before = sorted(Path(tmp_path).iterdir())
-    words = ["dub", talking_clip[0], voice, "--plan", "--json", "-o", tmp_path / "out"]
+    words = ["dub", talking_clip[0], voice, "--plan", "--json"]
     assert command(*words, "--actor", tmp_path / "ada.actor") == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])["plan"]
     assert told["frames"] == told["drawn"] == 40 and told["fitting"] == 0 < told["minutes"] < 30

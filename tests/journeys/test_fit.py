@@ -40,6 +40,19 @@ def test_the_command_writes_a_bundle_and_refuses_to_replace_it(talking_clip, tmp
     assert not list(tmp_path.glob(".*")), "no checkpoint or half-written folder is left"
     assert command(*words) == 1
     assert "exists already" in capsys.readouterr().err
+    assert command(*words, "--resume") == 0
+    assert "ada.actor: fitted already" in capsys.readouterr().out
+    assert command(*words, "--resume", "--range", "0-1") == 1
+    assert "exists already" in capsys.readouterr().err, "made with other settings"
+
+
+def test_a_range_that_goes_beyond_the_end_is_told(talking_clip, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["fit", talking_clip[0], "--steps", 1, "-o"]
+    assert command(*words, "ada.actor", "--range", "0.2-60") == 0
+    assert "--range 0.2-60 goes beyond its end at 0:00:01.600" in capsys.readouterr().out
+    assert command(*words, "eve.actor", "--range", "0.2-1.6") == 0
+    assert "beyond" not in capsys.readouterr().out
 
 
 def test_an_interrupted_fit_says_how_to_go_on_and_ends_in_the_same_bundle(talking_clip, tmp_path, monkeypatch, capsys):

@@ -47,6 +47,15 @@ def test_preview_writes_a_grid_and_refuses_to_overwrite(talking_clip, untrained,
         main(config, SILENT)
 
 
+def test_a_picture_is_of_the_kind_that_its_name_says(talking_clip, untrained, tmp_path, capfd):
+    for name, start in (("grid.JPG", b"\xff\xd8\xff"), ("grid.png", b"\x89PNG")):
+        main(PreviewConfig("prior", str(talking_clip[0]), out=str(tmp_path / name), at=[0.4], jaw=[0.0]), SILENT)
+        assert (tmp_path / name).read_bytes().startswith(start)
+    assert "WARN" not in capfd.readouterr().err
+    with pytest.raises(ConfigError, match=r"ends in \.png, \.jpg or \.jpeg"):
+        main(PreviewConfig("prior", str(talking_clip[0]), out=str(tmp_path / "grid.mp4")), SILENT)
+
+
 def test_frames_are_the_nearest_in_time_or_span_the_opening(talking_clip):
     track = talking_clip[1]
     assert choose_frames(track, [0.41, 0.0], 1.6).tolist() == [10, 0]
