@@ -17,18 +17,20 @@ import torch
 
 from adapt.actor.bundle import ActorBundle
 from adapt.actor.delta import new_delta
+from adapt.dubbing.kept import DrawnFrame
 from adapt.dubbing.options import INSERT, SOURCE, DubOptions
 from adapt.dubbing.painter import Painter
 from adapt.dubbing.part import Part, Request
 from adapt.dubbing.quality import pose_coverage
 from adapt.dubbing.redraw import look_at, put_into
-from adapt.dubbing.report import MOST_SHOWN
+from adapt.dubbing.report import MOST_SHOWN, Recorder
 from adapt.dubbing.session import Session
 from adapt.dubbing.weights import hand_over
 from adapt.fitting.clip import KEPT_INPUTS, FirstLook, FitClip, FrameReader, first_look
 from adapt.fitting.optimiser import JUDGE_EVERY, JUDGING, MOST_JUDGED, take_step
 from adapt.fitting.state import FitState
 from adapt.tracking.crop import read_crops
+from render.compositing.composite import Patch
 from render.compositing.occlusion import OccluderSeeker
 from render.drawing.crop import CROP_SIZE
 from render.errors import DubError
@@ -46,7 +48,7 @@ except ImportError:  # Windows has none
 #: Frames that are drawn, frames that are written (an encoder holds back the first), and steps of a fit, to measure.
 DRAWN, WRITTEN, STEPS = 8, 60, 3
 #: What a fit keeps of a frame: a crop and the network's inputs, bytes. What a report's players take a frame, bytes.
-FIT_BYTES, REPORT_BYTES = 2_200_000, 10_000
+FIT_BYTES, REPORT_BYTES = 2_200_000, 14_000
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def plan(session: Session, requests: Sequence[Request]) -> Plan:
     footage, count = session.footage, int(drawn.sum())
     speed = measured_speed(footage, parts, drawn, session.options)
     seconds = fitting + speed.drawing * count + speed.writing * footage.frame_count
+    seconds += speed.showing * min(count, MOST_SHOWN)
     sound = sound_told(session.options, footage)
     fits = FIT_BYTES * min(count, KEPT_INPUTS) if fitting else 0
     disk = speed.bytes_a_frame * footage.frame_count + REPORT_BYTES * min(count, MOST_SHOWN) * (1 + len(parts))
@@ -157,9 +160,13 @@ class _Trial:
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds a frame: for `drawing` everybody into it, and for reading and `writing` it; and its bytes, written."""
+    """Seconds a frame: for `drawing` everybody into it, `showing` that in the report, and reading and `writing` it.
+
+    And its bytes, written.
+    """
 
     drawing: float
+    showing: float
     writing: float
     bytes_a_frame: float
 
@@ -185,12 +192,16 @@ def measured_speed(footage: Footage, parts: Sequence[Part], drawn: torch.Tensor,
             for part in parts if options.occluders else ():
                 _look(part, some)
             patches = [painter.paint(some) for painter in painters]
-            count = 0
+            new = []
             for row, frame in enumerate(some):
                 put_in = [by_one[row] for by_one in patches]
-                count += any(patch is not None for patch in put_in)
-                writer.write(frame, put_into(frame, put_in, options).planes(frame.planes))
-            drawing = (time.monotonic() - started) / max(count, 1)
+                new.append((frame, put_in, put_into(frame, put_in, options)))
+            count = max(1, sum(any(patch is not None for patch in put_in) for _, put_in, _ in new))
+            drawing, started = (time.monotonic() - started) / count, time.monotonic()
+            _show(parts, new)
+            showing = (time.monotonic() - started) / count
+            for frame, _, one in new:
+                writer.write(frame, one.planes(frame.planes))
             times = [time.monotonic()]
             for frame in islice(frames, WRITTEN):
                 writer.write(frame)
@@ -201,7 +212,16 @@ def measured_speed(footage: Footage, parts: Sequence[Part], drawn: torch.Tensor,
         size = path.stat().st_size
     half = len(times) // 2
     writing = (times[-1] - times[half]) / max(len(times) - 1 - half, 1)
-    return Speed(drawing, writing, size / (len(some) + len(times) - 1))
+    return Speed(drawing, showing, writing, size / (len(some) + len(times) - 1))
+
+
+def _show(parts: Sequence[Part], frames: Sequence[tuple[Frame, list[Patch | None], DrawnFrame]]) -> None:
+    """Make the report's players of some frames, whether or not they would begin with these."""
+    recorder = Recorder(parts)
+    recorder.first, recorder.last = frames[0][0].index, frames[-1][0].index
+    for one in frames:
+        recorder(*one)
+    recorder.finish()
 
 
 def _look(part: Part, frames: Sequence[Frame]) -> None:

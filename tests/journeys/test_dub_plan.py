@@ -1,11 +1,13 @@
 """What a dub would do is told before anything is done."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from adapt.cli import main
+from adapt.dubbing.plan import DRAWN, Speed
 from tests.media import Sound, make_sound
 
 
@@ -34,3 +36,22 @@ def test_a_plan_tells_people_frames_sound_and_minutes_and_leaves_nothing(talking
     assert fitted["drawn"] < 24 and fitted["fitting"] > 0 and fitted["minutes"] > fitted["fitting"]
     assert "fitted from the shot in 200 steps" in fitted["people"][0] and fitted["sound"].startswith("the new line in")
     assert sorted(Path(tmp_path).iterdir()) == before
+
+
+def test_minutes_are_of_all_that_is_done_with_a_frame(talking_clip, ada, tmp_path, capsys, monkeypatch):
+    ada.save(tmp_path / "ada.actor")
+    voice = make_sound(tmp_path / "voice.wav", Sound("pcm_s16le", layout="mono", seconds=0.8))
+    words = ["dub", talking_clip[0], voice, "--range", "0.4-1.2", "--actor", tmp_path / "ada.actor", "--plan", "--json"]
+    told = []
+
+    def kept(*arguments):
+        told.append(Speed(*arguments))
+        return Speed(0.3, 0.6, 1.2, 0.0)
+
+    monkeypatch.setattr("adapt.dubbing.plan.Speed", kept)
+    monkeypatch.setattr("adapt.dubbing.plan._show", lambda parts, frames: time.sleep(0.05 * len(frames)))
+    assert command(*words) == 0
+    planned = json.loads(capsys.readouterr().out.splitlines()[-1])["plan"]
+    assert planned["minutes"] == pytest.approx((0.9 * planned["drawn"] + 1.2 * 40) / 60)
+    (speed,) = told
+    assert 0.05 * 0.9 < speed.showing < 0.05 * DRAWN and speed.drawing > 0 and speed.writing > 0
