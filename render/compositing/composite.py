@@ -252,8 +252,14 @@ def changed_outside(footage: Footage, before: list[np.ndarray], after: list[np.n
     steps = plane_steps(footage.pix_fmt)
     for number, (old, new) in enumerate(zip(before, after, strict=True)):
         changed = old != new
-        if number < len(steps):
-            changed &= ~_any_in_cell(covered, steps[number])
+        rows, columns = (np.flatnonzero(changed.any(axis)) for axis in (1, 0))
+        if not len(rows):
+            continue
+        if number < len(steps):  # looked at only where anything changed, as that is a small part
+            across, down = steps[number]
+            where = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+            luma = slice(rows[0] * down, (rows[-1] + 1) * down), slice(columns[0] * across, (columns[-1] + 1) * across)
+            changed[where] &= ~_any_in_cell(covered[luma], steps[number])
         count += int(np.count_nonzero(changed))
     return count
 
