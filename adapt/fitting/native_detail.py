@@ -8,7 +8,7 @@ from adapt.fitting.clip import FirstLook, FitClip
 from adapt.progress import SILENT, Progress
 from adapt.tracking.crop import read_crops
 from cuda_ext import ops
-from prior.renderer.unwrapping import unwrap
+from prior.renderer.unwrapping import BORDER_WEIGHT, unwrap
 from render.drawing.detail import DETAIL_SIZE, LEAST_SCALE, Detail, fine_luma, native_size
 from render.drawing.gbuffer import GBuffer, gbuffer
 from render.drawing.renderer import log_source_scale
@@ -56,7 +56,7 @@ def native_detail(
             fine = fine_luma(one[None].float() / 255, crop[None])
             vertices = clip.track.clip_vertices(model, frame[None])
             values, weight = unwrap(model, vertices, fine, DETAIL_SIZE, "bicubic")
-            one_map = (values * (weight > 0))[0]
+            one_map = (values * (weight > BORDER_WEIGHT))[0]  # lips' colour on teeth is no detail of these
             maps[0, place] = one_map[0] * softened(one_map[None], fine, gbuffer(model, vertices, size))
     return Detail(maps, scale)
 

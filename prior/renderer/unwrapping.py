@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from cuda_ext import ops
 from cuda_ext.types import Raster
+from render.drawing.crop import CROP_SIZE
 from render.drawing.masks import pick_faces
 from render.drawing.neural_texture import TEXTURE_SIZE
 from render.head.camera import FAR_CM, NEAR_CM
@@ -24,8 +25,8 @@ OPEN_RANKS = (0.97, 0.88)
 SECOND_WEIGHT = 0.05
 #: A texel counts as seen where the surface it lies on is at most this much behind the visible one.
 VISIBLE_CM = 0.4
-#: So near to the lips, px, what lies behind them hardly counts: colours run together there, and tracks of lips are not
-#: exact. So a light line of lip on the teeth is not carried to other mouths.
+#: So near to the lips, px of a crop, what lies behind them hardly counts: colours run together there, and tracks of lips
+#: are not exact. So a light line of lip on the teeth is not carried to other mouths.
 BORDER_PX, BORDER_WEIGHT = 2, 0.02
 #: The fixed "widest" expression goes this much beyond the widest one seen.
 WIDEST_FACTOR = 1.15
@@ -98,7 +99,7 @@ def unwrap(
     image_cm = 2 * FAR_CM * NEAR_CM / (FAR_CM + NEAR_CM - image_depth * (FAR_CM - NEAR_CM))
     between_lips = model.faces_in("mouth_upper", "mouth_lower")
     opened = pick_faces(between_lips, seen.face_id)[:, 0]
-    looked_up = torch.stack([image_cm, opened, _least_around(opened, BORDER_PX)], 1)
+    looked_up = torch.stack([image_cm, opened, _least_around(opened, BORDER_PX * size // CROP_SIZE)], 1)
     front_cm, there, well_there = F.grid_sample(looked_up, grid, "nearest", "border", align_corners=False).unbind(1)
     ndc = clip_vertices[..., :2] / clip_vertices[..., 3:]
     density = _areas(ndc, faces) * size**2 / (_areas(flat[None], faces) * texels**2).clamp(min=1e-9)  # [N, F]
