@@ -21,6 +21,8 @@ from adapt.motion.sources import Sound
 from adapt.progress import SILENT, Progress
 from adapt.tracking.kept import kept_track
 from prior.motion.turns import Turn, turns
+from prior.speech.sound import listen
+from prior.speech.speech_track import speech_track
 from render.errors import DubError, TrackingError
 from render.head.motion import Motion
 from render.head.track import Track
@@ -105,10 +107,12 @@ def speakers(
         FootageError, DubError: a file cannot be read, or holds no sound.
         TrackingError: nobody is seen.
     """
-    waveforms = {Path(sound).name: Sound(Path(sound)).waveform for sound in sounds or [shot]}
+    waveforms = {Path(sound).name: Sound(Path(sound)).waveform for sound in sounds}
     if len(waveforms) < len(sounds):
         raise DubError("two sounds have the same name; rename one, or leave it out")
     footage, found = Footage(shot, progressive), Found.of_user(keep_found)
+    if not sounds:
+        waveforms = {footage.path.name: own_waveform(footage)}
     analysis = kept_analysis(footage, found, progress, None)
     tracks = {}
     for number in everyone(analysis):
@@ -117,6 +121,20 @@ def speakers(
         except TrackingError as error:
             progress.note(f"person {number}: left out: {error}")
     return propose(tracks, waveforms)
+
+
+def own_waveform(footage: Footage) -> np.ndarray:
+    """A shot's own sound [N] at `prior.speech.sound.SAMPLE_RATE`, from its first frame on.
+
+    Raises:
+        FootageError: it has none that can be read.
+        DubError: it is silent from there on.
+    """
+    begins = int(footage.pts[0]) * footage.time_base
+    heard = listen(replace(speech_track(footage.path), begins=begins))
+    if heard.is_silent:
+        raise DubError(f"{footage.path}: silent from end to end; give the sound in which people speak")
+    return heard.samples
 
 
 def propose(tracks: Mapping[int, Track], sounds: Mapping[str, np.ndarray]) -> Proposal:

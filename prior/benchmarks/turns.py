@@ -21,6 +21,7 @@ from prior.motion.sync import SyncModel, shipped_sync_model
 from prior.motion.turns import WINDOW_ROWS, WINDOW_SECONDS, turns_of_rows
 from prior.speech.features import features
 from prior.speech.phonetics import shipped_phonetics
+from prior.speech.sound import SAMPLE_RATE
 from prior.training.run import one_line_errors
 from prior.training.spoken_clips import sounding
 from render.errors import StoreError
@@ -55,7 +56,8 @@ def talking_people(cache: Path, footage: Path) -> list[Talking]:
         seen = float(track.sure()[inside].float().mean())
         if facts["person"] in found or facts.get("speech") is False or seen < LEAST_SEEN or bool(inside.all()):
             continue
-        rows, gate = input_rows(shipped_phonetics(), features(waveform))
+        first = round(float(motion.timestamps[0]) * SAMPLE_RATE)
+        rows, gate = input_rows(shipped_phonetics(), features(waveform[first:]))
         if len(rows) >= size and float(gate[:size].mean()) >= LEAST_VOICED:
             motion = replace(
                 motion,

@@ -9,11 +9,14 @@ import pytest
 import torch
 
 from adapt.motion.cues import read_cues
-from adapt.motion.speakers import Proposal, write_proposal
+from adapt.motion.speakers import Proposal, own_waveform, write_proposal
 from prior.motion.model import shipped_motion_model
 from prior.motion.turns import LEAST_UNRIVALLED, SURE_MARGIN, WINDOW_SECONDS, Turn, turns
 from prior.speech.phonemes import LABEL_RATE
 from prior.speech.sound import SAMPLE_RATE, read_waveform
+from render.errors import DubError
+from render.video.reader import Footage
+from tests.media import Sound, make_clip
 
 SENTENCE = Path(__file__).parents[2] / "examples" / "sentence.flac"
 
@@ -50,6 +53,19 @@ def test_silence_and_unseen_mouths_have_no_turn(voices):
     assert not turn.everyone_seen and not turn.is_sure and turn.agreement < LEAST_UNRIVALLED, "it is the hidden one's"
     (own,) = turns([hidden, motions[1]], [other])
     assert own.person == 1 and own.is_sure and own.agreement > LEAST_UNRIVALLED
+
+
+def test_a_shots_own_sound_is_heard_from_its_first_frame_on(tmp_path):
+    times = list(range(25, 50))  # pictures from second 1 on, sound from .4 before that
+    path = make_clip(tmp_path / "late.mkv", times=times, sounds=[Sound("pcm_s16le", start=0.6, seconds=0.8)])
+    heard = own_waveform(Footage(path))
+    loud = np.flatnonzero(np.abs(heard) > 0.01) / SAMPLE_RATE
+    assert loud[0] < 0.01 and loud[-1] == pytest.approx(0.4, abs=0.03)
+    silent = make_clip(
+        tmp_path / "silent.mkv", times=times, sounds=[Sound("pcm_s16le", seconds=2, voice=np.zeros(2 * SAMPLE_RATE))]
+    )
+    with pytest.raises(DubError, match=r"silent.mkv: silent from end to end"):
+        own_waveform(Footage(silent))
 
 
 def test_a_proposal_lets_listeners_rest_and_names_what_is_not_sure(tmp_path):
