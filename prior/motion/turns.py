@@ -113,9 +113,9 @@ def turns_of_rows(
                 person = int(margins.argmax())
                 others = torch.cat([table[sound, :person], table[sound, person + 1 :], torch.tensor([-math.inf])])
                 everyone_seen = bool(table[sound].isfinite().all())
-                judged = (float(table[sound, person]), float(margins[person]), float(others.max()), everyone_seen)
+                judged = (float(table[sound, person]), float(margins[person]), float(others.max()))
                 ends = (start / LABEL_RATE, (start + WINDOW_ROWS) / LABEL_RATE)
-                found.append(Turn(*ends, sound, person, *judged))
+                found.append(Turn(*ends, sound, person, *judged, everyone_seen=everyone_seen))
     return found
 
 
