@@ -25,8 +25,8 @@ OPEN_RANKS = (0.97, 0.88)
 SECOND_WEIGHT = 0.05
 #: A texel counts as seen where the surface it lies on is at most this much behind the visible one.
 VISIBLE_CM = 0.4
-#: So near to the lips, px of a crop, what lies behind them hardly counts: colours run together there, and tracks of lips
-#: are not exact. So a light line of lip on the teeth is not carried to other mouths.
+#: So near to the lips, px of a crop, what lies behind them hardly counts: colours run together there, and tracks of
+#: lips are not exact. So a light line of lip on the teeth is not carried to other mouths.
 BORDER_PX, BORDER_WEIGHT = 2, 0.02
 #: The fixed "widest" expression goes this much beyond the widest one seen.
 WIDEST_FACTOR = 1.15
