@@ -219,7 +219,7 @@ def command_line(command: str, config: Any, **changed: object) -> str:
             words += [] if value is None else [str(value)]
             continue
         flag = (item.metadata["flags"] or (f"--{item.name.replace('_', '-')}",))[-1]
-        if value == item.default or value == []:
+        if value == item.default or value == [] or (value == "" and UNLESS in item.metadata):
             continue
         for entry in value if isinstance(value, list) else [value]:
             words += [flag] if entry is True else [flag, str(entry)]

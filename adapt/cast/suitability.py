@@ -4,6 +4,7 @@ In: a video, and optionally the sound that is to drive a dub. Out: `Findings`: p
 Frames count from 0; ranges are [start, stop); timecodes are of the file's own clock.
 """
 
+import math
 import shlex
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -332,8 +333,12 @@ def _missing(member: CastMember, usable: np.ndarray, durations: np.ndarray) -> l
     at_rest[frames[closed]] = True
     rest = max((float(durations[start:stop].sum()) for start, stop in _stretches(at_rest)), default=0.0)
     total = float(seconds[usable].sum())
+    whole_hundredths = math.floor(100 * total) / 100  # 3.999 s is less than 4.00
     wanted = [
-        (total >= GOOD_SECONDS - ROUNDING_SECONDS, f"{GOOD_SECONDS:.0f} s of usable footage ({total:.2f} s here)"),
+        (
+            total >= GOOD_SECONDS - ROUNDING_SECONDS,
+            f"{GOOD_SECONDS:.0f} s of usable footage ({whole_hundredths:.2f} s here)",
+        ),
         (float(seconds[frontal].sum()) >= FRONTAL_SECONDS, f"{FRONTAL_SECONDS:.0f} s of frontal view"),
         (bool((usable & (opening >= WIDE_OPENING)).any()), "a wide-open mouth"),
         (bool(closed.any()), "a closed mouth"),

@@ -42,6 +42,7 @@ def main(config: FitConfig, progress: Progress) -> None:
     out = Path(config.out)
     if config.resume and _is_made(out, config, prior):
         progress.note(f"{out}: fitted already")
+        progress.result({"bundle": str(out), "report": str(out / "report.html"), **read_facts(out)})
         return
     _refuse(out, config)
     _fit_one(config, config.person, out, prior, progress)
@@ -95,16 +96,21 @@ def _fit_all(config: FitConfig, prior: RendererPrior, progress: Progress) -> Non
 
 
 def _is_made(out: Path, config: FitConfig, prior: RendererPrior) -> bool:
-    """Whether a bundle is there that the same settings made of the same file."""
+    """Whether a bundle is there that the same settings made of the same files, with the same consent."""
     if not (out / FACTS).is_file() or _checkpoint(out).is_file():
         return False
-    facts = read_facts(out)
     try:
-        settings = read_json(out / SETTINGS)
+        facts, settings = read_facts(out), read_json(out / SETTINGS)
     except StoreError:
         return False
-    same = facts["sources"][0]["sha256"] == file_sha256(Path(config.footage[0]))
-    return same and facts["prior_sha256"] == prior.sha256 and settings == handed_on(replace(config, resume=False))
+    consent = options_of(config).consent
+    made_of = [source["sha256"] for source in facts["sources"]]
+    return (
+        made_of == [file_sha256(Path(file)) for file in config.footage]
+        and facts.get("consent") == (dict(consent.entries) if consent else None)
+        and facts["prior_sha256"] == prior.sha256
+        and settings == handed_on(replace(config, resume=False))
+    )
 
 
 def _checkpoint(out: Path) -> Path:

@@ -25,7 +25,7 @@ from prior.speech.speech_track import speech_track
 from render.errors import FootageError
 from render.head.face_model import FaceModel
 from render.head.motion import Motion
-from render.head.track import Track
+from render.head.track import SURE_CONFIDENCE, Track
 from render.store import file_sha256
 from render.video.reader import Footage
 
@@ -132,7 +132,7 @@ def doubts(model: MotionModel, style: MouthStyle, motion: Motion, own: np.ndarra
 
 def _unlike(model: MotionModel, style: MouthStyle, motion: Motion, own: np.ndarray) -> str | None:
     """What is told where a mouth opens in another way than its own sound has it open; None where it does not."""
-    sure = motion.confidence > 0
+    sure = motion.confidence >= SURE_CONFIDENCE
     asked = model.predict(own, motion.timestamps.numpy(), style).lower_expression[sure] @ model.opening_axis
     seen = motion.lower_expression[sure] @ model.opening_axis
     agreement = correlation(asked, seen)

@@ -6,6 +6,7 @@ through and hands to `adapt dub --cues`; nothing is decided here.
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -30,6 +31,7 @@ from render.store import write_text
 from render.video.reader import Footage
 
 SPEAKS = "speaks"
+ALONE = "nobody else's mouth could be judged"
 #: Who is surely seen in fewer frames is nobody of whom it can be said whether they speak.
 LEAST_SEEN_FRAMES = 25
 
@@ -74,7 +76,8 @@ class Proposal:
             is_sure, sound, number = key
             run, person = list(group), self.people[number]
             window = {START: f"{run[0].start:g}", END: f"{run[-1].end:g}"}
-            judged = f"agrees by {min(turn.margin for turn in run):.1f} more than any other"
+            margin = min(turn.margin for turn in run)
+            judged = f"agrees by {margin:.1f} more than any other" if math.isfinite(margin) else ALONE
             if not is_sure:
                 rows.append({**window, NOTE: f"not sure: {self.sounds[sound]} may be of person {person}, {judged}"})
             elif len(self.sounds) > 1:
@@ -120,7 +123,7 @@ def speakers(
             tracks[number] = kept_track(analysis, number, found)
         except TrackingError as error:
             progress.note(f"person {number}: left out: {error}")
-    return propose(tracks, waveforms)
+    return propose(tracks, waveforms, len(everyone(analysis)))
 
 
 def own_waveform(footage: Footage) -> np.ndarray:
@@ -133,20 +136,23 @@ def own_waveform(footage: Footage) -> np.ndarray:
     begins = int(footage.pts[0]) * footage.time_base
     heard = listen(replace(speech_track(footage.path), begins=begins))
     if heard.is_silent:
-        raise DubError(f"{footage.path}: silent from end to end; give the sound in which people speak")
+        raise DubError(f"{footage.path}: silent from its first frame on; give the sound in which people speak")
     return heard.samples
 
 
-def propose(tracks: Mapping[int, Track], sounds: Mapping[str, np.ndarray]) -> Proposal:
+def propose(tracks: Mapping[int, Track], sounds: Mapping[str, np.ndarray], people: int | None = None) -> Proposal:
     """Who speaks when.
 
     Args:
         tracks: cast number → track in the shot; people who are hardly seen are left out.
         sounds: name → waveform [N] at `prior.speech.sound.SAMPLE_RATE`, which begins with the shot.
+        people: how many there are in the shot; default all whose tracks are given.
     """
     seen = {number: track for number, track in tracks.items() if int(track.sure().sum()) >= LEAST_SEEN_FRAMES}
     motions = [_from_beginning(track) for track in seen.values()]
     found = turns(motions, list(sounds.values())) if motions else []
+    if len(seen) < (len(tracks) if people is None else people):  # the voice may be of somebody who is not judged
+        found = [replace(turn, everyone_seen=False) for turn in found]
     return Proposal(tuple(seen), tuple(sounds), tuple(found))
 
 

@@ -18,7 +18,7 @@ from render.drawing.renderer import RenderInputs
 from render.store import packed, save_tensors
 
 KIND = "adapt-mouth-features"
-KIND_VERSION = 1
+KIND_VERSION = 2
 WEIGHTS = Path(__file__).parents[1] / "weights" / "mouth_features.safetensors"
 #: Height and width of the picture around a mouth, px of a 256 px crop.
 BOX_PX = (112, 144)

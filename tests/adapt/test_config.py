@@ -5,7 +5,7 @@ import pytest
 
 from adapt.commands.dub import requests_of
 from adapt.commands.flags import CheckConfig, CompareConfig, DubConfig, FitConfig
-from adapt.config import handed_on, meant, parse_range, refuse_mistyped, resolve
+from adapt.config import command_line, handed_on, meant, parse_range, refuse_mistyped, resolve
 from adapt.dubbing.options import DubOptions
 from adapt.fitting.options import FitOptions
 from adapt.motion.sources import Sound
@@ -152,6 +152,7 @@ def test_what_a_plan_does_without_is_not_missing_there():
     planned = {"video": "shot.mp4", "plan": True}
     assert resolve(DubConfig, planned).out == "" and resolve(DubConfig, {**planned, "out": "there"}).out == "there"
     assert resolve(DubConfig, {"video": "shot.mp4"}, ["plan=true"]).out == ""
+    assert command_line("dub", resolve(DubConfig, planned), person=1) == "adapt dub shot.mp4 --person 1 --plan"
 
 
 def test_a_missing_setting_is_named_as_it_is_given():

@@ -114,6 +114,8 @@ def test_why_a_mouth_may_move_otherwise_is_told(ada):
     (told,) = doubts(model, much, replace(own, lower_expression=mumbled), sound)
     asked = model.predict(sound, own.timestamps.numpy(), much).lower_expression @ model.opening_axis
     ratio = float(asked.std() / (0.5 * opening.std()))
+    unsure = replace(own, lower_expression=mumbled, confidence=torch.full_like(own.confidence, 0.4))
+    assert doubts(model, much, unsure, sound) == [], "nothing is said of mouths that are not seen surely"
     assert "opens in another way" in told and f"asks for is {ratio:.1f} times as wide" in told
     little = replace(much, speech=replace(much.speech, seconds=torch.tensor(1.5)))
     assert "only 1.5 s of own speech" in doubts(model, little, own, None)[0]

@@ -3,13 +3,14 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from adapt.motion.cues import read_cues
-from adapt.motion.speakers import Proposal, own_waveform, write_proposal
+from adapt.motion.speakers import Proposal, own_waveform, propose, write_proposal
 from prior.motion.model import shipped_motion_model
 from prior.motion.turns import LEAST_UNRIVALLED, SURE_MARGIN, WINDOW_SECONDS, Turn, turns
 from prior.speech.phonemes import LABEL_RATE
@@ -64,8 +65,20 @@ def test_a_shots_own_sound_is_heard_from_its_first_frame_on(tmp_path):
     silent = make_clip(
         tmp_path / "silent.mkv", times=times, sounds=[Sound("pcm_s16le", seconds=2, voice=np.zeros(2 * SAMPLE_RATE))]
     )
-    with pytest.raises(DubError, match=r"silent.mkv: silent from end to end"):
+    with pytest.raises(DubError, match=r"silent.mkv: silent from its first frame on"):
         own_waveform(Footage(silent))
+
+
+def test_a_voice_may_be_of_somebody_whose_mouth_is_not_judged(voices):
+    (one, _), motions = voices
+    shown = SimpleNamespace(sure=lambda: motions[1].confidence > 0, motion=lambda: motions[1])
+    hidden = SimpleNamespace(sure=lambda: torch.zeros(300, dtype=torch.bool))
+    for proposal in (propose({1: shown, 4: hidden}, {"a.wav": one}), propose({1: shown}, {"a.wav": one}, people=2)):
+        (turn,) = proposal.turns
+        assert not turn.everyone_seen and not turn.is_sure
+        assert proposal.rows()[0]["note"] == "not sure: a.wav may be of person 1, nobody else's mouth could be judged"
+    (turn,) = propose({1: shown}, {"a.wav": one}).turns
+    assert turn.everyone_seen
 
 
 def test_a_proposal_lets_listeners_rest_and_names_what_is_not_sure(tmp_path):

@@ -42,6 +42,9 @@ def test_the_command_writes_a_bundle_and_refuses_to_replace_it(talking_clip, tmp
     assert "exists already" in capsys.readouterr().err
     assert command(*words, "--resume") == 0
     assert "ada.actor: fitted already" in capsys.readouterr().out
+    consent.write_text('{"who": "Ada", "scope": "all"}')
+    assert command(*words, "--resume") == 1, "another consent"
+    assert "exists already" in capsys.readouterr().err
     assert command(*words, "--resume", "--range", "0-1") == 1
     assert "exists already" in capsys.readouterr().err, "made with other settings"
 
