@@ -42,7 +42,7 @@ def main(config: FitConfig, progress: Progress) -> None:
     out = Path(config.out)
     if config.resume and _is_made(out, config, prior):
         progress.note(f"{out}: fitted already")
-        progress.result({"bundle": str(out), "report": str(out / "report.html"), **read_facts(out)})
+        progress.result({"bundle": str(out), "report": str(out / "report.html"), **read_facts(out)["facts"]})
         return
     _refuse(out, config)
     _fit_one(config, config.person, out, prior, progress)
@@ -107,7 +107,7 @@ def _is_made(out: Path, config: FitConfig, prior: RendererPrior) -> bool:
     made_of = [source["sha256"] for source in facts["sources"]]
     return (
         made_of == [file_sha256(Path(file)) for file in config.footage]
-        and facts.get("consent") == (dict(consent.entries) if consent else None)
+        and facts["facts"]["consent"] == (dict(consent.entries) if consent else None)
         and facts["prior_sha256"] == prior.sha256
         and settings == handed_on(replace(config, resume=False))
     )
