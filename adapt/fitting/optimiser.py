@@ -17,6 +17,7 @@ from itertools import accumulate
 import torch
 
 from adapt.actor.delta import new_delta, with_delta
+from adapt.device import one_thread
 from adapt.fitting.clip import KEPT_INPUTS, FirstLook, FitClip, FrameReader
 from adapt.fitting.options import FitOptions
 from adapt.fitting.state import Checkpoint, FitState
@@ -102,6 +103,7 @@ class Pace:
         return a_step * left + making / max(made, 1) * new + judged * judging
 
 
+@one_thread()  # two on two idle cores took a fifth longer: a step of few frames is small work
 def optimise(
     prior: RendererPrior,
     clips: list[FitClip],
