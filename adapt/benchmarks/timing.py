@@ -28,7 +28,7 @@ from prior.motion.model import shipped_motion_model
 from prior.motion.style import MouthStyle
 from prior.speech.phonemes import INDEX, LABEL_RATE
 from prior.speech.sound import SAMPLE_RATE
-from prior.training.teachers import FLITE_VOICES, flite_speech
+from prior.teachers.speech import FLITE_VOICES, flite_speech
 from render.drawing.crop import CROP_SIZE
 from render.head.track import Track
 from render.video.reader import Footage

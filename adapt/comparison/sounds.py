@@ -10,7 +10,7 @@ from adapt.comparison.scores import SHIFTS, Heard
 from adapt.comparison.split import Split
 from prior.face.model import load_face_model
 from prior.face.points import opening
-from prior.motion.model import input_rows
+from prior.motion.model import sound_rows
 from prior.motion.sync import FRAME_RATE
 from prior.speech.features import features
 from prior.speech.phonemes import LABEL_RATE
@@ -29,7 +29,7 @@ class LaneSound:
 
 def speech_at(waveform: np.ndarray, track: Track) -> torch.Tensor:
     """Whether there is speech in a sound at each row of a track, bool [T]; time 0 is the first row."""
-    _, gate = input_rows(shipped_phonetics(), features(waveform))
+    _, gate = sound_rows(shipped_phonetics(), features(waveform))
     times = (track.timestamps - track.timestamps[0]).numpy()
     return torch.from_numpy(np.interp(times, np.arange(len(gate)) / LABEL_RATE, gate.numpy()) > 0.5)
 

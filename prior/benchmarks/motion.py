@@ -26,9 +26,9 @@ from prior.motion.style import STYLE_PRIOR_FRAMES, MouthStyle, mouth_measures
 from prior.speech.features import level
 from prior.speech.phonemes import CLASSES, CLOSED, LABEL_RATE, LABIODENTAL
 from prior.speech.sound import SAMPLE_RATE, read_waveform
-from prior.training import teachers
+from prior.teachers import speech as teachers
+from prior.teachers.speech import music
 from prior.training.spoken_clips import LEAST_SYNC, SpokenClip, in_step, on_closures, ridge_predictions, spoken_clips
-from prior.training.teachers import music
 from prior.training.voice import MADE_SECONDS, VOICELESS
 from render.head.face_model import FaceModel
 

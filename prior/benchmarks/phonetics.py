@@ -18,7 +18,7 @@ from prior.speech.features import features, level
 from prior.speech.phonemes import CLOSED, LABIODENTAL, SILENCE
 from prior.speech.phonetics import load_phonetics, posteriors
 from prior.speech.sound import read_waveform
-from prior.training import teachers
+from prior.teachers import speech as teachers
 
 # A row counts as right within this many rows of a border, where alignments are uncertain by as much (20 ms).
 TOLERANCE_ROWS = 1

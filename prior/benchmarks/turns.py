@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from prior.cache.prepared import FACTS_NAME
-from prior.motion.model import input_rows
+from prior.motion.model import sound_rows
 from prior.motion.sync import SyncModel, shipped_sync_model
 from prior.motion.turns import WINDOW_ROWS, WINDOW_SECONDS, turns_of_rows
 from prior.speech.features import features
@@ -57,7 +57,7 @@ def talking_people(cache: Path, footage: Path) -> list[Talking]:
         if facts["person"] in found or facts.get("speech") is False or seen < LEAST_SEEN or bool(inside.all()):
             continue
         first = round(float(motion.timestamps[0]) * SAMPLE_RATE)
-        rows, gate = input_rows(shipped_phonetics(), features(waveform[first:]))
+        rows, gate = sound_rows(shipped_phonetics(), features(waveform[first:]))
         if len(rows) >= size and float(gate[:size].mean()) >= LEAST_VOICED:
             motion = replace(
                 motion,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from prior.motion.closures import lips_near, speech_gate
-from prior.motion.model import BEYOND_ROWS, input_rows, silent_rows
+from prior.motion.model import BEYOND_ROWS, SOUND_INPUTS, silent_rows, sound_rows
 from prior.speech.features import features
 from prior.speech.phonemes import CLASSES, CLOSED, LABIODENTAL
 from prior.speech.phonetics import PhoneticEncoder, shipped_phonetics
@@ -36,8 +36,9 @@ class SpeechMarks:
 
 def speech_marks(waveform: np.ndarray, encoder: PhoneticEncoder | None = None) -> SpeechMarks:
     """Marks of a waveform [N] at `prior.speech.sound.SAMPLE_RATE`; the encoder is the shipped one where not given."""
-    rows, _ = input_rows(encoder or shipped_phonetics(), features(waveform))
+    rows, _ = sound_rows(encoder or shipped_phonetics(), features(waveform))
     inside = slice(BEYOND_ROWS, BEYOND_ROWS + len(rows))
-    rows = torch.cat([silent_rows(BEYOND_ROWS), rows, silent_rows(BEYOND_ROWS)])
+    silence = silent_rows(BEYOND_ROWS)[:, :SOUND_INPUTS]
+    rows = torch.cat([silence, rows, silence])
     gate, shut, near = speech_gate(rows[:, : len(CLASSES)]), lips_near(rows, CLOSED), lips_near(rows, LABIODENTAL)
     return SpeechMarks(rows[inside, : len(CLASSES)], gate[inside], shut[inside], near[inside])

@@ -29,6 +29,7 @@ from prior.motion.style import (
 )
 from prior.network import refuse_others, stored_network
 from prior.speech.features import FRAME_RATE, PROSODY, Features, features
+from prior.speech.lip_encoder import COLUMNS, lip_columns, shipped_lip_encoder
 from prior.speech.phonemes import CLASSES, CLOSED, LABEL_RATE, LABIODENTAL, SILENCE
 from prior.speech.phonetics import ConvolutionBlock, PhoneticEncoder, posteriors, shipped_phonetics
 from prior.speech.pretrained_front_end import FrontEnd, recalled_front_end
@@ -38,7 +39,7 @@ from render.head.motion import Motion
 from render.store import load_tensors, save_tensors
 
 KIND = "adapt-motion-model"
-KIND_VERSION = 3
+KIND_VERSION = 4
 
 FRONT_END = "front_end."  # what names of its tensors begin with
 
@@ -47,12 +48,15 @@ WEIGHTS = Path(__file__).parents[1] / "weights" / "motion.safetensors"
 # Posteriors and prosody, with which a row begins; the sync network and personal filters read no more of it.
 SOUND_INPUTS = len(CLASSES) + len(PROSODY)
 # Width of a row the network reads, without a front end: roots of the posteriors besides, so that what is heard faintly
-# counts. Tried, no gain: hidden layers of the encoder; recurrent networks. Log-mel beside the posteriors gains .02 in
-# concordance on people left out, but synthetic voices then move the mouth too little, and late.
-INPUTS = SOUND_INPUTS + len(CLASSES)
+# counts, and the lip encoder's columns. Tried, no gain: hidden layers of the phonetic encoder; recurrent networks.
+# Log-mel gains .02 in concordance on people left out, but synthetic voices then move the mouth too little, and late.
+INPUTS = SOUND_INPUTS + len(CLASSES) + COLUMNS
 
 
 BEYOND_ROWS = 25  # of silence that the network hears before and after a sound: the mouth comes from rest, and returns
+#: What clips are brought into step by are whole rows; this much later than seen do openings come out, by the peak of
+#: their correlation over *train* clips.
+LATE_SECONDS = 0.0035
 
 # An actor's spread and mean opening, in the population's: silent or laughing enrollment says little about talking.
 SPREAD_LIMITS = (0.5, 2.0)
@@ -251,7 +255,7 @@ class MotionModel(nn.Module):
             rows = torch.cat([rows, self.front_end.columns(np.pad(waveform, beyond))], 1)
         expression = self.expression(rows, speech_gate(rows[:, : len(CLASSES)]), style)
         closed, _, _ = self.blended(style)
-        times = (np.arange(len(expression)) - BEYOND_ROWS) / LABEL_RATE
+        times = (np.arange(len(expression)) - BEYOND_ROWS) / LABEL_RATE - LATE_SECONDS
         inside = (timestamps >= 0) & (timestamps <= len(waveform) / SAMPLE_RATE)
         sampled = np.stack([np.interp(timestamps, times, axis) for axis in expression.T.numpy()], 1)
         lower = np.where(inside[:, None], sampled, closed.numpy())
@@ -295,28 +299,47 @@ def shipped_motion_model() -> MotionModel:
     return load_motion_model()
 
 
+def sound_rows(encoder: PhoneticEncoder, sound: Features) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which speech sounds are heard, and how; what is no voice is heard as silence.
+
+    Returns:
+        rows float32 [T, SOUND_INPUTS] at `LABEL_RATE` (posteriors, prosody) and gate float32 [T] in [0, 1], see
+        `speech_gate`.
+    """
+    rows, gate, _ = _heard(encoder, sound)
+    return rows, gate
+
+
 def input_rows(encoder: PhoneticEncoder, sound: Features) -> tuple[torch.Tensor, torch.Tensor]:
     """What the network reads of a sound; what is no voice is heard as silence.
 
     Returns:
-        rows float32 [T, INPUTS] at `LABEL_RATE` (posteriors, prosody, roots of the posteriors) and gate
-        float32 [T] in [0, 1], see `speech_gate`.
+        rows float32 [T, INPUTS] at `LABEL_RATE` (`sound_rows`, roots of the posteriors, columns of the lip encoder) and
+        gate float32 [T] in [0, 1], see `speech_gate`.
     """
+    rows, gate, voiced = _heard(encoder, sound)
+    ear = shipped_lip_encoder()
+    return _widened(rows, torch.lerp(ear.silent, lip_columns(ear, encoder, sound.mel), voiced[:, None])), gate
+
+
+def _heard(encoder: PhoneticEncoder, sound: Features) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of `sound_rows`, and how surely there is a voice [T]."""
     phonetic = posteriors(encoder, sound.mel)
-    phonetic = silenced(phonetic, voice(shipped_voice(), sound.mel, phonetic))
-    step = FRAME_RATE // LABEL_RATE
-    return _row(phonetic, sound.prosody[::step][: len(phonetic)]), speech_gate(phonetic)
+    voiced = voice(shipped_voice(), sound.mel, phonetic)
+    phonetic = silenced(phonetic, voiced)
+    prosody = sound.prosody[:: FRAME_RATE // LABEL_RATE][: len(phonetic)]
+    return torch.cat([phonetic, prosody], 1), speech_gate(phonetic), voiced
 
 
 def silent_rows(count: int) -> torch.Tensor:
     """Rows [count, INPUTS] of silence: no sound, no energy."""
-    phonetic, prosody = torch.zeros(count, len(CLASSES)), torch.zeros(count, len(PROSODY))
-    phonetic[:, SILENCE], prosody[:, 0] = 1.0, -1.0
-    return _row(phonetic, prosody)
+    rows = torch.zeros(count, SOUND_INPUTS)
+    rows[:, SILENCE], rows[:, len(CLASSES) + PROSODY.index("energy")] = 1.0, -1.0
+    return _widened(rows, shipped_lip_encoder().silent.expand(count, -1))
 
 
-def _row(phonetic: torch.Tensor, prosody: torch.Tensor) -> torch.Tensor:
-    return torch.cat([phonetic, prosody, phonetic.clamp(min=0).sqrt()], 1)
+def _widened(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    return torch.cat([rows, rows[:, : len(CLASSES)].clamp(min=0).sqrt(), columns], 1)
 
 
 def smoothed(series: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from prior.motion.filtering import LINEAR_REACH_ROWS, LINEAR_STEP_ROWS, LINEAR_TAPS
-from prior.motion.model import SOUND_INPUTS, input_rows
+from prior.motion.model import SOUND_INPUTS, sound_rows
 from prior.network import load_network
 from prior.speech.features import features
 from prior.speech.phonemes import LABEL_RATE
@@ -150,7 +150,7 @@ class SyncModel(nn.Module):
         """Mean product by lag.
 
         Args:
-            rows: sound [S, INPUTS] at `LABEL_RATE` (`prior.motion.model.input_rows`).
+            rows: sound [S, SOUND_INPUTS or more] at `LABEL_RATE` (`prior.motion.model.sound_rows`).
             lower: [T, E] lower expression at that rate.
             known: bool [T], rows where the motion is known.
             first: row of the sound that goes with the motion's first row at lag 0.
@@ -188,7 +188,7 @@ class SyncModel(nn.Module):
         Raises:
             ValueError: less than `SHORTEST_SECONDS` of motion and sound together.
         """
-        rows, _ = input_rows(shipped_phonetics(), features(waveform))
+        rows, _ = sound_rows(shipped_phonetics(), features(waveform))
         lower, known, first = motion_rows(motion)
         place = torch.arange(len(lower)) + first
         together = int((known & (place >= 0) & (place < len(rows))).sum()) / LABEL_RATE

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from prior.motion.model import input_rows
+from prior.motion.model import sound_rows
 from prior.motion.own_speech import LEAST_CONFIDENCE, LEAST_WINDOW_CONFIDENCE
 from prior.motion.sync import LAGS, MARGIN_ROWS, SyncModel, best_lag, motion_rows, shipped_sync_model
 from prior.speech.features import features
@@ -88,7 +88,7 @@ def turns(motions: Sequence[Motion], waveforms: Sequence[np.ndarray], sync: Sync
         waveforms: [N] at `prior.speech.sound.SAMPLE_RATE`: one for all, or one for each voice.
         sync: judges; the shipped one where not given.
     """
-    heard = [input_rows(shipped_phonetics(), features(waveform)) for waveform in waveforms]
+    heard = [sound_rows(shipped_phonetics(), features(waveform)) for waveform in waveforms]
     rows, gates = [one for one, _ in heard], [gate for _, gate in heard]
     return turns_of_rows(sync or shipped_sync_model(), motions, rows, gates)
 
@@ -96,7 +96,7 @@ def turns(motions: Sequence[Motion], waveforms: Sequence[np.ndarray], sync: Sync
 def turns_of_rows(
     sync: SyncModel, motions: Sequence[Motion], rows: Sequence[torch.Tensor], gates: Sequence[torch.Tensor]
 ) -> list[Turn]:
-    """The same of rows [S, INPUTS] and gates [S] of the sounds, as of `input_rows`."""
+    """The same of rows [S, SOUND_INPUTS] and gates [S] of the sounds, as of `sound_rows`."""
     mouths = [_Mouth(*motion_rows(motion)) for motion in motions]
     lags = [[_lag(sync, sound, mouth) for mouth in mouths] for sound in rows]
     found = []

@@ -75,13 +75,21 @@ class PhoneticEncoder(nn.Module):
 
     def forward(self, mel: torch.Tensor) -> torch.Tensor:
         """Log-probabilities; row t is centred on mel row 2 t. Missing rows beyond the ends are silence."""
+        return self.classified(self.hidden(mel))
+
+    def hidden(self, mel: torch.Tensor) -> torch.Tensor:
+        """What the classes are told from: [B, T, width] of log-mel [B, 2 T, MEL_BANDS]."""
         silence = torch.log(torch.tensor(LOG_FLOOR)).item()
         padded = nn.functional.pad(mel, (0, 0, 2, 4), value=silence)
         rows = self.stem(((padded - MEL_MEAN) / MEL_SCALE).transpose(1, 2)).transpose(1, 2)
         rows = rows[:, : (mel.shape[1] + 1) // 2]
         for block in self.blocks:
             rows = block(rows)
-        return torch.log_softmax(self.head(self.norm(rows)), -1)
+        return self.norm(rows)
+
+    def classified(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Class log-probabilities [B, T, len(CLASSES)] of hidden rows [B, T, width]."""
+        return torch.log_softmax(self.head(hidden), -1)
 
     def save(self, path: Path, facts: dict[str, object]) -> None:
         """Write half-precision weights with `facts` about the training."""

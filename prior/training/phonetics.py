@@ -3,7 +3,7 @@
 Three steps, each kept in the cache folder and skipped when there: synthesise speech in many languages with exact
 phone times; decode and align the real sound files given (English words that two decoders agree on; the rest is left
 unlabelled); train. Half-way the encoder itself labels what the decoders could not (other languages), where it is
-sure. Only the synthesis and decoding steps need the programs named in `prior.training.teachers`.
+sure. Only the synthesis and decoding steps need the programs named in `prior.teachers.speech`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from prior.speech.features import FRAME_RATE, LOG_FLOOR, level, log_mel
 from prior.speech.phonemes import CLASSES, CLOSED, LABEL_RATE, LABIODENTAL, SILENCE
 from prior.speech.phonetics import MEL_MEAN, WEIGHTS, PhoneticEncoder, load_phonetics, posteriors
 from prior.speech.sound import SAMPLE_RATE, read_waveform, resample
-from prior.training import teachers
+from prior.teachers import speech as teachers
+from prior.teachers.speech import hush, music
 from prior.training.run import one_line_errors
-from prior.training.teachers import hush, music
 from render.store import write_atomic
 
 WORDS = Path("/usr/share/dict")  # word lists of the system's packages

@@ -28,9 +28,9 @@ from prior.speech.phonemes import LABEL_RATE
 from prior.speech.phonetics import posteriors, shipped_phonetics
 from prior.speech.sound import SAMPLE_RATE, read_waveform
 from prior.speech.voice import INPUTS, WEIGHTS, VoiceDetector, detector_rows, voice
+from prior.teachers.speech import hush, music
 from prior.training.phonetics import augment
 from prior.training.run import descend, one_line_errors
-from prior.training.teachers import hush, music
 from render.errors import FootageError
 
 LONGEST_SECONDS = 12.0  # of a real sound

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from prior.baselines.wav2lip import FACE_SIZE, WEIGHTS, Wav2Lip, faces_of, masked, mel_rows, mel_windows
 from prior.cache.prepared import PreparedClip, prepared_clips
 from prior.face.model import load_face_model
-from prior.motion.model import input_rows
+from prior.motion.model import sound_rows
 from prior.motion.sync import FRAME_RATE, SyncMember, SyncModel, best_lag, motion_rows, shipped_sync_model
 from prior.renderer.prior import load_renderer_prior
 from prior.speech.features import features
@@ -125,7 +125,7 @@ def read_faces(
     waveform = read_waveform(clip.folder / AUDIO_NAME)
     if not len(runs) or len(track) < FRAME_RATE or len(waveform) < FRAME_RATE:
         return None
-    rows, _ = input_rows(shipped_phonetics(), features(waveform))
+    rows, _ = sound_rows(shipped_phonetics(), features(waveform))
     lower, known, first = motion_rows(track.motion())
     offset = best_lag(sync.curve(rows, lower, known, first))
     if not math.isfinite(offset.agreement) or offset.confidence < least_sync:

@@ -21,6 +21,7 @@ from prior.motion.model import MotionConfig, MotionModel
 from prior.motion.sync import SyncConfig, SyncModel
 from prior.renderer.mouth_features import MouthFeatures
 from prior.renderer.prior import RendererPrior
+from prior.speech.lip_encoder import LipEncoder, LipEncoderConfig
 from prior.speech.phonetics import PhoneticConfig, PhoneticEncoder
 from prior.speech.voice import VoiceConfig, VoiceDetector
 from render.drawing.detail import DETAIL_SIZE, Detail
@@ -141,6 +142,10 @@ def make_motion_model(folder: Path) -> None:
 
 def make_phonetics(folder: Path) -> None:
     PhoneticEncoder(PhoneticConfig(8, (1, 2))).save(folder / "whole" / "phonetics.safetensors", {"seed": 1})
+
+
+def make_lip_encoder(folder: Path) -> None:
+    LipEncoder(LipEncoderConfig(8, 8, (1, 2))).save(folder / "whole" / "lip_encoder.safetensors", {"seed": 1})
 
 
 def make_sync(folder: Path) -> None:

@@ -30,6 +30,7 @@ from prior.motion.model import load_motion_model
 from prior.motion.sync import load_sync_model
 from prior.renderer.mouth_features import load_mouth_features
 from prior.renderer.prior import RendererPrior, load_renderer_prior
+from prior.speech.lip_encoder import load_lip_encoder
 from prior.speech.loudness import describe_audio
 from prior.speech.phonetics import load_phonetics
 from prior.speech.sound import read_waveform
@@ -257,6 +258,7 @@ READERS: dict[str, Reader] = {
             ("renderer-prior", load_renderer_prior),
             ("motion-model", load_motion_model),
             ("phonetics", load_phonetics),
+            ("lip-encoder", load_lip_encoder),
             ("sync", load_sync_model),
             ("voice-detector", load_voice),
             ("emotions", load_emotions),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from prior.benchmarks.turns import WINDOWS, Talking, judged
-from prior.motion.model import input_rows, shipped_motion_model
+from prior.motion.model import shipped_motion_model, sound_rows
 from prior.motion.sync import shipped_sync_model
 from prior.motion.turns import WINDOW_ROWS, WINDOW_SECONDS
 from prior.speech.features import features
@@ -26,7 +26,7 @@ def people():
     for name, first in (("A", 0), ("B", len(sound) // 2)):
         voice = np.resize(np.roll(sound, -first), round(seconds * SAMPLE_RATE) + SAMPLE_RATE)
         motion = shipped_motion_model().predict(voice, np.arange(round(seconds * LABEL_RATE)) / LABEL_RATE)
-        rows, gate = input_rows(shipped_phonetics(), features(voice))
+        rows, gate = sound_rows(shipped_phonetics(), features(voice))
         found.append(Talking(name, motion, rows[:size], gate[:size]))
     return found
 

@@ -11,7 +11,7 @@ PACKAGES = ["cuda_ext", "render", "prior", "adapt"]
 STAGES = {
     "cuda_ext": [],
     "render": "errors text part_file store video head drawing compositing".split(),
-    "prior": "shipped network face speech cache renderer motion baselines training benchmarks".split(),
+    "prior": "shipped network face speech cache renderer motion baselines teachers training benchmarks".split(),
     "adapt": (
         "config progress output cache device installation reports cast tracking metrics actor synthetic fitting motion "
         "dubbing preparation baselines comparison commands benchmarks cli"
