@@ -54,9 +54,9 @@ INPUTS = SOUND_INPUTS + len(CLASSES) + COLUMNS
 
 
 BEYOND_ROWS = 25  # of silence that the network hears before and after a sound: the mouth comes from rest, and returns
-#: What clips are brought into step by are whole rows; this much later than seen do openings come out, by the peak of
-#: their correlation over *train* clips.
-LATE_SECONDS = 0.0035
+#: What clips are brought into step by are whole rows; so much later than seen do openings come out, in rows, by the
+#: peak of their correlation over *train* clips.
+LATE_ROWS = 0.175
 
 # An actor's spread and mean opening, in the population's: silent or laughing enrollment says little about talking.
 SPREAD_LIMITS = (0.5, 2.0)
@@ -255,7 +255,7 @@ class MotionModel(nn.Module):
             rows = torch.cat([rows, self.front_end.columns(np.pad(waveform, beyond))], 1)
         expression = self.expression(rows, speech_gate(rows[:, : len(CLASSES)]), style)
         closed, _, _ = self.blended(style)
-        times = (np.arange(len(expression)) - BEYOND_ROWS) / LABEL_RATE - LATE_SECONDS
+        times = (np.arange(len(expression)) - BEYOND_ROWS) / LABEL_RATE
         inside = (timestamps >= 0) & (timestamps <= len(waveform) / SAMPLE_RATE)
         sampled = np.stack([np.interp(timestamps, times, axis) for axis in expression.T.numpy()], 1)
         lower = np.where(inside[:, None], sampled, closed.numpy())
@@ -290,6 +290,9 @@ def load_motion_model(path: Path | None = None) -> MotionModel:
         model.front_end = recalled_front_end(facts["front_end"], path)
     refuse_others(model, weights, path)
     model.load_state_dict(weights)
+    along = float(model.closing_direction @ model.opening_axis)
+    if along > 0:  # 1 but for what half precision took: lips would pass through each other by as much
+        model.closing_direction /= along
     return model.eval()
 
 
@@ -343,6 +346,6 @@ def _widened(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
 
 
 def smoothed(series: torch.Tensor) -> torch.Tensor:
-    """A series [T, D] without what alternates from row to row: each row with half as much of its neighbours."""
+    """A series [T, D] without what alternates from row to row, earlier by `LATE_ROWS`: each row with its neighbours."""
     around = torch.cat([series[:1], series, series[-1:]])
-    return (around[:-2] + 2 * around[1:-1] + around[2:]) / 4
+    return ((1 - 2 * LATE_ROWS) * around[:-2] + 2 * around[1:-1] + (1 + 2 * LATE_ROWS) * around[2:]) / 4
