@@ -101,7 +101,7 @@ class VideoWriter:
             raise OutputError(f"{self.path}: is the source itself; choose another name")
 
     def _open(self, encoding: Encoding, added: dict[str, str]) -> None:
-        footage, encoder = self.footage, ENCODERS[self.codec]
+        footage = self.footage
         container_name = FORMATS[self.path.suffix.lower()]
         self._part = PartFile.beside(self.path)  # a folder without permission fails here, with the system's own words
         metadata = {k: v for k, v in footage.metadata.items() if k not in OWN_METADATA} | added
@@ -114,8 +114,22 @@ class VideoWriter:
         self._output.metadata.update(metadata)
         if footage.chapters:
             self._output.set_chapters(footage.chapters)
-        self._stream = stream = self._output.add_stream(encoder.name, rate=footage.nominal_rate)
-        self._configure(stream, encoding)
+        self.pix_fmt = encoded_format(footage.pix_fmt, footage.coded_width, footage.coded_height, self.codec)
+        self.notes += losses(footage, encoding, self.codec, self.pix_fmt)
+        self._stream = stream = self._add_pictures(encoding)
+        stream.time_base = footage.time_base
+        stream.metadata.update({k: v for k, v in footage.video_metadata.items() if k not in OWN_METADATA})
+        if footage.has_other_videos:
+            stream.disposition = Disposition.default  # players and this reader take that one
+        if footage.orientation.matrix is not None:
+            stream.set_display_matrix(footage.orientation.matrix)
+
+    def _add_pictures(self, encoding: Encoding) -> Any:
+        """Add the stream of pictures to the output, and set up what encodes them."""
+        stream = self._output.add_stream(ENCODERS[self.codec].name, rate=self.footage.nominal_rate)
+        self._encoder = stream.codec_context
+        self._configure(self._encoder, encoding)
+        return stream
 
     def _mux_options(self, container_name: str, metadata: dict[str, str]) -> dict[str, str]:
         if container_name == "matroska":
@@ -133,11 +147,10 @@ class VideoWriter:
             options |= {"video_track_timescale": scale, "movie_timescale": scale}
         return options
 
-    def _configure(self, stream: Any, encoding: Encoding) -> None:
-        footage, context = self.footage, stream.codec_context
-        self.pix_fmt = encoded_format(footage.pix_fmt, footage.coded_width, footage.coded_height, self.codec)
-        self.notes += losses(footage, encoding, self.codec, self.pix_fmt)
-        stream.time_base = context.time_base = footage.time_base
+    def _configure(self, context: Any, encoding: Encoding) -> None:
+        """Tell an encoder, before it is opened, what it gets and how to write it."""
+        footage = self.footage
+        context.time_base = footage.time_base
         context.width, context.height = footage.coded_width, footage.coded_height
         context.pix_fmt = self.pix_fmt
         context.sample_aspect_ratio = footage.sample_aspect
@@ -152,11 +165,6 @@ class VideoWriter:
         if self.codec == "h265" and self.path.suffix.lower() != ".mkv":
             context.codec_tag = "hvc1"  # the only tag that Apple's players take
         context.options = encoder_options(footage, self.codec, encoding.quality, self.pix_fmt)
-        stream.metadata.update({k: v for k, v in footage.video_metadata.items() if k not in OWN_METADATA})
-        if footage.has_other_videos:
-            stream.disposition = Disposition.default  # players and this reader take that one
-        if footage.orientation.matrix is not None:
-            stream.set_display_matrix(footage.orientation.matrix)
 
     def write(self, frame: Frame, planes: Sequence[np.ndarray] | None = None) -> None:
         """Encode the next frame, with `planes` (shapes and dtypes of `frame.planes`) in place of its own if given.
@@ -178,7 +186,7 @@ class VideoWriter:
                 raise ValueError(f"write(): planes must be {wanted}")
             for view, plane in zip(views, planes, strict=True):
                 view[:] = plane
-        picture, context = self._encodable(picture), self._stream.codec_context
+        picture, context = self._encodable(picture), self._encoder
         # ProRes is told colours by each picture, and those of the source may mean nothing.
         picture.colorspace, picture.color_primaries = context.colorspace, context.color_primaries
         picture.color_trc = context.color_trc
@@ -187,7 +195,7 @@ class VideoWriter:
         self._written.append(frame.pts)
         self._durations[frame.pts] = int(self.footage.durations[frame.index])
         try:
-            self._mux(self._stream.encode(picture))
+            self._mux(self._encoder.encode(picture))
             for feed in self._feeds:
                 feed.mux_until(frame.time)
         except (av.error.FFmpegError, OSError) as error:
@@ -222,12 +230,13 @@ class VideoWriter:
 
     def _mux(self, packets: Any) -> None:
         for packet in packets:
+            packet.stream = self._stream
             packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
             self._output.mux(packet)
 
-    def _mux_last(self, packets: Any) -> None:
+    def _finish_pictures(self) -> None:
         """Mux what the encoder still held; an MP4 counts on from its last packet, also where another is shown last."""
-        packets = list(packets)
+        packets = list(self._encoder.encode(None))
         usual = int(np.median(self.footage.durations))
         extra = self._durations.get(self._written[-1], usual) - usual
         if packets and packets[-1].pts != self._written[-1] and extra > usual / 2:
@@ -243,7 +252,7 @@ class VideoWriter:
         try:
             if not self._written:
                 raise OutputError(f"{self.path}: no frame was written")
-            self._mux_last(self._stream.encode(None))
+            self._finish_pictures()
             for feed in self._feeds:
                 feed.finish()
             self._output.close()
@@ -277,15 +286,7 @@ class VideoWriter:
     def _compare(self, written: Path) -> None:
         """Read the file back: as many frames, at the same times, and the same sound packets."""
         result = Footage(written, self.footage.progressive)
-        times = [int(pts) * result.time_base for pts in result.pts]
-        wanted = [pts * self.footage.time_base for pts in self._written]
-        if len(times) != len(wanted):
-            raise OutputError(f"{self.path}: {len(wanted)} frames were written but {len(times)} read back")
-        # Matroska counts in milliseconds; mp4 and mov hold the source's own unit.
-        fits = all((time / result.time_base).denominator == 1 for time in wanted)
-        worst = max(abs(a - b) for a, b in zip(times, wanted, strict=True))
-        if worst > (0 if fits else result.time_base):
-            raise OutputError(f"{self.path}: frame times read back differ by up to {float(worst):.4f} s")
+        self._compare_pictures(result)
         if result.pix_fmt == self.footage.pix_fmt and result.siting != self.footage.siting:
             where = self.footage.siting.location
             self.notes.append(
@@ -299,6 +300,18 @@ class VideoWriter:
             )
         for feed in self._feeds:
             feed.compare(written)
+
+    def _compare_pictures(self, result: Footage) -> None:
+        """Compare the frames that were read back, of which there must be as many, at the same times."""
+        times = [int(pts) * result.time_base for pts in result.pts]
+        wanted = [pts * self.footage.time_base for pts in self._written]
+        if len(times) != len(wanted):
+            raise OutputError(f"{self.path}: {len(wanted)} frames were written but {len(times)} read back")
+        # Matroska counts in milliseconds; mp4 and mov hold the source's own unit.
+        fits = all((time / result.time_base).denominator == 1 for time in wanted)
+        worst = max(abs(a - b) for a, b in zip(times, wanted, strict=True))
+        if worst > (0 if fits else result.time_base):
+            raise OutputError(f"{self.path}: frame times read back differ by up to {float(worst):.4f} s")
 
     def abandon(self) -> None:
         """Drop what was written so far."""

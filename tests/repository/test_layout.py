@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ["cuda_ext", "render", "prior", "adapt"]
 STAGES = {
     "cuda_ext": [],
-    "render": "errors text part_file store video head drawing compositing".split(),
+    "render": "errors text part_file store video splicing head drawing compositing".split(),
     "prior": "shipped network face speech cache renderer motion baselines teachers training benchmarks".split(),
     "adapt": (
         "config progress output cache device installation reports cast tracking metrics actor synthetic fitting motion "
