@@ -101,7 +101,7 @@ def dub(
         write_json(folder / RUN, facts)  # what is known, before the long part; the hash of the video follows
         redrawn = redraw(footage, parts, video, options, sound, recorder, progress)
         quality = quality_facts(footage, parts, redrawn, session.notes)
-        quality["written"] = written_as(footage, video, options, redrawn.notes)
+        quality["written"] = written_as(footage, video, options, redrawn)
         try:
             write_json(folder / RUN, {**facts, "output": {**facts["output"], "sha256": file_sha256(video)}})
             write_json(folder / "qc.json", quality)
@@ -143,12 +143,19 @@ def opened(
     return session
 
 
-def written_as(footage: Footage, video: Path, options: DubOptions, notes: Sequence[str]) -> str:
+def written_as(footage: Footage, video: Path, options: DubOptions, redrawn: Redrawn) -> str:
     """One line on what of the file is not as it was: pictures, container, and what could not be kept."""
     codec = options.codec or codec_like(footage)
     container = f" in {video.suffix[1:]}"
     source = f"{footage.codec} in {footage.path.suffix[1:]}" if video.suffix != footage.path.suffix else footage.codec
-    return "; ".join([f"pictures: {source} encoded anew as {codec}{container} ({options.quality})", *notes])
+    count = sum(stop - start for start, stop in redrawn.copied)
+    pictures = f"pictures: {source} encoded anew as {codec}{container} ({options.quality})"
+    if count:
+        pictures = (
+            f"pictures: {count:,} of {footage.frame_count:,} frames copied from the source as they are, the others "
+            f"encoded anew as {codec}{container} ({options.quality})"
+        )
+    return "; ".join([pictures, *redrawn.notes])
 
 
 def dubbed_name(footage: Footage, options: DubOptions) -> str:

@@ -16,6 +16,10 @@ from adapt.tracking.in_picture import mouth_in_picture
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from render.head.track import Track
 
+#: Of a dub is shown what is driven, with so much before and after it, and so many frames at most.
+LEAD_SECONDS = 1.0
+MOST_SHOWN = 1500
+
 
 @dataclass(frozen=True)
 class Request:
@@ -68,3 +72,12 @@ class Part:
     def in_picture(self) -> torch.Tensor:
         """Frames with a face whose mouth and chin lie inside the picture, bool [T]: only those can be drawn into."""
         return mouth_in_picture(self.prior.model, self.track)
+
+
+def shown_frames(parts: Sequence[Part]) -> range:
+    """The frames that a report shows: those that are driven, and a little before and after them."""
+    driven = torch.stack([part.driven for part in parts]).any(0).nonzero()[:, 0].tolist() or [0]
+    times = parts[0].track.timestamps
+    first = int((times < times[driven[0]] - LEAD_SECONDS - 1e-6).sum())
+    last = int((times <= times[driven[-1]] + LEAD_SECONDS + 1e-6).sum())
+    return range(first, min(last, first + MOST_SHOWN))

@@ -20,10 +20,10 @@ from adapt.actor.delta import new_delta
 from adapt.dubbing.kept import DrawnFrame
 from adapt.dubbing.options import INSERT, SOURCE, DubOptions
 from adapt.dubbing.painter import Painter
-from adapt.dubbing.part import Part, Request
+from adapt.dubbing.part import MOST_SHOWN, Part, Request
 from adapt.dubbing.quality import pose_coverage
 from adapt.dubbing.redraw import look_at, put_into
-from adapt.dubbing.report import MOST_SHOWN, Recorder
+from adapt.dubbing.report import Recorder
 from adapt.dubbing.session import Session
 from adapt.dubbing.weights import hand_over
 from adapt.fitting.clip import KEPT_INPUTS, FirstLook, FitClip, FrameReader, first_look
@@ -218,7 +218,7 @@ def measured_speed(footage: Footage, parts: Sequence[Part], drawn: torch.Tensor,
 def _show(parts: Sequence[Part], frames: Sequence[tuple[Frame, list[Patch | None], DrawnFrame]]) -> None:
     """Make the report's players of some frames, whether or not they would begin with these."""
     recorder = Recorder(parts)
-    recorder.first, recorder.last = frames[0][0].index, frames[-1][0].index
+    recorder.shown = range(frames[0][0].index, frames[-1][0].index + 1)
     for one in frames:
         recorder(*one)
     recorder.finish()

@@ -47,7 +47,8 @@ def quality_facts(footage: Footage, parts: Sequence[Part], result: Redrawn, note
         notes: remarks made before.
 
     Returns:
-        "status": frames by word; "not_dubbed" and "in_front": stretches with timecodes; "people": for each part the
+        "status": frames by word; "not_dubbed" and "in_front": stretches with timecodes; "copied": how many frames are
+        the source's own packets, and the stretches of them; "people": for each part the
         weight of the new mouth and the part of the driven motion in every frame, and under "below_one" the stretches
         where one of them is less than 1, with why, as a word and in a sentence.
     """
@@ -58,6 +59,10 @@ def quality_facts(footage: Footage, parts: Sequence[Part], result: Redrawn, note
         "status": {word: result.status.count(word) for word in sorted(set(result.status))},
         "not_dubbed": [{"status": word, **_span(footage, *at)} for word, *at in changed if word != DUBBED],
         "in_front": [_span(footage, *at) for word, *at in in_front if word],
+        "copied": {
+            "frames": sum(stop - start for start, stop in result.copied),
+            "stretches": [_span(footage, start, stop - 1) for start, stop in result.copied],
+        },
         "people": [_person(footage, *pair) for pair in zip(parts, result.handovers, strict=True)],
         "largest_changed_share": max(result.changed, default=0.0),
         "notes": [*footage.notes, *notes, *result.notes],

@@ -9,7 +9,7 @@ done, so that an interrupted run goes on (`adapt.dubbing.kept`).
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from adapt.cache import NOTHING_KEPT, Found
 from adapt.dubbing.kept import DrawnFrame, KeptDrawings, drawing_key, occlusion_key
 from adapt.dubbing.options import DubOptions
 from adapt.dubbing.painter import Painter
-from adapt.dubbing.part import Part
+from adapt.dubbing.part import Part, shown_frames
 from adapt.dubbing.provenance import ALTERED
 from adapt.dubbing.weights import OCCLUDED, Handover, frame_status, hand_over
 from adapt.progress import SILENT, Progress
@@ -27,6 +27,9 @@ from render.compositing.occlusion import LOOK_PX, OccluderSeeker, Occlusion
 from render.drawing.crop import cut_crop
 from render.drawing.renderer import FIXED_BATCH
 from render.errors import DubError
+from render.splicing.joins import SpliceError
+from render.splicing.spliced_writer import SplicedWriter
+from render.splicing.stretches import plan_splice
 from render.video.encoding import DeliveredSound, Encoding
 from render.video.reader import Footage, Frame
 from render.video.writer import VideoWriter
@@ -47,6 +50,7 @@ class Redrawn:
         notes: what could not be kept or done, one sentence each.
         changed: per frame, the share of the coded samples that differ from the source's.
         kept: what was drawn, until all that belongs to it is written; None where nothing is kept.
+        copied: stretches of frames (first, last + 1) that are the source's own packets.
     """
 
     handovers: list[Handover]
@@ -55,6 +59,7 @@ class Redrawn:
     notes: list[str]
     changed: list[float]
     kept: KeptDrawings | None = None
+    copied: Sequence[tuple[int, int]] = ()
 
     @property
     def weights(self) -> torch.Tensor:
@@ -110,7 +115,8 @@ def redraw(
         output: video file to write; must not exist.
         options: how it is drawn and written.
         sound: what is delivered; None for the source's own sound.
-        watch: called with each frame before it is written.
+        watch: called with each frame before it is written; where frames are copied, with those that are encoded and
+            with what a report shows (`adapt.dubbing.part.shown_frames`).
         progress: where the bar goes.
 
     Raises:
@@ -134,24 +140,13 @@ def redraw(
         Painter.of(part, handover.weight, one, options.region, options.device)
         for part, handover, one in zip(moved, handovers, occlusions, strict=True)
     ]
-    comment = footage.metadata.get("comment", ALTERED)
-    tags = {"comment": comment if comment.startswith(ALTERED) else f"{ALTERED}; {comment}"}
-    changed = []
-    with (
-        kept.saved_when_interrupted(progress.note),
-        VideoWriter(footage, output, Encoding(options.codec, options.quality), sound, tags) as writer,
-        progress.stage("dub", footage.frame_count) as advance,
-    ):
-        for frame, patches, drawn in _drawn(footage, painters, kept, options):
-            _mark_hidden(handovers, frame.index, drawn)
-            if watch is not None:
-                watch(frame, patches, drawn)
-            writer.write(frame, drawn.planes(frame.planes) if drawn else None)
-            changed.append(drawn.changed if drawn else 0.0)
-            advance(1)
+    drawing = _Drawing(footage, painters, handovers, kept, options, watch, shown_frames(parts) if watch else range(0))
+    with kept.saved_when_interrupted(progress.note):
+        written = _write(drawing, output, sound, wanted, progress)
     shown = torch.stack([handover.weight for handover in handovers]).amax(0)
     in_front = {frame for one in occlusions if one for frame in one.masks if float(shown[frame])}
-    return Redrawn(handovers, frame_status(handovers), sorted(in_front), writer.notes, changed, kept)
+    status = frame_status(handovers)
+    return Redrawn(handovers, status, sorted(in_front), written.notes, drawing.changed, kept, written.copied)
 
 
 def _tell_resumed(
@@ -165,23 +160,101 @@ def _tell_resumed(
         progress.note(f"{footage.path.name}: there is no drawing to go on from; it begins anew")
 
 
-def _drawn(
-    footage: Footage, painters: Sequence[Painter], kept: KeptDrawings, options: DubOptions
-) -> Iterator[tuple[Frame, list[Patch | None], DrawnFrame | None]]:
-    """Every frame, with what is put into it for each part now, and what became of it; None where nothing is drawn."""
-    nothing: list[Patch | None] = [None] * len(painters)
-    for frames in _batches(footage.frames(), options.batch or 2 * FIXED_BATCH):
-        before = {frame.index: drawn for frame in frames if (drawn := kept.get(frame.index))}
-        new = [frame for frame in frames if frame.index not in before]
-        by_part = [painter.paint(new) for painter in painters]
-        painted = {frame.index: [one[row] for one in by_part] for row, frame in enumerate(new)}
-        for frame in frames:
-            patches, drawn = painted.get(frame.index, nothing), before.get(frame.index)
-            if drawn is None and any(patch is not None for patch in patches):
-                patches = [patch if patch is not None and _is_seen(patch) else None for patch in patches]
-                drawn = put_into(frame, patches, options)
-                kept.add(frame.index, drawn)
-            yield frame, patches, drawn
+@dataclass
+class _Drawing:
+    """Frames of a dub as they are drawn, in order, in one or several passes.
+
+    Attributes:
+        changed: per frame, the share of samples that differ from the source's, so far.
+        seen: the frames before this one were shown to `watch`.
+    """
+
+    footage: Footage
+    painters: Sequence[Painter]
+    handovers: Sequence[Handover]
+    kept: KeptDrawings
+    options: DubOptions
+    watch: Watch | None
+    shown: range
+
+    def __post_init__(self) -> None:
+        self.changed = [0.0] * self.footage.frame_count
+        self.seen = 0
+
+    def write(self, writer: VideoWriter, copied: Sequence[tuple[int, int]], progress: Progress) -> None:
+        """Draw all frames but those that are copied, and write them; those that are shown, too, are shown."""
+        left_out = {frame for start, stop in copied for frame in range(start, stop)}
+        read = [n for n in range(self.footage.frame_count) if n not in left_out or n in self.shown]
+        with progress.stage("dub", len(read)) as advance:
+            for frame, patches, drawn in self._frames(_spans(read)):
+                _mark_hidden(self.handovers, frame.index, drawn)
+                if self.watch is not None and frame.index >= self.seen:
+                    self.watch(frame, patches, drawn)
+                self.seen = max(self.seen, frame.index + 1)
+                if frame.index not in left_out:
+                    writer.write(frame, drawn.planes(frame.planes) if drawn else None)
+                self.changed[frame.index] = drawn.changed if drawn else 0.0
+                advance(1)
+
+    def _frames(
+        self, spans: Sequence[tuple[int, int]]
+    ) -> Iterator[tuple[Frame, list[Patch | None], DrawnFrame | None]]:
+        """Every frame, with what is put into it for each part now, and what became of it; None where nothing is."""
+        nothing: list[Patch | None] = [None] * len(self.painters)
+        frames_of_spans = chain.from_iterable(self.footage.frames(*span) for span in spans)
+        for frames in _batches(frames_of_spans, self.options.batch or 2 * FIXED_BATCH):
+            before = {frame.index: drawn for frame in frames if (drawn := self.kept.get(frame.index))}
+            new = [frame for frame in frames if frame.index not in before]
+            by_part = [painter.paint(new) for painter in self.painters]
+            painted = {frame.index: [one[row] for one in by_part] for row, frame in enumerate(new)}
+            for frame in frames:
+                patches, drawn = painted.get(frame.index, nothing), before.get(frame.index)
+                if drawn is None and any(patch is not None for patch in patches):
+                    patches = [patch if patch is not None and _is_seen(patch) else None for patch in patches]
+                    drawn = put_into(frame, patches, self.options)
+                    self.kept.add(frame.index, drawn)
+                yield frame, patches, drawn
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What a writer noted, and which stretches of frames (first, last + 1) it copied."""
+
+    notes: list[str]
+    copied: Sequence[tuple[int, int]] = ()
+
+
+def _write(
+    drawing: _Drawing, output: Path, sound: DeliveredSound | None, wanted: Sequence[int], progress: Progress
+) -> _Written:
+    """Write the video: what nothing is drawn into is copied where that can be, else all of it is encoded anew."""
+    footage, options = drawing.footage, drawing.options
+    encoding = Encoding(options.codec, options.quality)
+    comment = footage.metadata.get("comment", ALTERED)
+    tags = {"comment": comment if comment.startswith(ALTERED) else f"{ALTERED}; {comment}"}
+    notes = []
+    if splice := plan_splice(footage, wanted, output, encoding):
+        copied = [(one.start, one.stop) for one in splice.stretches if one.is_copied]
+        try:
+            with SplicedWriter(splice, footage, output, encoding, sound, tags) as spliced:
+                drawing.write(spliced, copied, progress)
+            return _Written(spliced.notes, copied)
+        except SpliceError as error:
+            notes.append(f"no frame is copied from the source, all are encoded anew: {error}")
+    with VideoWriter(footage, output, encoding, sound, tags) as writer:
+        drawing.write(writer, (), progress)
+    return _Written([*notes, *writer.notes])
+
+
+def _spans(frames: Sequence[int]) -> list[tuple[int, int]]:
+    """Runs of ascending numbers that follow each other: first, last + 1."""
+    runs: list[tuple[int, int]] = []
+    for frame in frames:
+        if runs and runs[-1][1] == frame:
+            runs[-1] = runs[-1][0], frame + 1
+        else:
+            runs.append((frame, frame + 1))
+    return runs
 
 
 def _mark_hidden(handovers: Sequence[Handover], frame: int, drawn: DrawnFrame | None) -> None:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from adapt.dubbing.kept import DrawnFrame
-from adapt.dubbing.part import Part
+from adapt.dubbing.part import Part, shown_frames
 from adapt.dubbing.quality import stretches
 from adapt.dubbing.redraw import Redrawn
 from adapt.dubbing.weights import DUBBED, LOW, NO_FACE, OCCLUDED, OUTSIDE, PARTLY, PASSED, TURNED, UNDRIVEN, Handover
@@ -41,13 +41,10 @@ STATUS_COLOURS = {
     OUTSIDE: "#5b6f9e",
     NO_FACE: "#4d4d4d",
 }
-#: Side of the report's player, px, and how many frames it shows at most.
+#: Side of the report's player, px.
 PLAYER_PX = 384
-MOST_SHOWN = 1500
 #: Longer side of the whole frame in its player, px.
 WHOLE_PX = 640
-#: So much is shown before and after what is driven.
-LEAD_SECONDS = 1.0
 #: Peaks that the drawn waveform has at most.
 STRIP_BINS = 1200
 SHEET_ROWS = 6
@@ -58,16 +55,13 @@ CUE_INCHES, CUE_COLOUR = 0.22, "#b9d3ee"
 class Recorder:
     """Watches a dub: keeps small players of every part's face and of the whole frame, and the frames changed most.
 
-    Shown are the frames that are driven, and `LEAD_SECONDS` before and after them, `MOST_SHOWN` frames at most.
+    Attributes:
+        shown: the frames that the players show.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self.tracks = [part.track.with_crop_size(PLAYER_PX) for part in parts]
-        driven = torch.stack([part.driven for part in parts]).any(0).nonzero()[:, 0].tolist() or [0]
-        times = parts[0].track.timestamps
-        self.first = int((times < times[driven[0]] - LEAD_SECONDS - 1e-6).sum())
-        last = int((times <= times[driven[-1]] + LEAD_SECONDS + 1e-6).sum()) - 1
-        self.last = min(last, self.first + MOST_SHOWN - 1)
+        self.shown = shown_frames(parts)
         self.faces = [(ClipEncoder(), ClipEncoder()) for _ in parts]
         self.whole = ClipEncoder(), ClipEncoder()
         self.frames: list[int] = []
@@ -76,7 +70,7 @@ class Recorder:
 
     def __call__(self, frame: Frame, patches: Sequence[Patch | None], drawn: DrawnFrame | None) -> None:
         """Record one frame, and what became of it; None where it is the source's."""
-        shown = self.first <= frame.index <= self.last
+        shown = frame.index in self.shown
         if not shown and drawn is None:
             return
         dubbed = frame.preview if drawn is None else frame.with_planes(drawn.planes(frame.planes)).preview

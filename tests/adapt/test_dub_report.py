@@ -34,8 +34,8 @@ def test_a_late_range_is_what_report_and_sheet_show(talking_clip, monkeypatch):
     path, track = talking_clip
     part = SimpleNamespace(track=track, driven=torch.zeros(len(track), dtype=torch.bool))
     part.driven[30:] = True
-    monkeypatch.setattr("adapt.dubbing.report.MOST_SHOWN", 20)
-    monkeypatch.setattr("adapt.dubbing.report.LEAD_SECONDS", 0.2)
+    monkeypatch.setattr("adapt.dubbing.part.MOST_SHOWN", 20)
+    monkeypatch.setattr("adapt.dubbing.part.LEAD_SECONDS", 0.2)
     recorder = Recorder([part])
     for frame in Footage(path).frames():
         recorder(frame, [None], brightened(frame, track, 0) if frame.index >= 30 else None)

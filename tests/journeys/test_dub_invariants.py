@@ -3,6 +3,7 @@
 from dataclasses import replace
 from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from adapt.dubbing.redraw import redraw
 from render.compositing.region import REGIONS
 from render.errors import OutputError
 from render.head.camera import rotation_matrix
+from render.splicing.joins import SpliceError
 from render.video.encoder import FORMATS
 from render.video.encoding import DeliveredSound
 from render.video.reader import Footage
@@ -210,6 +212,33 @@ def test_stereo_samples_without_named_speakers_are_delivered_in_mp4(talking_clip
     part = part_of(ada, rows_of(talking_clip[1], range(2)))
     result = redraw(Footage(tmp_path / "in.mp4"), [part], tmp_path / "out.mp4", sound=DeliveredSound([voice]))
     assert packets(tmp_path / "out.mp4") and "encoded anew as aac" in " ".join(result.notes)
+
+
+def test_what_is_not_drawn_into_is_copied_or_where_that_goes_wrong_encoded(
+    talking_clip, ada, pictures, tmp_path, monkeypatch
+):
+    options = {"preset": "ultrafast", "crf": "18", "g": "8", "sc_threshold": "0"}
+    footage = Footage(make_clip(tmp_path / "in.mp4", pictures=pictures, options=options, sounds=[Sound()]))
+    whole = part_of(ada, rows_of(talking_clip[1], range(24)))
+    part, seen = replace(whole, driven=(torch.arange(24) >= 9) & (torch.arange(24) < 16)), []
+    result = redraw(footage, [part], tmp_path / "out.mp4", watch=lambda frame, *_: seen.append(frame.index))
+    assert result.weights[0].nonzero()[:, 0].tolist() == list(range(9, 16)) and result.copied == [(0, 8), (16, 24)]
+    assert seen == list(range(24)), "a report shows what is copied, too"
+    with av.open(str(tmp_path / "in.mp4")) as source, av.open(str(tmp_path / "out.mp4")) as dubbed:
+        before, after = ([bytes(packet) for packet in one.demux(video=0) if packet.size] for one in (source, dubbed))
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True] * 8 + [False] * 8 + [True] * 8
+    assert [index for index, share in enumerate(result.changed) if share] == list(range(9, 16))
+
+    def refuse(*_):
+        raise SpliceError("frame 11 is not the source's")
+
+    monkeypatch.setattr("render.splicing.spliced_writer.refuse_wrong_joins", refuse)
+    seen.clear()
+    again = redraw(footage, [part], tmp_path / "new.mp4", watch=lambda frame, *_: seen.append(frame.index))
+    assert again.copied == () and "no frame is copied" in again.notes[0] and "frame 11 is not" in again.notes[0]
+    assert seen == list(range(24)) and (again.changed, again.status) == (result.changed, result.status)
+    assert Footage(tmp_path / "new.mp4").frame_count == 24
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "new.mp4", "out.mp4"]
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
