@@ -1,10 +1,36 @@
-"""`adapt inspect`: what is known of a path, in lines."""
+"""`adapt inspect`: what is known of a path, in the lines that people read; machines are told all of it."""
 
+from dataclasses import fields
 from typing import Any
 
-from adapt.commands.flags import InspectConfig
+from adapt.commands.flags import DubConfig, InspectConfig
+from adapt.dubbing.options import DubOptions
 from adapt.dubbing.provenance import inspect
 from adapt.progress import Progress
+
+#: What only machines compare, beside hashes; and what is told of alone where it is not as it is by default.
+FOR_MACHINES, SETTINGS = ("files", "computed_on"), "settings"
+REST = "hashes, and settings that are as they are by default: --json"
+
+
+def shortened(facts: dict[str, Any]) -> dict[str, Any]:
+    """Facts as people read them: without hashes, and without settings that nobody chose."""
+    told: dict[str, Any] = {}
+    for key, value in facts.items():
+        if value is None or key.endswith("sha256") or key in FOR_MACHINES:
+            continue
+        if key == SETTINGS and isinstance(value, dict):
+            value = {name: entry for name, entry in value.items() if entry and not _is_default(name, entry)}
+        elif isinstance(value, dict):
+            value = shortened(value)
+        elif isinstance(value, list):
+            value = [shortened(entry) if isinstance(entry, dict) else entry for entry in value]
+        told[key] = value
+    return told
+
+
+def _is_default(name: str, value: Any) -> bool:
+    return any(item.name == name and item.default == value for kind in (DubConfig, DubOptions) for item in fields(kind))
 
 
 def _lines(value: Any, indent: int = 0) -> list[str]:
@@ -33,5 +59,6 @@ def main(config: InspectConfig, progress: Progress) -> None:
     """Print what is known."""
     inspection = inspect(config.path)
     facts = {"kind": inspection.kind, **inspection.facts}
-    progress.say("\n".join(_lines(facts)))
+    told = shortened(facts)
+    progress.say("\n".join([*_lines(told), *([REST] if told != facts else [])]))
     progress.result(facts)

@@ -5,10 +5,13 @@ import torch
 
 from adapt.actor.bundle import ActorBundle, FitFacts
 from adapt.cli import main
+from adapt.commands.flags import DubConfig
+from adapt.config import handed_on
 from adapt.dubbing.provenance import inspect
 from adapt.installation import doctor
 from prior import shipped
 from render.errors import FootageError, StoreError
+from render.store import write_json
 from tests.media import make_clip
 
 
@@ -61,6 +64,43 @@ def test_inspect_an_actor(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["facts"]["steps"] == 7
     with pytest.raises(StoreError, match="neither an actor bundle"):
         inspect(tmp_path)
+
+
+def test_inspect_prints_what_people_read_and_gives_machines_all(tmp_path, capsys):
+    settings = {**handed_on(DubConfig("shot.mp4", out="out", mouth=1.2)), "audio": "v.wav"}
+    run = {
+        "statement": "altered video",
+        "prior_sha256": "a" * 64,
+        "source": {"file": "shot.mp4", "sha256": "b" * 64},
+        "actors": [{"name": "Ada", "consent": "Ada, film", "actor_sha256": None, "cues": []}],
+        "computed_on": {"processor": "AVX2"},
+        "settings": settings,
+        "output": {"file": "shot.dubbed.mp4", "sha256": "c" * 64},
+    }
+    write_json(tmp_path / "run.json", run)
+    with pytest.raises(SystemExit):
+        main(["inspect", str(tmp_path)])
+    assert capsys.readouterr().out.splitlines() == [
+        "kind: dub",
+        "statement: altered video",
+        "source:",
+        "  file: shot.mp4",
+        "actors:",
+        "  name: Ada",
+        "  consent: Ada, film",
+        "  cues: none",
+        "settings:",
+        "  video: shot.mp4",
+        "  audio: v.wav",
+        "  out: out",
+        "  mouth: 1.2",
+        "output:",
+        "  file: shot.dubbed.mp4",
+        "hashes, and settings that are as they are by default: --json",
+    ]
+    with pytest.raises(SystemExit):
+        main(["inspect", str(tmp_path), "--json"])
+    assert json.loads(capsys.readouterr().out)["settings"] == settings
 
 
 def test_inspect_a_video_beside_a_run_that_is_not_ours(tmp_path):
