@@ -1,9 +1,9 @@
 """Stretches: which of a source's packets can be copied where only some of its frames change.
 
 In: footage, the frames that change, and how they are to be written. Out: a `Splice`, that is the stretches to copy and
-to encode, in turn; or None where anything about the source or what is asked for is not plain. A stretch begins with a
-picture that nothing before is needed for, and all that is shown before it is stored before it: a stretch's packets are
-its frames, in another order.
+to encode, in turn; or None where anything about the source or what is asked for is not plain. What is shown before a
+stretch is stored before it: a stretch's packets are its frames, in another order. A copied one that follows an encoded
+one begins with a picture that nothing before is needed for; an encoded one brings such a picture, and begins anywhere.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from bisect import bisect, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import av
@@ -44,7 +43,7 @@ class Splice:
 
     Attributes:
         stretches: all frames, in order; neighbours are of another kind.
-        starts: frames before which footage can be cut, ascending; the first is 0.
+        starts: frames of the source from which it can be decoded, ascending; the first is 0.
         dts: of each packet, in the source's unit, rising.
         durations: of each packet, in the source's unit.
         header: of an H.264 source; None where every packet says all that it needs.
@@ -96,14 +95,15 @@ def plan_splice(footage: Footage, changed: Iterable[int], output: Path, encoding
         return None
     if packets.durations[int(np.argmax(packets.pts))] not in (0, footage.durations[-1]):
         return None  # its last picture is held by other means
-    starts = _starts(packets)
+    breaks = _breaks(packets.pts)
+    starts = [number for number in breaks if number == 0 or packets.is_entry[number]]
     reorder = most_reordered(packets.pts)
     if footage.codec == "h264":
         header = _header(footage)
         if header is None or (found := _h264_options(header, reorder)) is None:
             return None
         options = found
-    stretches = _stretches(starts, set(changed), footage.frame_count)
+    stretches = _stretches(starts, breaks, set(changed), footage.frame_count)
     if not any(one.is_copied for one in stretches):
         return None
     dts = _decoding_times(packets, reorder, footage)
@@ -159,13 +159,11 @@ def _is_entry(header: Header, packet: bytes) -> bool | None:
     return is_entry
 
 
-def _starts(packets: _Packets) -> list[int]:
-    """Numbers of packets before which footage can be cut: what comes from there on is shown after all before."""
-    latest = np.maximum.accumulate(packets.pts)
-    earliest = np.minimum.accumulate(packets.pts[::-1])[::-1]
-    return [0] + [
-        number for number in range(1, len(latest)) if packets.is_entry[number] and latest[number - 1] < earliest[number]
-    ]
+def _breaks(pts: list[int]) -> list[int]:
+    """Numbers of packets, ascending, from which on all is shown after all before."""
+    latest = np.maximum.accumulate(pts)
+    earliest = np.minimum.accumulate(pts[::-1])[::-1]
+    return [0, *(1 + np.flatnonzero(latest[:-1] < earliest[1:])).tolist()]
 
 
 def most_reordered(pts: list[int]) -> int:
@@ -197,13 +195,18 @@ def _h264_options(header: Header, reorder: int) -> dict[str, str] | None:
     return {"profile": PROFILES[header.profile], "x264-params": words}
 
 
-def _stretches(starts: list[int], changed: set[int], count: int) -> tuple[Stretch, ...]:
-    parts = [
-        (start, stop, changed.isdisjoint(range(start, stop)))
-        for start, stop in zip(starts, [*starts[1:], count], strict=True)
-    ]
-    runs = [list(run) for _, run in groupby(parts, key=lambda part: part[2])]
-    return tuple(Stretch(run[0][0], run[-1][1], run[0][2]) for run in runs)
+def _stretches(starts: list[int], breaks: list[int], changed: set[int], count: int) -> tuple[Stretch, ...]:
+    """Encoded are the groups in which something changes, from the last break before that on."""
+    edges = [0]  # of stretches that are copied and encoded in turn, beginning with a copied one
+    for start, stop in zip(starts, [*starts[1:], count], strict=True):
+        first = min(changed.intersection(range(start, stop)), default=None)
+        if first is None:
+            continue
+        begins = breaks[bisect(breaks, first) - 1]
+        edges = [*edges[:-1], stop] if begins == edges[-1] and len(edges) > 1 else [*edges, begins, stop]
+    edges.append(count)
+    stretches = [Stretch(*pair, number % 2 == 0) for number, pair in enumerate(zip(edges, edges[1:], strict=False))]
+    return tuple(one for one in stretches if one.start < one.stop)
 
 
 def _decoding_times(packets: _Packets, reorder: int, footage: Footage) -> tuple[int, ...]:
