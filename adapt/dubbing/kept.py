@@ -56,19 +56,23 @@ class DrawnFrame:
         windows: of each plane what changed.
         shown: for each part, whether anything of its mouth is seen.
         changed: share of the frame's coded samples that differ from the source's.
+        in_front: whether something in front of a mouth was left there.
     """
 
     windows: tuple[Window, ...]
     shown: tuple[bool, ...]
     changed: float
+    in_front: bool = False
 
     @staticmethod
-    def of(source: Sequence[np.ndarray], planes: Sequence[np.ndarray], shown: Sequence[bool]) -> "DrawnFrame":
+    def of(
+        source: Sequence[np.ndarray], planes: Sequence[np.ndarray], shown: Sequence[bool], in_front: bool = False
+    ) -> "DrawnFrame":
         """From the planes of a frame before and after."""
         pairs = list(zip(source, planes, strict=True))
         changed = sum(int(np.count_nonzero(new != old)) for old, new in pairs)
         windows = tuple(Window.of(*pair) for pair in pairs)
-        return DrawnFrame(windows, tuple(shown), changed / sum(plane.size for plane in source))
+        return DrawnFrame(windows, tuple(shown), changed / sum(plane.size for plane in source), in_front)
 
     def planes(self, source: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The frame's planes, from those of the source."""
@@ -165,6 +169,7 @@ def _stored(frames: dict[int, DrawnFrame]) -> tuple[dict[str, torch.Tensor], dic
             "type": frame.windows[0].samples.dtype.str,
             "shown": list(frame.shown),
             "changed": frame.changed,
+            "in_front": frame.in_front,
         }
     return tensors, facts
 
@@ -177,7 +182,7 @@ def _frames(tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> dict[int
         for top, left, height, width in told["windows"]:
             windows.append(Window(top, left, samples[start : start + height * width].reshape(height, width)))
             start += height * width
-        frames[int(name)] = DrawnFrame(tuple(windows), tuple(told["shown"]), told["changed"])
+        frames[int(name)] = DrawnFrame(tuple(windows), tuple(told["shown"]), told["changed"], told["in_front"])
     return frames
 
 

@@ -108,12 +108,14 @@ class Painter:
         for row, frame in enumerate(wanted):
             shares = self._regions(index[row : row + 1])
             mattes = [feathered(matte[row], masks[name][row], outlines[row].near_bare) for name in shares]
-            soft = _mixed(mattes, list(shares.values())) * self._free(frame.index)
+            mixed = _mixed(mattes, list(shares.values()))
+            soft = mixed * self._free(frame.index)
+            held_back = 1 - float(soft.sum()) / max(float(mixed.sum()), 1e-6)
             source = cut[row].astype(np.float32) / 255
             carried = carried_skin(model, *places[row], source)
             carried[~(skin[row, 0].numpy() & (soft > SURE_MATTE))] = np.nan
             colour = match_tone(np.ascontiguousarray(rgb[row]), source, soft, carried)
-            patch = Patch(colour, soft * float(self.weight[frame.index]), affine[row])
+            patch = Patch(colour, soft * float(self.weight[frame.index]), affine[row], held_back)
             patches[frame.index] = self._detailed(patch, drawn.shares[row : row + 1].cpu(), places[row][0])
         return [patches.get(frame.index) for frame in frames]
 
@@ -141,7 +143,7 @@ class Painter:
         matte = cv2.resize(patch.matte[top:bottom, left:right], size, interpolation=cv2.INTER_LINEAR)
         window_from_image = patch.crop_from_image * (self.size / CROP_SIZE)
         window_from_image[:, 2] -= x, y
-        return Patch(fine[0].permute(1, 2, 0).numpy(), matte, window_from_image)
+        return Patch(fine[0].permute(1, 2, 0).numpy(), matte, window_from_image, patch.held_back)
 
     def _free(self, frame: int) -> np.ndarray | float:
         """1 where nothing lies in front, falling to 0 towards what does, float32 [CROP_SIZE, CROP_SIZE]; or 1."""

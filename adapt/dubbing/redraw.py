@@ -34,6 +34,8 @@ from render.video.encoding import DeliveredSound, Encoding
 from render.video.reader import Footage, Frame
 from render.video.writer import VideoWriter
 
+#: Part of a new mouth that something in front holds back at least, where that is told: it may lie beside all of it.
+LEAST_HELD_BACK = 0.01
 #: Called with a frame, what is put into it for each part (None for nothing, and in a frame that was drawn by an earlier
 #: run), and what became of it, None where it is the source's.
 Watch = Callable[[Frame, list[Patch | None], DrawnFrame | None], None]
@@ -46,7 +48,7 @@ class Redrawn:
     Attributes:
         handovers: of each part, how much of its mouth every frame took, and why where that is not all.
         status: per frame, a word of `adapt.dubbing.weights.STATUS`.
-        in_front: frames in which something lies over a part of a lower face, and was left there.
+        in_front: frames in which something lies over a part of what would be drawn, and was left there.
         notes: what could not be kept or done, one sentence each.
         changed: per frame, the share of the coded samples that differ from the source's.
         kept: what was drawn, until all that belongs to it is written; None where nothing is kept.
@@ -143,10 +145,8 @@ def redraw(
     drawing = _Drawing(footage, painters, handovers, kept, options, watch, shown_frames(parts) if watch else range(0))
     with kept.saved_when_interrupted(progress.note):
         written = _write(drawing, output, sound, wanted, progress)
-    shown = torch.stack([handover.weight for handover in handovers]).amax(0)
-    in_front = {frame for one in occlusions if one for frame in one.masks if float(shown[frame])}
     status = frame_status(handovers)
-    return Redrawn(handovers, status, sorted(in_front), written.notes, drawing.changed, kept, written.copied)
+    return Redrawn(handovers, status, drawing.in_front, written.notes, drawing.changed, kept, written.copied)
 
 
 def _tell_resumed(
@@ -166,6 +166,7 @@ class _Drawing:
 
     Attributes:
         changed: per frame, the share of samples that differ from the source's, so far.
+        in_front: frames in which something in front of a mouth was left there, so far.
         seen: the frames before this one were shown to `watch`.
     """
 
@@ -179,6 +180,7 @@ class _Drawing:
 
     def __post_init__(self) -> None:
         self.changed = [0.0] * self.footage.frame_count
+        self.in_front: list[int] = []
         self.seen = 0
 
     def write(self, writer: VideoWriter, copied: Sequence[tuple[int, int]], progress: Progress) -> None:
@@ -194,6 +196,8 @@ class _Drawing:
                 if frame.index not in left_out:
                     writer.write(frame, drawn.planes(frame.planes) if drawn else None)
                 self.changed[frame.index] = drawn.changed if drawn else 0.0
+                if drawn and drawn.in_front and frame.index not in self.in_front:
+                    self.in_front.append(frame.index)
                 advance(1)
 
     def _frames(
@@ -307,4 +311,5 @@ def put_into(frame: Frame, patches: Sequence[Patch | None], options: DubOptions)
         planes = composite(footage, planes, patch, noise, (options.seed + number, frame.index))
     stray = changed_outside(footage, source, planes, put_in)
     assert stray == 0, f"frame {frame.index}: {stray} samples outside the matte changed"
-    return DrawnFrame.of(source, planes, [patch is not None for patch in patches])
+    in_front = any(patch.held_back >= LEAST_HELD_BACK for patch in put_in)
+    return DrawnFrame.of(source, planes, [patch is not None for patch in patches], in_front)

@@ -40,11 +40,13 @@ class Patch:
         rgb: float32 [H, W, 3] in [0, 1], crop space, in the footage's own transfer curve.
         matte: float32 [H, W] in [0, 1].
         crop_from_image: float64 [2, 3], similarity from upright image to crop, both in square px, centres at x + 0.5.
+        held_back: part of the matte that what lies in front has taken away.
     """
 
     rgb: np.ndarray
     matte: np.ndarray
     crop_from_image: np.ndarray
+    held_back: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch
 from adapt.dubbing.options import DubOptions
 from adapt.dubbing.part import Part
 from adapt.dubbing.redraw import redraw
+from render.compositing.occlusion import LOOK_PX, Occlusion
 from render.compositing.region import REGIONS
 from render.errors import OutputError
 from render.head.camera import rotation_matrix
@@ -239,6 +240,17 @@ def test_what_is_not_drawn_into_is_copied_or_where_that_goes_wrong_encoded(
     assert seen == list(range(24)) and (again.changed, again.status) == (result.changed, result.status)
     assert Footage(tmp_path / "new.mp4").frame_count == 24
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "new.mp4", "out.mp4"]
+
+
+def test_in_front_is_what_lies_over_the_new_mouth(talking_clip, ada, pictures, tmp_path, monkeypatch):
+    beside, over = np.zeros((2, LOOK_PX, LOOK_PX), bool)
+    beside[:, :4] = over[30:, :40] = True
+    masks = {1: np.packbits(beside).tobytes(), 2: np.packbits(over).tobytes()}
+    found = Occlusion(torch.zeros(4, dtype=torch.bool), masks)
+    monkeypatch.setattr("adapt.dubbing.redraw.find_occlusions", lambda *_: [found])
+    make_clip(tmp_path / "in.mp4", pictures=pictures[:4])
+    *_, result = lossless(tmp_path / "in.mp4", [part_of(ada, rows_of(talking_clip[1], range(4)))], tmp_path / "o.mp4")
+    assert result.in_front == [2] and result.changed[2] < 0.8 * result.changed[1]
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
