@@ -35,6 +35,7 @@ from render.compositing.occlusion import OccluderSeeker
 from render.drawing.crop import CROP_SIZE
 from render.errors import DubError
 from render.head.track import Track
+from render.splicing.stretches import plan_splice
 from render.video.encoder import codec_like, suffix_like
 from render.video.encoding import DeliveredSound, Encoding
 from render.video.reader import Footage, Frame
@@ -103,11 +104,16 @@ def plan(session: Session, requests: Sequence[Request]) -> Plan:
         raise DubError(f"{session.footage.path.name}: in no frame can anybody be dubbed; see `adapt check`")
     footage, count = session.footage, int(drawn.sum())
     speed = measured_speed(footage, parts, drawn, session.options)
-    seconds = fitting + speed.drawing * count + speed.writing * footage.frame_count
+    name = Path(f"out{suffix_of(footage, session.options)}")
+    splice = plan_splice(footage, drawn.nonzero()[:, 0].tolist(), name, encoding_of(session.options))
+    copied = splice.copied if splice else 0
+    written = footage.frame_count - copied
+    seconds = fitting + speed.drawing * count + speed.writing * written
     seconds += speed.showing * min(count, MOST_SHOWN)
     sound = sound_told(session.options, footage)
     fits = FIT_BYTES * min(count, KEPT_INPUTS) if fitting else 0
-    disk = speed.bytes_a_frame * footage.frame_count + REPORT_BYTES * min(count, MOST_SHOWN) * (1 + len(parts))
+    disk = speed.bytes_a_frame * written + footage.path.stat().st_size * copied / footage.frame_count
+    disk += REPORT_BYTES * min(count, MOST_SHOWN) * (1 + len(parts))
     room = (peak_memory() + fits) / 1e9, disk / 1e9
     return Plan(people, sound, footage.frame_count, count, seconds / 60, fitting / 60, *room)
 
@@ -183,8 +189,8 @@ def measured_speed(footage: Footage, parts: Sequence[Part], drawn: torch.Tensor,
     painters = [Painter.of(part, hand_over(part).weight, None, options.region, options.device) for part in parts]
     first = int(drawn.nonzero()[0, 0])
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"trial{suffix_like(footage.path.suffix, options.codec or codec_like(footage))}"
-        writer = VideoWriter(footage, path, Encoding(options.codec, options.quality), DeliveredSound([]))
+        path = Path(folder) / f"trial{suffix_of(footage, options)}"
+        writer = VideoWriter(footage, path, encoding_of(options), DeliveredSound([]))
         try:
             frames = footage.frames(first)
             some = list(islice(frames, DRAWN))
@@ -213,6 +219,16 @@ def measured_speed(footage: Footage, parts: Sequence[Part], drawn: torch.Tensor,
     half = len(times) // 2
     writing = (times[-1] - times[half]) / max(len(times) - 1 - half, 1)
     return Speed(drawing, showing, writing, size / (len(some) + len(times) - 1))
+
+
+def suffix_of(footage: Footage, options: DubOptions) -> str:
+    """The suffix that the dubbed video has."""
+    return suffix_like(footage.path.suffix, options.codec or codec_like(footage))
+
+
+def encoding_of(options: DubOptions) -> Encoding:
+    """How its pictures are encoded."""
+    return Encoding(options.codec, options.quality)
 
 
 def _show(parts: Sequence[Part], frames: Sequence[tuple[Frame, list[Patch | None], DrawnFrame]]) -> None:

@@ -50,8 +50,12 @@ def test_minutes_are_of_all_that_is_done_with_a_frame(talking_clip, ada, tmp_pat
 
     monkeypatch.setattr("adapt.dubbing.plan.Speed", kept)
     monkeypatch.setattr("adapt.dubbing.plan._show", lambda parts, frames: time.sleep(0.05 * len(frames)))
-    assert command(*words) == 0
+    assert command(*words, "--codec", "h264") == 0
     planned = json.loads(capsys.readouterr().out.splitlines()[-1])["plan"]
     assert planned["minutes"] == pytest.approx((0.9 * planned["drawn"] + 1.2 * 40) / 60)
-    (speed,) = told
+    assert command(*words) == 0
+    fewer = json.loads(capsys.readouterr().out.splitlines()[-1])["plan"]
+    copied = (planned["minutes"] - fewer["minutes"]) * 60 / 1.2
+    assert copied == pytest.approx(round(copied)) and 5 <= copied <= 11, "what lies before the range is copied"
+    speed = told[0]
     assert 0.05 * 0.9 < speed.showing < 0.05 * DRAWN and speed.drawing > 0 and speed.writing > 0
