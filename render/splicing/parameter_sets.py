@@ -200,10 +200,9 @@ class Header:
         pictures = tuple(unit for unit in units if unit[0] & 31 == PICTURE_SET)
         own, added = ([SequenceSet.of(unit) for unit in units] for units in (self.sequence_sets, new))
         both = [*own, *added]
-        kinds = {(one.profile, one.is_of_frames, one.pictures, one.shown) for one in both}
+        kinds = {(one.profile, one.references, one.is_of_frames, one.pictures, one.shown) for one in both}
         is_told_apart = len({one.number for one in both}) == len(both) <= MOST_SETS
-        most = max(one.references for one in own)
-        fits = len(kinds) == 1 and own[0].is_of_frames and all(one.references <= most for one in added)
+        fits = len(kinds) == 1 and own[0].is_of_frames
         if not new or not pictures or not fits or not is_told_apart:
             return None
         return Header(

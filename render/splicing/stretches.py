@@ -190,7 +190,8 @@ def _h264_options(header: Header, reorder: int) -> dict[str, str] | None:
         order = "bframes=0"
     elif reorder == 1 or own.references < PYRAMID_REFERENCES:
         order = "b-pyramid=none"
-    references = f"ref={max(1, min(own.references, REFERENCES))}"
+    # Where the number of pictures that are kept changes, a decoder may drop those that it has not shown (C.4.5.3).
+    references = f"ref={max(1, min(own.references, REFERENCES))}:dpb-size={own.references}"
     words = ":".join(filter(None, [f"sps-id={number}", references, order]))
     return {"profile": PROFILES[header.profile], "x264-params": words}
 
