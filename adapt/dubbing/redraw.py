@@ -153,9 +153,11 @@ def _tell_resumed(
     kept: KeptDrawings, footage: Footage, wanted: Sequence[int], options: DubOptions, progress: Progress
 ) -> None:
     """Say where drawing goes on; or that there is nothing to go on from, to those who asked for that."""
-    if kept.first is None or kept.first > wanted[0]:
-        at = footage.frame_count if kept.first is None else kept.first
-        progress.note(f"{footage.path.name}: drawn before, so it goes on at frame {at} of {footage.frame_count}")
+    if kept.first is None:
+        progress.note(f"{footage.path.name}: all of it was drawn before, and is only written")
+    elif kept.first > wanted[0]:
+        at = f"{kept.first} of {footage.frame_count}"
+        progress.note(f"{footage.path.name}: drawn before, so it goes on at frame {at}")
     elif options.resume:
         progress.note(f"{footage.path.name}: there is no drawing to go on from; it begins anew")
 

@@ -79,6 +79,11 @@ def test_an_interrupted_dub_goes_on_to_the_same_bytes(talking_clip, ada, tmp_pat
         assert (again.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
     assert again.redrawn.changed == whole.redrawn.changed and again.redrawn.status == whole.redrawn.status
     assert sorted(Found.of_user().folder.iterdir()) == before, "the drawings are removed"
+    written, last = Stopping(0), Stopping(40)
+    with pytest.raises(adapt.Cancelled):
+        dub("last", last)
+    dub("last", written)
+    assert f"{talking_clip[0].name}: all of it was drawn before, and is only written" in written.told
     third = Stopping(0)
     dub("third", third, resume=True, mouth=1.2, quality="draft")
     assert f"{talking_clip[0].name}: there is no drawing to go on from; it begins anew" in third.told
