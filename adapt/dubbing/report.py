@@ -219,8 +219,9 @@ def _heard(video: Path, times: Sequence[float]) -> np.ndarray | None:
     dubbed = Footage(video)
     if not dubbed.audio or not times:
         return None
-    samples = listen(SoundTrack(video, begins=Fraction(times[0]))).samples
-    return samples[: round((times[-1] - times[0] + 0.1) * SAMPLE_RATE)]
+    seconds = times[-1] - times[0] + 0.1
+    samples = listen(SoundTrack(video, begins=Fraction(times[0])), seconds).samples
+    return samples[: round(seconds * SAMPLE_RATE)]
 
 
 def _strip(part: Part, handover: Handover, recorder: Recorder, heard: np.ndarray | None) -> Figure:

@@ -28,7 +28,7 @@ from adapt.fitting.cache import cached_fit
 from adapt.fitting.fit import fit
 from adapt.fitting.options import FitOptions
 from adapt.fitting.state import Checkpoint
-from adapt.fitting.style import mouth_facts, style_of_footage
+from adapt.fitting.style import mouth_facts, own_sound, style_of_footage
 from adapt.motion.controls import Cue, Intensity, Weights
 from adapt.motion.direction import Direction, keys_heard, placed_marks, placed_motion, speaker_of
 from adapt.motion.emotion import Emotion
@@ -44,8 +44,7 @@ from adapt.tracking.kept import kept_track
 from adapt.tracking.nearer_heads import nearer_heads
 from prior.motion.model import MotionModel, load_motion_model, shipped_motion_model
 from prior.renderer.prior import RendererPrior, load_renderer_prior
-from prior.speech.sound import SAMPLE_RATE, read_waveform
-from prior.speech.speech_track import speech_track
+from prior.speech.sound import SAMPLE_RATE
 from render.drawing.crop import CROP_SIZE
 from render.errors import DubError
 from render.head.track import Track
@@ -251,14 +250,16 @@ class Session:
         Where a sound drives, reasons to doubt the motion that it gives are noted.
         """
         driver, spared = request.driver, torch.ones_like(inside)
-        if request.actor is not None and isinstance(driver, Sound):
-            spared = judged_frames(self.footage, inside, track.timestamps, driver.waveform)
-        known = style_in_shot(bundle, self.footage, track, spared, self.prior.model, self.motion_model)
+        own, judged = None, torch.zeros_like(inside)
+        if isinstance(driver, Sound):
+            own = own_sound(self.footage)
+            if own is not None:
+                judged = judged_frames(self.footage, inside, track.timestamps, driver.waveform, own)
+            spared = spared if request.actor is None else judged
+        known = style_in_shot(bundle, self.footage, track, spared, self.prior.model, self.motion_model, own)
         if isinstance(driver, Sound):
             shown = replace(track.motion(), confidence=track.confidence * inside)
-            is_own = bool(judged_frames(self.footage, inside, track.timestamps, driver.waveform).any())
-            own = read_waveform(speech_track(self.footage.path)) if is_own else None
-            for text in doubts(self.motion_model, known.style, shown, own):
+            for text in doubts(self.motion_model, known.style, shown, own if bool(judged.any()) else None):
                 self.note(f"person {track.source['person']}: {text}")
         return known
 

@@ -7,6 +7,8 @@ matter here: frames that no fit draws are as good to learn from how the actor sp
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from prior.motion.model import WEIGHTS as MOTION_MODEL
 from prior.motion.model import MotionModel, shipped_motion_model
 from prior.motion.own_speech import HeardStyle, OwnSpeech, heard_style, own_speech
@@ -38,12 +40,26 @@ def style_of_footage(
     return heard_style(motion_model or shipped_motion_model(), style_of_tracks(tracks, face_model), speech)
 
 
-def speech_in(file: Footage, track: Track) -> OwnSpeech | None:
-    """What a tracked person says in a file; None where its sound cannot be read, or is not the person's own."""
-    if not file.audio or file.joins:
+def speech_in(file: Footage, track: Track, own: np.ndarray | None = None) -> OwnSpeech | None:
+    """What a tracked person says in a file; None where its sound cannot be read, or is not the person's own.
+
+    Args:
+        file: with its sound, where it has any.
+        track: of the person.
+        own: of `own_sound`, where that was read before.
+    """
+    if file.joins:
+        return None
+    own = own_sound(file) if own is None else own
+    return None if own is None else own_speech(track.motion(), own)
+
+
+def own_sound(file: Footage) -> np.ndarray | None:
+    """A file's own sound, float32 [N] at `SAMPLE_RATE`; None where it has none that can be read."""
+    if not file.audio:
         return None
     try:
-        return own_speech(track.motion(), read_waveform(speech_track(file.path)))
+        return read_waveform(speech_track(file.path))
     except FootageError:
         return None  # its pictures can be learnt from all the same
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from adapt.actor.bundle import ActorBundle
-from adapt.fitting.style import speech_in
+from adapt.fitting.style import own_sound, speech_in
 from adapt.metrics.picture import correlation
 from adapt.motion.sources import style_of
 from prior.motion.model import WEIGHTS as MOTION_MODEL
@@ -20,9 +20,6 @@ from prior.motion.own_speech import LEAST_CONFIDENCE, heard_style
 from prior.motion.style import MouthStyle
 from prior.motion.sync import FRAME_RATE, shipped_sync_model
 from prior.speech.features import frame_level_db
-from prior.speech.sound import read_waveform
-from prior.speech.speech_track import speech_track
-from render.errors import FootageError
 from render.head.face_model import FaceModel
 from render.head.motion import Motion
 from render.head.track import SURE_CONFIDENCE, Track
@@ -58,6 +55,7 @@ def style_in_shot(
     spared: torch.Tensor,
     face_model: FaceModel,
     motion_model: MotionModel,
+    own: np.ndarray | None = None,
 ) -> ShotStyle:
     """The style of an actor in a shot.
 
@@ -68,6 +66,7 @@ def style_in_shot(
         spared: bool [T], frames that must not be learnt from, see `judged_frames`.
         face_model: of the track.
         motion_model: of audio to motion.
+        own: the shot's own sound, where that was read before.
 
     Raises:
         DubError: the bundle has no style, and the face is seen in too few frames of the shot.
@@ -75,7 +74,7 @@ def style_in_shot(
     if not bundle.style:
         return ShotStyle(style_of(track, face_model), "from the shot, no own speech known")
     style, told = known_style(bundle, motion_model)
-    speech = speech_in(footage, replace(track, confidence=track.confidence * ~spared))
+    speech = speech_in(footage, replace(track, confidence=track.confidence * ~spared), own)
     heard = heard_style(motion_model, style, [] if speech is None else [speech])
     return ShotStyle(style, told) if heard.style is style else ShotStyle(heard.style, f"{heard.told}, the shot's too")
 
@@ -146,7 +145,11 @@ def _unlike(model: MotionModel, style: MouthStyle, motion: Motion, own: np.ndarr
 
 
 def judged_frames(
-    footage: Footage, inside: torch.Tensor, timestamps: torch.Tensor, driving: np.ndarray
+    footage: Footage,
+    inside: torch.Tensor,
+    timestamps: torch.Tensor,
+    driving: np.ndarray,
+    own: np.ndarray | None = None,
 ) -> torch.Tensor:
     """Frames bool [T] that are to be dubbed to the shot's own sound, or are near to such; none where another drives.
 
@@ -155,15 +158,13 @@ def judged_frames(
         inside: bool [T], frames that are to be dubbed.
         timestamps: [T] float64 seconds.
         driving: float32 [N] at `prior.speech.sound.SAMPLE_RATE`.
+        own: the shot's own sound, where that was read before.
     """
     spared = torch.zeros_like(inside)
-    if not footage.audio or not bool(inside.any()):
+    if not bool(inside.any()):
         return spared
-    try:
-        own = read_waveform(speech_track(footage.path))
-    except FootageError:
-        return spared
-    if not is_same_sound(own, driving):
+    own = own_sound(footage) if own is None else own
+    if own is None or not is_same_sound(own, driving):
         return spared
     times = timestamps[inside]
     return (timestamps >= times[0] - GAP_SECONDS) & (timestamps <= times[-1] + GAP_SECONDS)

@@ -39,24 +39,28 @@ class Waveform:
         return float(np.abs(self.samples).max(initial=0.0)) < SILENT_LEVEL
 
 
-def listen(track: SoundTrack) -> Waveform:
+def listen(track: SoundTrack, seconds: float | None = None) -> Waveform:
     """Read a sound: once as the mean of its channels, and once more where those want to be used otherwise.
+
+    Args:
+        track: which sound.
+        seconds: of it from its beginning are enough; a little more may come. None for all of it.
 
     Raises:
         FootageError: see `audio_blocks`.
     """
     notes: list[str] = []
-    samples, survey = _mono(track, None, notes)
+    samples, survey = _mono(track, None, notes, seconds)
     uses = survey.uses()
     if not all(use.is_plain for use in uses):
         del samples
-        samples, _ = _mono(track, uses, None)
+        samples, _ = _mono(track, uses, None, seconds)
     notes += [f"{track}: {use.note}" for use in uses if use.note]
     return Waveform(samples, uses, list(dict.fromkeys(notes)))
 
 
 def _mono(
-    track: SoundTrack, uses: list[ChannelUse] | None, notes: list[str] | None
+    track: SoundTrack, uses: list[ChannelUse] | None, notes: list[str] | None, seconds: float | None
 ) -> tuple[np.ndarray, ChannelSurvey]:
     from prior.speech.mixdown import ChannelSurvey, ChannelUse
     from render.video.sound_blocks import audio_blocks
@@ -70,6 +74,8 @@ def _mono(
         stretch = survey.add(block)
         use = ChannelUse() if uses is None else uses[stretch]
         parts.append(resampler.resample_chunk(use.mono(block)))
+        if seconds is not None and block.start + len(block.samples) > seconds * block.rate:
+            break
     assert resampler is not None  # audio_blocks raises on an empty stream
     parts.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
     return np.concatenate(parts), survey

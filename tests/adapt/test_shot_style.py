@@ -53,8 +53,8 @@ def test_what_is_driven_by_the_shots_own_sound_is_spared(talking_clip, monkeypat
     inside[30:34] = True
     assert not judged_frames(footage, inside, take.timestamps, sound).any()  # it has no sound
     monkeypatch.setattr(footage, "audio", ("a stream",))
-    monkeypatch.setattr("adapt.motion.shot_style.speech_track", lambda path: path)
-    monkeypatch.setattr("adapt.motion.shot_style.read_waveform", lambda track: sound)
+    monkeypatch.setattr("adapt.fitting.style.speech_track", lambda path: path)
+    monkeypatch.setattr("adapt.fitting.style.read_waveform", lambda track: sound)
     spared = judged_frames(footage, inside, take.timestamps, sound[SAMPLE_RATE:])
     assert torch.nonzero(spared).flatten().tolist() == list(range(5, 40))
     assert not judged_frames(footage, inside, take.timestamps, sound[::-1].copy()).any()

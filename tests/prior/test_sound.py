@@ -149,3 +149,10 @@ def test_very_quiet_and_very_hot_floats_are_read_as_they_are(tmp_path, gain):
     voice = syllables(2.0)
     heard = spoken(tmp_path / "voice.wav", voice * np.float32(gain))
     assert np.allclose(heard.samples, voice * gain, atol=1e-6 * gain) and not heard.is_silent
+
+
+def test_no_more_of_a_sound_is_read_than_is_asked_for(tmp_path):
+    path = make_sound(tmp_path / "long.wav", Sound("pcm_s16le", layout="mono", seconds=4.0))
+    whole, part = listen(SoundTrack(path)).samples, listen(SoundTrack(path), 0.5).samples
+    assert len(whole) == 4 * SAMPLE_RATE and 0.5 * SAMPLE_RATE <= len(part) < SAMPLE_RATE
+    assert np.allclose(part[: SAMPLE_RATE // 2], whole[: SAMPLE_RATE // 2], atol=1e-6)
