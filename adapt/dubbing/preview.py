@@ -29,7 +29,7 @@ from adapt.progress import SILENT, Progress
 from adapt.reports.contact_sheet import contact_sheet
 from adapt.tracking.crop import read_crops
 from adapt.tracking.kept import track_footage
-from prior.face.points import opening
+from prior.face.points import lip_gap
 from prior.renderer.prior import RendererPrior, load_renderer_prior
 from prior.speech.sound import SAMPLE_RATE
 from render.compositing.matte import put_back
@@ -276,7 +276,7 @@ def _look_around(footage: Footage, part: Part, frames: Sequence[int]) -> Occlusi
 
 def _told(part: Part, handover: Handover, frame: int, level: float) -> str:
     """What is to be known of a frame."""
-    lips = float(opening(part.prior.model.vertices(part.track.shape, part.expression[frame : frame + 1]))[0])
+    lips = float(lip_gap(part.prior.model.vertices(part.track.shape, part.expression[frame : frame + 1]))[0])
     turned = float(head_turn(part.track.rotation[frame : frame + 1])[0, 0])
     why = f" ({handover.reason[frame]})" if handover.reason[frame] else ""
     weight = f"{100 * float(handover.weight[frame]):.0f} % of the new mouth{why}"
