@@ -1,11 +1,14 @@
 """Quality: what a dub did with every frame of every person, in numbers for qc.json and in sentences for people."""
 
+import math
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+import torch
+
 from adapt.dubbing.part import Part
-from adapt.dubbing.redraw import Redrawn
+from adapt.dubbing.redraw import Redrawn, gliding
 from adapt.dubbing.weights import (
     DUBBED,
     LOW,
@@ -20,12 +23,18 @@ from adapt.dubbing.weights import (
     beyond_fit,
     pose_limits,
 )
+from prior.face.points import opening
+from prior.renderer.interior import Interior
 from render.head.camera import head_turn
 from render.video.container import timecode
 from render.video.reader import Footage
 
 #: Stretches that are told at the end of a dub; all are in qc.json.
 MOST_TOLD = 8
+#: Where less of what lies between the lips was seen it is told as guessed, if that is so for so long in all, seconds.
+GUESSED, TOLD_SECONDS = 0.1, 0.1
+#: A mouth that is wider open by this than any of the actor's frames is called so, eye distances.
+WIDER = 0.03
 #: Why a stretch is not dubbed, as a sentence has it; what is beyond the fit is told with its numbers.
 BECAUSE = {
     LOW: "the face is not tracked surely enough",
@@ -50,7 +59,9 @@ def quality_facts(footage: Footage, parts: Sequence[Part], result: Redrawn, note
         "status": frames by word; "not_dubbed" and "in_front": stretches with timecodes; "copied": how many frames are
         the source's own packets, and the stretches of them; "people": for each part the
         weight of the new mouth and the part of the driven motion in every frame, and under "below_one" the stretches
-        where one of them is less than 1, with why, as a word and in a sentence.
+        where one of them is less than 1, with why, as a word and in a sentence; "interior_seen": the share of what lies
+        between the lips that the actor's frames show of mouths alike, in every frame, None where nothing does or is
+        drawn, and under "guessed" the stretches where that is less than `GUESSED`.
     """
     changed = stretches(result.status)
     in_front = stretches(["in front" if frame in set(result.in_front) else "" for frame in range(footage.frame_count)])
@@ -86,7 +97,23 @@ def told(quality: dict[str, Any]) -> list[str]:
         f"{entry['from']} to {entry['to']}: {who}{entry['text']}" for entry, who in entries if (entry, who) in longest
     ]
     rest = len(entries) - len(lines)
-    return [*lines, f"{rest} more such stretches are in qc.json"] if rest else lines
+    lines += [f"{rest} more such stretches are in qc.json"] * (rest > 0)
+    return lines + [line for person in people if (line := _told_guessed(person, len(people) > 1))]
+
+
+def _told_guessed(person: dict[str, Any], is_one_of_many: bool) -> str:
+    """One line on where the inside of a person's mouth is guessed: the longest stretch, and how much more; or none."""
+    stretches = person["guessed"]
+    seconds = sum(entry["seconds"] for entry in stretches)
+    if seconds < TOLD_SECONDS:
+        return ""
+    longest = max(stretches, key=lambda entry: entry["seconds"])
+    who = f"person {person['person']}: " if is_one_of_many else ""
+    more = f"; {len(stretches) - 1} more such stretches, {seconds:.1f} s in all, are in qc.json"
+    return (
+        f"{longest['from']} to {longest['to']}: {who}{longest['text']}{more if len(stretches) > 1 else ''}; "
+        "footage that shows such mouths, given to `adapt fit` as well, mends that"
+    )
 
 
 def pose_coverage(part: Part) -> str | None:
@@ -116,13 +143,55 @@ def _person(footage: Footage, part: Part, handover: Handover) -> dict[str, Any]:
         rows = slice(first, last + 1)
         text = f"{_because(part, why, rows)}: {_consequence(handover, rows)}"
         below.append({"why": why, **_span(footage, first, last), "text": text})
+    seen = interior_seen(part, handover)
     return {
         "person": part.track.source.get("person"),
         "actor": part.bundle.name,
         "weight": [round(value, 4) for value in handover.weight.tolist()],
         "motion": [round(value, 4) for value in handover.motion.tolist()],
         "below_one": below,
+        "interior_seen": [None if math.isnan(share) else round(share, 3) for share in seen.tolist()],
+        "guessed": _guessed(footage, part, handover, seen),
     }
+
+
+def interior_of(part: Part) -> Interior:
+    """What the bank of a part's actor shows of mouths."""
+    return Interior(part.prior.model, part.prior.renderer, part.bundle.look.bank)
+
+
+def interior_seen(part: Part, handover: Handover) -> torch.Tensor:
+    """Share [T] of what is drawn between the lips that the actor's frames show; NaN where nothing is."""
+    seen = torch.full_like(handover.weight, torch.nan)
+    drawn = (handover.weight > 0).nonzero()[:, 0]
+    seen[drawn] = interior_of(part).shares(part.track, gliding(part, handover).expression, drawn)
+    return seen
+
+
+def _guessed(footage: Footage, part: Part, handover: Handover, seen: torch.Tensor) -> list[dict[str, Any]]:
+    """The stretches where hardly anything between the lips was seen, with how far the mouth opens and a sentence."""
+    shape, vertices, own = part.track.shape, part.prior.model.vertices, part.bundle.look.bank.expression[0]
+    shown, entries = float(opening(vertices(shape, own)).max()), []
+    expression = gliding(part, handover).expression
+    for word, first, last in stretches(["guessed" if share < GUESSED else "" for share in seen.tolist()]):
+        if not word:
+            continue
+        asked = float(opening(vertices(shape, expression[first : last + 1])).max())
+        what = (
+            f"mouth opened wider than the actor's frames show ({asked:.2f} of the eye distance, they {shown:.2f})"
+            if asked > shown + WIDER
+            else "a mouth unlike any of the actor's frames"
+        )
+        facts = {
+            "seconds": float(footage.ends[last] - footage.timestamps[first]),
+            "seen": float(seen[first : last + 1].min()),
+            "opening": asked,
+            "opening_shown": shown,
+        }
+        rounded = {name: round(value, 3) for name, value in facts.items()}
+        text = f"{what}: what lies between the lips is guessed"
+        entries.append({**_span(footage, first, last), **rounded, "text": text})
+    return entries
 
 
 def _because(part: Part, why: str, rows: slice) -> str:

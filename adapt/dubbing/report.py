@@ -1,6 +1,7 @@
 """Report of a dub: source and result side by side with sound, for every person, and what every frame is and why."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ from matplotlib.figure import Figure
 
 from adapt.dubbing.kept import DrawnFrame
 from adapt.dubbing.part import Part, shown_frames
-from adapt.dubbing.quality import stretches
-from adapt.dubbing.redraw import Redrawn
+from adapt.dubbing.quality import interior_of, stretches
+from adapt.dubbing.redraw import Redrawn, gliding
 from adapt.dubbing.weights import DUBBED, LOW, NO_FACE, OCCLUDED, OUTSIDE, PARTLY, PASSED, TURNED, UNDRIVEN, Handover
 from adapt.motion.controls import Cue
 from adapt.motion.cues import RegionCue, told_range
 from adapt.reports.clip import ClipEncoder, encode_sound
 from adapt.reports.contact_sheet import contact_sheet, encode_image
 from adapt.reports.page import Report
+from adapt.tracking.crop import read_crops
 from prior.face.points import opening
 from prior.speech.sound import SAMPLE_RATE, listen
 from render.compositing.composite import Patch
@@ -48,8 +50,22 @@ WHOLE_PX = 640
 #: Peaks that the drawn waveform has at most.
 STRIP_BINS = 1200
 SHEET_ROWS = 6
+SEEN_TEXT = "mouths that are guessed, and what the actor's frames show of mouths alike: yellow is seen, dark blue never"
 #: Height of a cue's bar above the strip, and its colour.
 CUE_INCHES, CUE_COLOUR = 0.22, "#b9d3ee"
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """One person of a report: the part, what became of it frame by frame, what was watched and what is heard."""
+
+    footage: Footage
+    part: Part
+    handover: Handover
+    facts: dict[str, Any]
+    recorder: "Recorder"
+    number: int
+    heard: np.ndarray | None
 
 
 class Recorder:
@@ -139,7 +155,8 @@ def write_report(
     sound = None if heard is None else encode_sound(heard, SAMPLE_RATE)
     report.player(whole, recorder.times, [result.status[frame] for frame in shown], sound=sound)
     for number, part in enumerate(parts):
-        _person(report, footage, part, result.handovers[number], recorder, number, heard)
+        facts = quality["people"][number]
+        _person(report, _Subject(footage, part, result.handovers[number], facts, recorder, number, heard), video)
         if rows := _sheet_rows(footage, parts, recorder, number):
             report.image(_sheet(rows), "frames that changed most")
     report.section("Frames that were not dubbed, and what was left in front of the mouth")
@@ -169,18 +186,10 @@ def _sheet(rows: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> bytes:
     return encode_image(contact_sheet([row[1:] for row in rows], ["source", "dubbed"], [row[0] for row in rows]))
 
 
-def _person(
-    report: Report,
-    footage: Footage,
-    part: Part,
-    handover: Handover,
-    recorder: Recorder,
-    number: int,
-    heard: np.ndarray | None,
-) -> None:
+def _person(report: Report, subject: _Subject, video: Path) -> None:
     """The section of one person: facts, player with sound, what is heard and how open the mouth is, and why not."""
-    person = part.track.source["person"]
-    report.section(f"Person {person}: {part.bundle.name}")
+    footage, part, handover, recorder = subject.footage, subject.part, subject.handover, subject.recorder
+    report.section(f"Person {part.track.source['person']}: {part.bundle.name}")
     report.facts(
         {
             "consent": part.bundle.consent,
@@ -189,20 +198,22 @@ def _person(
         }
     )
     shown = {frame: place for place, frame in enumerate(recorder.frames)}
+    guessed = _least_seen(subject)
+    telling = [(index, "changed most") for _, index, _, _ in recorder.worst(subject.number)]
+    telling += [(index, "guessed between the lips") for index in guessed]
     moments = [
-        (shown[index], f"{timecode(float(footage.timestamps[index]))}: changed most")
-        for _, index, _, _ in recorder.worst(number)
+        (shown[index], f"{timecode(float(footage.timestamps[index]))}: {why}")
+        for index, why in telling
         if index in shown
     ]
-    clips = {name: clip.finish() for name, clip in zip(("source", "dubbed"), recorder.faces[number], strict=True)}
+    films = zip(("source", "dubbed"), recorder.faces[subject.number], strict=True)
+    clips = {name: clip.finish() for name, clip in films}
     status = [handover.status(frame) for frame in shown]
-    sound = None if heard is None else encode_sound(heard, SAMPLE_RATE)
+    sound = None if subject.heard is None else encode_sound(subject.heard, SAMPLE_RATE)
     report.player(clips, recorder.times, status, moments, sound=sound)
     if len(recorder.times) > 1:
-        caption = "what is heard, and how open the drawn mouth is"
-        report.figure(
-            _strip(part, handover, recorder, heard), caption + "; above, what was asked for" * bool(part.cues)
-        )
+        caption = "what is heard, how open the drawn mouth is, and how much between the lips the actor's frames show"
+        report.figure(_strip(subject), caption + "; above, what was asked for" * bool(part.cues))
     if part.cues:
         report.table(["from", "to", "asked for"], [told_range(cue) for cue in part.cues])
     rows = [
@@ -212,6 +223,41 @@ def _person(
     ]
     if rows:
         report.table(["from", "to", "not wholly dubbed because"], rows)
+    if guessed:
+        report.table(
+            ["from", "to", "why"], [[entry[key] for key in ("from", "to", "text")] for entry in _guesses(subject)]
+        )
+        report.image(_seen_sheet(subject, guessed, video), SEEN_TEXT)
+
+
+def _guesses(subject: _Subject) -> list[dict[str, Any]]:
+    """The stretches whose mouths are guessed, the longest ones, in order of time."""
+    longest = sorted(subject.facts["guessed"], key=lambda entry: -entry["seconds"])[:SHEET_ROWS]
+    return sorted(longest, key=lambda entry: entry["frames"])
+
+
+def _least_seen(subject: _Subject) -> list[int]:
+    """Of each of these stretches the frame of which least was seen."""
+    seen = subject.facts["interior_seen"]
+    return [
+        min(range(first, last + 1), key=seen.__getitem__)
+        for first, last in (one["frames"] for one in _guesses(subject))
+    ]
+
+
+def _seen_sheet(subject: _Subject, frames: Sequence[int], video: Path) -> bytes:
+    """Dubbed mouths, and beside each the map of what was seen of it."""
+    track, interior = subject.part.track.with_crop_size(PLAYER_PX), interior_of(subject.part)
+    expression = gliding(subject.part, subject.handover).expression
+    drawn = read_crops(Footage(video), track, frames).permute(0, 2, 3, 1).numpy()
+    rows, captions = [], []
+    for frame, picture in zip(frames, drawn, strict=True):
+        inside, shown = (value.numpy() for value in interior.map(track, frame, expression[frame], PLAYER_PX))
+        colours = cv2.applyColorMap((255 * shown).round().astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
+        rows.append([picture, np.where(inside[..., None], colours, picture)])
+        share = subject.facts["interior_seen"][frame]
+        captions.append(f"frame {frame}  {timecode(float(subject.footage.timestamps[frame]))}  seen: {share:.2f}")
+    return encode_image(contact_sheet(rows, ["dubbed", "seen between the lips"], captions))
 
 
 def _heard(video: Path, times: Sequence[float]) -> np.ndarray | None:
@@ -224,17 +270,17 @@ def _heard(video: Path, times: Sequence[float]) -> np.ndarray | None:
     return samples[: round(seconds * SAMPLE_RATE)]
 
 
-def _strip(part: Part, handover: Handover, recorder: Recorder, heard: np.ndarray | None) -> Figure:
-    """The waveform over the opening of the drawn mouth, in the span and about the width of the strip."""
+def _strip(subject: _Subject) -> Figure:
+    """Waveform, opening of the drawn mouth, and what was seen of it, in the span and about the width of the strip."""
+    part, handover, recorder, heard = subject.part, subject.handover, subject.recorder, subject.heard
     rows = torch.tensor(recorder.frames)
-    motion = handover.motion[rows, None]
-    lower = torch.lerp(part.track.lower_expression[rows], part.expression[rows], motion)
+    lower = gliding(part, handover).expression[rows]
     gap = opening(part.prior.model.vertices(part.track.shape, lower)).numpy()
     times = np.array(recorder.times) - recorder.times[0]
     count = len(part.cues)
-    figure = Figure((12.0, 2.0 + CUE_INCHES * count), 100, layout="constrained")
-    *asked, sound, mouth = figure.subplots(
-        2 + bool(count), sharex=True, height_ratios=[CUE_INCHES * count] * bool(count) + [1, 1]
+    figure = Figure((12.0, 2.3 + CUE_INCHES * count), 100, layout="constrained")
+    *asked, sound, mouth, seen = figure.subplots(
+        3 + bool(count), sharex=True, height_ratios=[CUE_INCHES * count] * bool(count) + [1, 1, 0.3]
     )
     if asked:
         first = float(part.track.timestamps[0])
@@ -246,7 +292,12 @@ def _strip(part: Part, handover: Handover, recorder: Recorder, heard: np.ndarray
     mouth.plot(times, np.where(handover.weight[rows].numpy() > 0, gap, np.nan), linewidth=1)
     mouth.set_xlim(0, times[-1])
     mouth.set_ylabel("opening", fontsize=8)
-    sound.set_yticks([])
+    shares = [subject.facts["interior_seen"][frame] for frame in recorder.frames]
+    known = np.array([np.nan if share is None else share for share in shares])
+    seen.pcolormesh(np.append(times, 2 * times[-1] - times[-2]), [0, 1], known[None], vmin=0, vmax=1)
+    seen.set_ylabel("seen", fontsize=8)
+    for axes in (sound, seen):
+        axes.set_yticks([])
     return figure
 
 

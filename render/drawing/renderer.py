@@ -194,7 +194,8 @@ class Renderer(nn.Module):
         colours = _toned(features[:, :COLOUR_CHANNELS], surround, still * (1 - erased)) * (covered * erased)
         colours = colours.unflatten(1, (COLOUR_BINS, 3))  # [B, bins, 3, H, W]
         frames, seen = self._frames(samples, surround, still * (1 - erased), erased)
-        difference = self._difference(samples, inputs)
+        own = inputs.window[:, WINDOW_CENTRE]
+        difference = self.differences(own, inputs.turn, samples.expression, samples.turn)
         likeness = self.bank.likeness(difference)[..., None, None]
         share = (likeness + (seen + LEAST_SEEN).log()).softmax(1)  # [B, K, H, W]
         alike = _weighted(share, frames)
@@ -215,10 +216,19 @@ class Renderer(nn.Module):
         """The axes that are used of lower expressions [..., E], in standard deviations."""
         return ((expression - self.expression_mean) / self.expression_scale)[..., : self.expression_axes]
 
-    def _difference(self, samples: Samples, inputs: RenderInputs) -> torch.Tensor:
-        """Normalised differences [B, K, axes + 2] between the bank's frames and what is to be drawn."""
-        own = self._normalised(inputs.window[:, WINDOW_CENTRE])[:, None] - self._normalised(samples.expression)
-        return torch.cat([own, (inputs.turn[:, None] - samples.turn) / TURN_SCALE], -1)
+    def differences(
+        self, expression: torch.Tensor, turn: torch.Tensor, bank_expression: torch.Tensor, bank_turn: torch.Tensor
+    ) -> torch.Tensor:
+        """Normalised differences [B, K, axes + 2] between what is to be drawn and a bank's frames.
+
+        Args:
+            expression: [B, E] lower expression to be drawn.
+            turn: [B, 2] pitch and yaw of the head, radians.
+            bank_expression: [B, K, E] lower expressions of the frames.
+            bank_turn: [B, K, 2] of the frames.
+        """
+        own = self._normalised(expression)[:, None] - self._normalised(bank_expression)
+        return torch.cat([own, (turn[:, None] - bank_turn) / TURN_SCALE], -1)
 
     def _frames(
         self, samples: Samples, surround: torch.Tensor, skin: torch.Tensor, erased: torch.Tensor

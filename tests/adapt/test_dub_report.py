@@ -10,7 +10,7 @@ import torch
 
 from adapt.dubbing.kept import DrawnFrame
 from adapt.dubbing.part import Part
-from adapt.dubbing.quality import quality_facts
+from adapt.dubbing.quality import GUESSED, quality_facts, told
 from adapt.dubbing.redraw import Redrawn
 from adapt.dubbing.report import PLAYER_PX, Recorder, write_report
 from adapt.dubbing.weights import frame_status, hand_over
@@ -62,6 +62,33 @@ def test_there_is_a_section_with_sound_for_every_person_and_the_whole_frame(talk
     assert "The whole frame" in page and "Person 1: Ada" in page and "Person 1: Bea" in page
     assert page.count("<audio") == 3 and page.count("<video") == 6 and page.count("how open the drawn mouth is") == 4
     assert [index for _, index, _, _ in recorder.worst(0)] == [20] and not recorder.worst(1)
+
+
+def test_a_mouth_wider_than_the_actors_frames_is_told_and_shown(talking_clip, ada, tmp_path):
+    path, track = talking_clip
+    wide = track.lower_expression.clone()
+    wide[10:20, 0] += 8.0
+    part = Part(ada, track, wide, torch.ones(len(track), dtype=torch.bool))
+    footage, handover, recorder = Footage(path), hand_over(part), Recorder([part])
+    for frame in footage.frames():
+        recorder(frame, [None], brightened(frame, track, 0) if frame.index == 20 else None)
+    result = Redrawn([handover], frame_status([handover]), [], [], [0.1])
+    quality = quality_facts(footage, [part], result, [])
+    (person,) = quality["people"]
+    seen = person["interior_seen"]
+    assert len(seen) == len(track) and all(share < GUESSED for share in seen[10:20])
+    assert max(share for share in seen if share is not None) > 0.5, "it was fitted from these frames"
+    entry = max(person["guessed"], key=lambda entry: entry["seconds"])
+    assert entry["frames"] == [10, 19] and entry["seconds"] == pytest.approx(0.4) and entry["seen"] == min(seen[10:20])
+    assert entry["opening"] > entry["opening_shown"] + 0.1
+    (line,) = told(quality)
+    assert line.startswith(f"{entry['from']} to {entry['to']}: mouth opened wider than the actor's frames show")
+    assert f"({entry['opening']:.2f} of the eye distance, they {entry['opening_shown']:.2f})" in line
+    write_report(tmp_path, footage, [part], result, recorder, quality, path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "yellow is seen, dark blue never" in page and "guessed between the lips" in page
+    person["guessed"][:] = [{**entry, "seconds": 0.04}]
+    assert told(quality) == [], "a frame is not worth a line"
 
 
 def test_what_was_written_is_shown_in_the_face_and_in_the_whole_frame(talking_clip):
