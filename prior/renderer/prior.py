@@ -1,8 +1,9 @@
 """The renderer prior: network, mean texture and texture encoder, learnt from many people; what every actor starts from.
 
 A new actor's texture needs no step of training: chosen frames (mouth closed, half open, open) are unwrapped into uv,
-holes are filled from each other and from the mean texture, and a small network corrects the result and writes the
-channels that are not colours. Stored in 8 bits a weight as `prior/weights/renderer.safetensors`.
+holes are filled from what is seen beside them inside the mouth, from each other and from the mean texture, and a small
+network corrects the result and writes the channels that are not colours. Stored in 8 bits a weight as
+`prior/weights/renderer.safetensors`.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from prior.face.model import load_face_model
 from prior.face.points import lip_gap
 from prior.network import stored_network, unpacked_weights
 from prior.renderer.bank_choice import EnrollmentPart, bank_frames, bank_of
+from prior.renderer.sheets import carried_on, sheet_masks
 from prior.renderer.unwrapping import FRAMES_PER_BIN, SECOND_WEIGHT, WIDEST_FACTOR, TextureFrames, enrollment_of, unwrap
 from render.drawing.look import Look
 from render.drawing.neural_texture import COLOUR_BINS, COLOUR_CHANNELS, TEXTURE_CHANNELS, TEXTURE_SIZE
@@ -112,6 +114,7 @@ class RendererPrior(nn.Module):
             # The mean texture takes the person's average colour before it fills what no bin shows.
             tint = ((rgb - mean) * seen).sum((1, 3, 4), keepdim=True) / seen.sum((1, 3, 4), keepdim=True).clamp(min=1)
             fallback = others * ever + (mean + tint) * (1 - ever)
+            fallback = torch.lerp(fallback, *carried_on(rgb, seen, sheet_masks(self.model, rgb.shape[-1])))
             return rgb * here + fallback * (1 - here), seen
 
     def encode_look(self, *parts: EnrollmentPart) -> Look:
