@@ -54,20 +54,26 @@ def refuse_wrong_joins(source: Footage, written: Footage, splice: Splice, encode
         first = splice.starts[bisect_left(splice.starts, join) - 1] if before.is_copied else join - JOIN_FRAMES
         first = max(before.start, first)
         last = min(after.stop, join + JOIN_FRAMES)
-        shown = {frame.index: frame for frame in written.frames(first, last)}
-        if list(shown) != list(range(first, last)):
-            raise SpliceError(f"{written.path.name}: frames around {join}, where it was put together, are missing")
         copied = before if before.is_copied else after
-        for real in source.frames(max(first, copied.start), min(last, copied.stop)):
-            if not _is_same(real, shown.pop(real.index)):
-                raise SpliceError(f"{written.path.name}: frame {real.index}, beside encoded ones, is not the source's")
-        for index, frame in shown.items():
-            if index in encoded and not _is_like(small_picture(frame.planes[0]), encoded[index], source.bit_depth):
-                raise SpliceError(f"{written.path.name}: frame {index} is not the one that was encoded")
+        real = source.frames(max(first, copied.start), min(last, copied.stop))
+        expected = first
+        for frame in written.frames(first, last):  # one at a time: a group may be as long as the file
+            if frame.index != expected:
+                break
+            expected += 1
+            if copied.start <= frame.index < copied.stop:
+                if not _is_same(next(real, None), frame):
+                    beside = f"frame {frame.index}, beside encoded ones, is not the source's"
+                    raise SpliceError(f"{written.path.name}: {beside}")
+            elif (small := encoded.get(frame.index)) is not None:
+                if not _is_like(small_picture(frame.planes[0]), small, source.bit_depth):
+                    raise SpliceError(f"{written.path.name}: frame {frame.index} is not the one that was encoded")
+        if expected != last:
+            raise SpliceError(f"{written.path.name}: frames around {join}, where it was put together, are missing")
 
 
-def _is_same(real: Frame, frame: Frame) -> bool:
-    return all(np.array_equal(a, b) for a, b in zip(real.planes, frame.planes, strict=True))
+def _is_same(real: Frame | None, frame: Frame) -> bool:
+    return real is not None and all(np.array_equal(a, b) for a, b in zip(real.planes, frame.planes, strict=True))
 
 
 def _is_like(samples: np.ndarray, wanted: np.ndarray, bit_depth: int) -> bool:

@@ -1,20 +1,22 @@
 """Splicing: copied packets beside encoded ones; what is not plain is not spliced; what reads back wrong is found."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from weakref import WeakSet
 
 import av
 import numpy as np
 import pytest
 
 from render.errors import OutputError
-from render.splicing.joins import SpliceError
+from render.splicing.joins import SpliceError, refuse_wrong_joins
 from render.splicing.parameter_sets import Header, SequenceSet, units_of_stream
 from render.splicing.spliced_writer import SplicedWriter
 from render.splicing.stretches import Splice, Stretch, _breaks, _stretches, most_reordered, plan_splice
 from render.video.encoding import DeliveredSound, Encoding
-from render.video.reader import Footage
+from render.video.reader import Footage, Frame
 from tests.media import Sound, make_clip, make_sound
 
 SIZE = (64, 48)
@@ -106,6 +108,24 @@ def test_what_does_not_change_is_the_source_to_the_byte_and_decodes_so_from_ever
             luma = old.planes[0][::-1] if old.index in CHANGED else old.planes[0]
             error = np.abs(luma.astype(int) - new.planes[0]).mean() / (1 << footage.bit_depth)
             assert error < 0.012
+
+
+def test_frames_are_compared_one_at_a_time_where_a_group_is_as_long_as_the_file(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "source.mp4", 60, SIZE, options={"g": "1000", "sc_threshold": "0", "bf": "0"})
+    writer = spliced(source, tmp_path / "out.mp4", range(50, 51))
+    assert writer.splice.stretches == (Stretch(0, 50, True), Stretch(50, 60, False))
+    alive, most = WeakSet[Frame](), 0
+
+    class Counted(Footage):
+        def frames(self, start: int = 0, end: int | None = None) -> Iterator[Frame]:
+            nonlocal most
+            for frame in super().frames(start, end):
+                alive.add(frame)
+                most = max(most, len(alive))
+                yield frame
+
+    refuse_wrong_joins(Counted(source), Counted(tmp_path / "out.mp4"), writer.splice, {})
+    assert 2 <= most <= 4
 
 
 def test_many_stretches_and_sound_that_is_delivered(tmp_path: Path) -> None:
