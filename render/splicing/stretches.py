@@ -26,6 +26,8 @@ from render.video.reader import Footage
 
 #: Pictures that the encoder keeps at most, and how many it needs for what comes before what was stored before it.
 REFERENCES, REORDERED_REFERENCES, PYRAMID_REFERENCES = 2, 2, 4
+#: Bytes of the length of an encoded picture: with fewer, one that is large cannot be told.
+LENGTH_SIZE = 4
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,8 @@ def _h264_options(header: Header, reorder: int) -> dict[str, str] | None:
     except ValueError:
         return None
     if number is None or header.profile not in PROFILES or own.profile != header.profile:
+        return None
+    if header.length_size < LENGTH_SIZE:
         return None
     order = ""
     if reorder == 0 or own.references < REORDERED_REFERENCES:

@@ -14,7 +14,15 @@ from render.errors import OutputError
 from render.splicing.joins import SpliceError, refuse_wrong_joins
 from render.splicing.parameter_sets import Header, SequenceSet, units_of_stream
 from render.splicing.spliced_writer import SplicedWriter
-from render.splicing.stretches import Splice, Stretch, _breaks, _stretches, most_reordered, plan_splice
+from render.splicing.stretches import (
+    Splice,
+    Stretch,
+    _breaks,
+    _h264_options,
+    _stretches,
+    most_reordered,
+    plan_splice,
+)
 from render.video.encoding import DeliveredSound, Encoding
 from render.video.reader import Footage, Frame
 from tests.media import Sound, make_clip, make_sound
@@ -203,6 +211,8 @@ def test_heads_and_sets() -> None:
     data = b"\x01\x64\x00\x0a\xff\xe1" + len(unit).to_bytes(2, "big") + unit + b"\x01\x00\x02\x68\xee\xfd\xf8\xf8\x00"
     header = Header.of(data)
     assert header and header.data == data and header.free_number == 1 and header.length_size == 4
+    assert _h264_options(header, 0) is not None
+    assert _h264_options(replace(header, length_size=2), 0) is None, "a picture of 64 kB could not be written"
     assert Header.of(data[:20]) is None and Header.of(b"\0\0\0\1\x67") is None and Header.of(None) is None
     stream = b"\0\0\0\1\x09\x10\0\0\1\x65\x88\x80\0\0\0\1\x41\x9a"
     assert units_of_stream(stream) == [b"\x09\x10", b"\x65\x88\x80", b"\x41\x9a"]
