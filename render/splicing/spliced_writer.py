@@ -66,6 +66,9 @@ class SplicedWriter(VideoWriter):
         template = self._source.streams[self.footage.stream_index]
         self._packets = self._demuxed(template)
         stream = self._output.add_stream_from_template(template, opaque=True)
+        stream.rate = template.guessed_rate  # a template lacks it, and without it there is no track of timecode
+        if self.footage.codec == "prores":
+            stream.codec_context.codec_tag = template.codec_context.codec_tag  # it says the profile
         self._begin()
         self._header = self.splice.header
         if self.splice.header is not None:
@@ -141,7 +144,8 @@ class SplicedWriter(VideoWriter):
                 raise SpliceError(f"{self.path.name}: frame {place} waits longer for others than in the source")
             new = av.Packet(bytes(packet) if self._header is None else self._header.packed(bytes(packet)))
             new.pts, new.dts, new.time_base = packet.pts, self.splice.dts[place], self.footage.time_base
-            new.duration = self.splice.durations[place]
+            lasts = self._durations.pop(packet.pts, 0)
+            new.duration = self.splice.durations[place] if self.splice.durations else lasts
             new.is_keyframe = packet.is_keyframe
             new.stream = self._stream
             self._output.mux(new)

@@ -47,7 +47,7 @@ class Splice:
         stretches: all frames, in order; neighbours are of another kind.
         starts: frames of the source from which it can be decoded, ascending; the first is 0.
         dts: of each packet, in the source's unit, rising.
-        durations: of each packet, in the source's unit.
+        durations: of each packet, in the source's unit; none where each lasts as its picture does (Matroska).
         header: of an H.264 source; None where every packet says all that it needs.
         options: for the encoder, beside those of its quality.
     """
@@ -109,8 +109,7 @@ def plan_splice(footage: Footage, changed: Iterable[int], output: Path, encoding
     if not any(one.is_copied for one in stretches):
         return None
     dts = _decoding_times(packets, reorder, footage)
-    durations = packets.durations if is_mp4 else _by_time(packets.pts, footage)
-    return Splice(stretches, tuple(starts), dts, tuple(durations), header, options)
+    return Splice(stretches, tuple(starts), dts, tuple(packets.durations) if is_mp4 else (), header, options)
 
 
 def _header(footage: Footage) -> Header | None:
@@ -223,9 +222,3 @@ def _decoding_times(packets: _Packets, reorder: int, footage: Footage) -> tuple[
     step = max(1, int(np.median(footage.durations)))
     before = [times[0] - step * (reorder - number) for number in range(reorder)]
     return tuple([*before, *times][: len(times)])
-
-
-def _by_time(pts: list[int], footage: Footage) -> list[int]:
-    """Durations of the frames, in the order of their packets."""
-    lasting = dict(zip(footage.pts.tolist(), footage.durations.tolist(), strict=True))
-    return [lasting[time] for time in pts]

@@ -56,7 +56,13 @@ KINDS: dict[str, dict] = {
         "times": np.cumsum([1 + n % 3 for n in range(60)]).tolist(),
         "time_base": Fraction(1, 90),
     },
-    "prores": {"codec": "prores_ks", "pix_fmt": "yuv422p10le", "options": {"profile": "lt"}, "suffix": ".mov"},
+    "prores": {
+        "codec": "prores_ks",
+        "pix_fmt": "yuv422p10le",
+        "options": {"profile": "lt"},
+        "suffix": ".mov",
+        "metadata": {"timecode": "10:11:12:13"},
+    },
 }
 
 
@@ -106,7 +112,10 @@ def test_what_does_not_change_is_the_source_to_the_byte_and_decodes_so_from_ever
     assert [float(time) for time in result.timestamps] == [float(time) for time in footage.timestamps]
     assert result.duration == pytest.approx(footage.duration, abs=1e-9)
     assert (result.pix_fmt, result.orientation, result.colour) == (footage.pix_fmt, footage.orientation, footage.colour)
-    assert result.sample_aspect == footage.sample_aspect
+    assert result.sample_aspect == footage.sample_aspect and result.profile == footage.profile
+    assert result.nominal_rate == footage.nominal_rate and np.array_equal(result.durations, footage.durations)
+    assert result.video_metadata.get("timecode") == footage.video_metadata.get("timecode")
+    assert ("timecode" in result.video_metadata) == (kind == "prores")
     for start in (0, 20, first - 1, first, first + 3, last - 1, last, last + 7, 59):
         pairs = zip(footage.frames(start), result.frames(start), strict=True)
         for old, new in pairs:
@@ -116,6 +125,23 @@ def test_what_does_not_change_is_the_source_to_the_byte_and_decodes_so_from_ever
             luma = old.planes[0][::-1] if old.index in CHANGED else old.planes[0]
             error = np.abs(luma.astype(int) - new.planes[0]).mean() / (1 << footage.bit_depth)
             assert error < 0.012
+
+
+def test_in_matroska_the_last_picture_lasts_as_long_as_the_source_s_where_it_is_stored_in_another_place(
+    tmp_path: Path,
+) -> None:
+    options = {"g": "12", "sc_threshold": "0", "bf": "1", "b_strategy": "0"}
+    times = [*range(0, 40 * 58, 40), 40 * 60]  # the last but one is held
+    source = make_clip(
+        tmp_path / "source.mkv", size=SIZE, times=times, time_base=Fraction(1, 1000), rate=25, options=options
+    )
+    stored = [float(time) for time, _ in packets_of(source)]
+    assert stored[-1] < stored[-2], "the source stores the picture that is shown last before another one"
+    writer = spliced(source, tmp_path / "out.mkv", range(58, 59))
+    assert writer.splice.stretches[-1].stop == 59 and not writer.splice.stretches[-1].is_copied
+    footage, result = Footage(source), Footage(tmp_path / "out.mkv")
+    assert np.array_equal(result.durations, footage.durations)
+    assert result.nominal_rate == footage.nominal_rate
 
 
 def test_frames_are_compared_one_at_a_time_where_a_group_is_as_long_as_the_file(tmp_path: Path) -> None:
