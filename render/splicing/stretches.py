@@ -189,7 +189,9 @@ def _h264_options(header: Header, reorder: int) -> dict[str, str] | None:
     if header.length_size < LENGTH_SIZE:
         return None
     order = ""
-    if reorder == 0 or own.references < REORDERED_REFERENCES:
+    if own.references == 0:
+        order = "keyint=1"  # every picture by itself, as cameras and for editing
+    elif reorder == 0 or own.references < REORDERED_REFERENCES:
         order = "bframes=0"
     elif reorder == 1 or own.references < PYRAMID_REFERENCES:
         order = "b-pyramid=none"
