@@ -35,9 +35,12 @@ def stored_variables(parts: list[Path], prefix: str = "encoder/") -> dict[str, t
     """
     try:
         stored = b"".join(path.read_bytes() for path in parts)
+    except OSError as error:
+        raise StoreError(f"{error.filename}: {error.strerror}; give a CTranslate2 model.bin, or its parts") from error
+    try:
         return _parsed(stored, prefix)
-    except (OSError, struct.error, KeyError, ValueError, UnicodeDecodeError) as error:
-        raise StoreError(f"{parts[0]}: not a CTranslate2 model.bin, or not all of its parts ({error})") from error
+    except (struct.error, KeyError, ValueError) as error:
+        raise StoreError(f"{parts[0]}: not a CTranslate2 model.bin, or not all of its parts") from error
 
 
 def _parsed(stored: bytes, prefix: str) -> dict[str, torch.Tensor]:

@@ -172,6 +172,8 @@ def test_the_teacher_is_an_encoder_of_layers_with_norms_first(tmp_path, monkeypa
     torch.testing.assert_close(teacher(waveform), expected[:100], atol=1e-4, rtol=0)
     with pytest.raises(StoreError, match=r"one: not a CTranslate2 model\.bin, or not all of its parts"):
         WhisperEncoder(paths[:1])
+    with pytest.raises(StoreError, match="three: No such file or directory; give"):
+        WhisperEncoder([*paths, tmp_path / "three"])
 
 
 def test_bands_are_of_unit_area():
