@@ -67,7 +67,7 @@ class FirstLook:
 def first_look(prior: RendererPrior, clips: Sequence[FitClip]) -> FirstLook:
     """The unadapted look of an actor, from the frames to learn from."""
     parts = [(clip.track, clip.frames[clip.learn], clip.crops[clip.learn].float() / 255) for clip in clips]
-    frames, rows = bank_frames(prior.model, *parts)
+    frames, rows = bank_frames(prior.model, prior.renderer, *parts)
     with torch.no_grad():
         texture = prior.encode(enrollment_of(prior.model, *parts))
     chosen = [(number, int(parts[number][1][row])) for number, row in rows]

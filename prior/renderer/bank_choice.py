@@ -1,8 +1,8 @@
 """Which of an actor's frames make the bank, and how they are laid out over uv.
 
-Wanted are few sharp frames that differ in all that mouths differ in: how open and how wide they are, how much of teeth
-and of the dark behind them shows. The first is a sharp one near the middle, each next one the farthest from those that
-are there already, sharp ones first (farthest-point sampling, weighted by sharpness).
+Wanted are few sharp frames such that every mouth of the footage has one among them that is much alike, by the likeness
+that the renderer has learnt to go by (medoids). What is rare in speech, as a mouth wide open is, is far from all else
+and so gets one of its own.
 """
 
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from cuda_ext import ops
 from prior.face.points import eye_distance, opening
 from prior.renderer.unwrapping import unwrap
 from render.drawing.look import BANK_FRAMES, Bank
-from render.drawing.masks import LOWER_FACE_REGIONS, MOUTH_REGIONS, pick_faces
-from render.drawing.renderer import pitch_and_yaw
+from render.drawing.masks import LOWER_FACE_REGIONS, pick_faces
+from render.drawing.renderer import Renderer, pitch_and_yaw
 from render.head.face_model import FaceModel
 from render.head.track import Track
 
-#: Luma beside that of the skin around the lips from which on the inside of a mouth counts as teeth; below as cavity.
-TEETH_LUMA, CAVITY_LUMA = 0.75, 0.4
 #: Turned by so much a frame is as far from another as by one standard deviation of opening, radians.
 TURN_SPREAD = 0.2
-#: Sharpness counts from this for the least sharp frame to 1 for the sharpest.
+#: Of frames that differ sharpness counts from this for the least sharp one to 1 for the sharpest.
 LEAST_SHARPNESS = 0.1
+#: Frames less sharp than this part of the usual one are not taken for a bank.
+SHARP_PART = 0.7
 LOOK_PX = 128
 CORNERS = (61, 291)
 
@@ -88,57 +88,71 @@ def spread_out(description: torch.Tensor, sharpness: torch.Tensor, count: int = 
     return torch.tensor(chosen)
 
 
-def describe_mouths(
-    model: FaceModel, track: Track, frames: torch.Tensor, crops: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What frames show of a mouth, for `spread_out`.
+def medoids(distance: torch.Tensor, count: int = BANK_FRAMES) -> torch.Tensor:
+    """Choose candidates such that what is wanted has a near one among them.
+
+    The first is the one nearest to all, each next one lowers the sum of distances to the nearest of them the most
+    (greedy solution of the p-median problem; Cornuéjols, Fisher and Nemhauser 1977).
+
+    Args:
+        distance: [N, C] from each of N wanted to each of C candidates, not negative.
+        count: how many, at most.
+
+    Returns:
+        Columns int64 [min(count, C)], in the order of their choice.
+    """
+    chosen: list[int] = []
+    nearest = distance.new_full((len(distance), 1), torch.inf)
+    while len(chosen) < min(count, distance.shape[1]):
+        total = torch.minimum(nearest, distance).sum(0)
+        total[chosen] = torch.inf
+        chosen.append(int(total.argmin()))
+        nearest = torch.minimum(nearest, distance[:, chosen[-1:]])
+    return torch.tensor(chosen)
+
+
+def sharpness_of(model: FaceModel, track: Track, frames: torch.Tensor, crops: torch.Tensor) -> torch.Tensor:
+    """How sharp the lower face is in frames: mean difference of neighbouring pixels there, [N].
 
     Args:
         model: the face model.
         track: of the actor.
         frames: [N] int64 of it.
         crops: [N, 3, H, W] sRGB in [0, 1].
-
-    Returns:
-        Opening, width, teeth, cavity and yaw [N, 5], each in standard deviations of itself or, where it hardly varies,
-        less; and sharpness [N], the mean difference of neighbouring pixels on the lower face.
     """
-    shape = opening_and_width(model, track.lower_expression[frames])
-    luma = F.interpolate(crops.mean(1, keepdim=True), size=(LOOK_PX, LOOK_PX), mode="area")[:, 0]
     fine = (crops[..., 1:, 1:] - crops[..., :-1, :-1]).abs().mean(1)
-    inner, lower = model.faces_in("mouth_upper", "mouth_lower"), model.faces_in(*LOWER_FACE_REGIONS)
-    lips = model.faces_in(*MOUTH_REGIONS)
-    shown, sharpness = [], []
+    lower, sharpness = model.faces_in(*LOWER_FACE_REGIONS), []
     for row, frame in enumerate(frames.tolist()):
         raster = ops.rasterize(track.clip_vertices(model, torch.tensor([frame])), model.faces, (LOOK_PX, LOOK_PX))
-        inside, face, mouth = (pick_faces(chosen, raster.face_id)[0, 0] > 0 for chosen in (inner, lower, lips))
-        skin = luma[row][face & ~mouth]
-        usual = skin.median() if len(skin) else luma[row].median()
-        there = luma[row][inside]
-        shown.append([float((there > TEETH_LUMA * usual).sum()), float((there < CAVITY_LUMA * usual).sum())])
-        where = F.interpolate(face[None, None].float(), size=fine.shape[-2:])[0, 0] > 0
+        face = pick_faces(lower, raster.face_id)
+        where = F.interpolate(face, size=fine.shape[-2:])[0, 0] > 0
         sharpness.append(fine[row][where].mean() if bool(where.any()) else fine[row].mean())
-    areas = torch.tensor(shown) / LOOK_PX**2
-    turn = pitch_and_yaw(track, frames)[:, 1:] / TURN_SPREAD
-    description = torch.cat([shape, areas], 1)
-    floor = torch.tensor([0.02, 0.02, 0.003, 0.003])
-    return torch.cat([description / description.std(0).clamp(min=floor), turn], 1), torch.stack(sharpness)
+    return torch.stack(sharpness)
 
 
-def bank_frames(model: FaceModel, *parts: EnrollmentPart) -> tuple[BankFrames, list[tuple[int, int]]]:
+def bank_frames(
+    model: FaceModel, renderer: Renderer, *parts: EnrollmentPart
+) -> tuple[BankFrames, list[tuple[int, int]]]:
     """Choose a bank's frames among all of an enrollment.
 
     Args:
         model: the face model.
+        renderer: whose measure of likeness counts.
         parts: the enrollment's clips.
 
     Returns:
         The frames of one person, `BANK_FRAMES` of them, the first repeated where there are fewer; and of each the
         number of its part and its row there.
     """
-    described = [describe_mouths(model, *part) for part in parts]
     owner = [(number, row) for number, (_, frames, _) in enumerate(parts) for row in range(len(frames))]
-    rows = spread_out(torch.cat([one for one, _ in described]), torch.cat([sharp for _, sharp in described]))
+    expression = torch.cat([track.lower_expression[frames] for track, frames, _ in parts])
+    turn = torch.cat([pitch_and_yaw(track, frames) for track, frames, _ in parts])
+    sharp = torch.cat([sharpness_of(model, *part) for part in parts])
+    taken = (sharp >= SHARP_PART * sharp.median()).nonzero()[:, 0]
+    with torch.no_grad():
+        candidates = (each[taken].expand(len(owner), -1, -1) for each in (expression, turn))
+        distance = -renderer.bank.likeness(renderer.differences(expression, turn, *candidates))
+    rows = taken[medoids(distance)]
     chosen = [owner[row] for row in rows.tolist()]
     chosen += chosen[:1] * (BANK_FRAMES - len(chosen))
     made = [

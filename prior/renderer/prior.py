@@ -126,7 +126,7 @@ class RendererPrior(nn.Module):
         """
         with torch.no_grad():
             texture = self.encode(enrollment_of(self.model, *parts))
-            return Look(texture, bank_of(self.model, bank_frames(self.model, *parts)[0]))
+            return Look(texture, bank_of(self.model, bank_frames(self.model, self.renderer, *parts)[0]))
 
     def save(self, path: Path = WEIGHTS) -> None:
         """Write in 8 bits (see `packed`), atomically."""

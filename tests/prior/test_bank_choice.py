@@ -1,12 +1,27 @@
 """Which frames make a bank."""
 
+import pytest
 import torch
 
 from prior.face.model import load_face_model
-from prior.renderer.bank_choice import bank_frames, bank_of, describe_mouths, opening_and_width, spread_out
+from prior.renderer.bank_choice import (
+    bank_frames,
+    bank_of,
+    medoids,
+    opening_and_width,
+    sharpness_of,
+    spread_out,
+)
+from prior.renderer.prior import load_renderer_prior
 from render.drawing.look import BANK_FRAMES
+from render.drawing.renderer import Renderer
 
 MODEL = load_face_model()
+
+
+@pytest.fixture(scope="module")
+def renderer() -> Renderer:
+    return load_renderer_prior().renderer
 
 
 def test_chosen_frames_differ_and_of_like_ones_the_sharp_one_is_taken():
@@ -18,11 +33,18 @@ def test_chosen_frames_differ_and_of_like_ones_the_sharp_one_is_taken():
     assert len(spread_out(corners[:2], sharpness[:2], 8)) == 2
 
 
-def test_a_bank_holds_the_most_open_mouth_and_shows_what_the_frames_show(talking_clip):
+def test_everything_wanted_has_something_near_it_among_the_medoids():
+    places = torch.tensor([0.0, 1, 2, 10, 11, 12, 30])
+    distance = (places[:, None] - places).square()
+    assert medoids(distance, 3).tolist() == [3, 6, 1], "the nearest to all, what lies alone, the middle of the rest"
+    assert medoids(distance[:, [0, 6]], 3).tolist() == [0, 1], "not more than there are"
+
+
+def test_a_bank_holds_open_and_closed_mouths_and_shows_what_the_frames_show(talking_clip, renderer):
     track = talking_clip[1].with_crop_size(256)
     frames = torch.arange(0, 40, 2)
     crops = torch.rand(len(frames), 3, 256, 256, generator=torch.Generator().manual_seed(0))
-    chosen, rows = bank_frames(MODEL, (track, frames[:10], crops[:10]), (track, frames[10:], crops[10:]))
+    chosen, rows = bank_frames(MODEL, renderer, (track, frames[:10], crops[:10]), (track, frames[10:], crops[10:]))
     assert chosen.crops.shape == (1, BANK_FRAMES, 3, 256, 256) and {number for number, _ in rows} == {0, 1}
     opening = opening_and_width(MODEL, track.lower_expression[frames])[:, 0]
     inside = opening_and_width(MODEL, chosen.expression[0])[:, 0]
@@ -32,16 +54,18 @@ def test_a_bank_holds_the_most_open_mouth_and_shows_what_the_frames_show(talking
     number, row = rows[0]
     part = (crops[:10], crops[10:])[number]
     assert torch.equal(chosen.crops[0, 0], part[row])
-    few, _ = bank_frames(MODEL, (track, frames[:3], crops[:3]))
+    few, _ = bank_frames(MODEL, renderer, (track, frames[:3], crops[:3]))
     assert torch.equal(few.crops[0, 3], few.crops[0, 0]), "too few frames repeat the first"
 
 
-def test_a_sharp_frame_and_bright_teeth_are_told_from_the_picture(talking_clip):
+def test_a_blurred_frame_is_not_taken_for_a_bank(talking_clip, renderer):
     track = talking_clip[1].with_crop_size(256)
-    widest = int(track.lower_expression[:, 0].argmax())
-    frames = torch.tensor([widest, widest])
-    crops = torch.full((2, 3, 256, 256), 0.5)
-    crops[1] += 0.2 * torch.rand(256, 256, generator=torch.Generator().manual_seed(0))
-    description, sharpness = describe_mouths(MODEL, track, frames, crops)
-    assert description.shape == (2, 5) and float(sharpness[1]) > float(sharpness[0])
-    assert float(description[0, 2]) > 0 == float(description[0, 3]), "as bright as skin is no cavity"
+    frames = torch.arange(0, 40, 2)
+    crops = 0.5 + 0.2 * torch.rand(len(frames), 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    _, first = bank_frames(MODEL, renderer, (track, frames, crops))
+    blurred = first[0][1]
+    crops[blurred] = crops[blurred].mean()
+    sharpness = sharpness_of(MODEL, track, frames, crops)
+    assert float(sharpness[blurred]) == 0 and int((sharpness > 0.05).sum()) == len(frames) - 1
+    _, again = bank_frames(MODEL, renderer, (track, frames, crops))
+    assert blurred not in {row for _, row in again}
