@@ -110,6 +110,7 @@ def teach_reading(reader: LipReader, mouths: Mouths, steps: int, random: torch.G
     Returns:
         Mean absolute error at the end, smoothed, in standard deviations.
     """
+    device = mouths.pictures.device
     everything = torch.cat([mouths.gaps, mouths.points.flatten(1)], 1)
     reader.mean.copy_(everything.mean(0))
     reader.spread.copy_(everything.std(0).clamp(min=1e-3))
@@ -121,12 +122,12 @@ def teach_reading(reader: LipReader, mouths: Mouths, steps: int, random: torch.G
         moved = torch.randint(-MOVED_PX, MOVED_PX + 1, (2,), generator=random)
         pictures = moved_about(mouths.pictures[rows].float() / 255, moved)
         gain = 1 + 0.3 * (2 * torch.rand(len(rows), 3, 1, 1, generator=random) - 1)
-        pictures = (pictures * gain).clamp(0, 1)
+        pictures = (pictures * gain.to(device)).clamp(0, 1)
         size = (1, 1, 3, 5)[int(torch.randint(4, (), generator=random))]
         pictures = box_filter(pictures, size) if size > 1 else pictures
-        points = mouths.points[rows] - moved
+        points = mouths.points[rows] - moved.to(device)
         wanted = (torch.cat([mouths.gaps[rows], points.flatten(1)], 1) - reader.mean) / reader.spread
-        with torch.autocast("cpu", torch.bfloat16, enabled=prefers_bfloat16(pictures.device)):
+        with torch.autocast(device.type, torch.bfloat16, enabled=prefers_bfloat16(device)):
             read = reader(pictures)
         loss = (read.float() - wanted).abs().mean()
         optimiser.zero_grad(set_to_none=True)

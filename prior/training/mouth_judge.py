@@ -82,7 +82,7 @@ def teach(judge: MouthJudge, people: Sequence[torch.Tensor], steps: int, random:
         known, real = (torch.stack([pair[side] for pair in pairs]) for side in (0, 1))
         size = (3, 5)[int(torch.randint(2, (), generator=random))]
         drawn = torch.lerp(box_filter(real, size), real, float(0.4 * torch.rand((), generator=random)))
-        loss = judged(judge, known, real, drawn, torch.ones(len(real)))
+        loss = judged(judge, known, real, drawn, real.new_ones(len(real)))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
