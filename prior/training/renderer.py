@@ -1,43 +1,55 @@
 """Train the renderer prior on a prepared cache: `python -m prior.training.renderer CACHE [-o FILE] [--minutes M]`.
 
 In: what `adapt prepare` wrote of many people. Out: `renderer.safetensors` with an exponential mean of the weights,
-beside it `mouth_features.safetensors` of the judge, and in `--checkpoints` a JSON-lines log and a state from which the
-same command goes on. Texture encoder and network learn together: every batch draws people, encodes each one's texture
-from a random stretch of their footage, and draws neighbouring other frames of them. A lip reader asks for the shape of
-the lips; in the later part of the run a judge looks at the mouths as well. Some people are kept out for validation.
-Several GPUs: `torchrun --nproc-per-node N -m prior.training.renderer …`.
+beside it `mouth_features.safetensors` of the judge, and in `--checkpoints` a JSON-lines log, a summary, and a state
+from which the same command goes on. Texture encoder and network learn together: every batch draws people, encodes each
+one's texture from a random stretch of their footage, and draws neighbouring other frames of them. A lip reader asks for
+the shape of the lips; in the later part of the run a judge looks at the mouths as well. Some people are kept out for
+validation. Several GPUs: `torchrun --nproc-per-node N -m prior.training.renderer …`. `--pack FOLDER` writes what a
+training reads, to be carried to another machine, and trains nothing.
 """
 
 import argparse
 import math
 import os
 import shutil
-from dataclasses import asdict, dataclass, fields, replace
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from tqdm import tqdm
 
+from cuda_ext.library import NO_CUDA
+from prior.cache.pack import LARGEST_MEGABYTES, write_pack
 from prior.cache.prepared import prepared_clips
 from prior.face.model import load_face_model
 from prior.renderer.lip_reader import LipReader, Mouths, misread, read_mouths, teach_reading
 from prior.renderer.losses import completed, detail_weight, renderer_loss
 from prior.renderer.mouth_features import around_mouths
-from prior.renderer.perceptual import load_trunk
-from prior.renderer.prior import WEIGHTS, RendererPrior, extreme_expressions, load_renderer_prior
+from prior.renderer.perceptual import TRUNK_NAME, load_trunk, trunk_path
+from prior.renderer.prior import WEIGHTS, RendererPrior, load_renderer_prior
 from prior.training.mouth_judge import MouthJudge, convinced, judged, teach
-from prior.training.renderer_batch import Augmentation, Drawing, prepare_drawing
-from prior.training.renderer_items import BatchStream, RendererDataset, TrainingItem, good_frames
-from prior.training.run import RunPart, TrainingRun, one_line_errors
+from prior.training.renderer_batch import Augmentation, Drawing, TrainingConfig, prepare_drawing, start_prior
+from prior.training.renderer_items import BatchStream, RendererDataset, TrainingItem
+from prior.training.run import (
+    RunPart,
+    StepTimes,
+    TrainingRun,
+    add_settings,
+    heed_no_signal,
+    one_line_errors,
+    share_gradients,
+)
 from render.drawing.gbuffer import gbuffer
-from render.drawing.neural_texture import COLOUR_CHANNELS
-from render.errors import StoreError
+from render.errors import ConfigError, StoreError
+from render.store import write_json
 
 CHECKPOINT = "adapt-renderer-checkpoint"
 CHECKPOINT_VERSION = 5
-BEST_NAME, FEATURES_NAME = "best.safetensors", "mouth_features.safetensors"
-MEAN_PEOPLE = 64
+BEST_NAME, FEATURES_NAME, SUMMARY_NAME = "best.safetensors", "mouth_features.safetensors", "summary.json"
 VALIDATION_SHARE = 16  # one person in so many is kept out
 VALIDATION_ITEMS = 12
 MEAN_DECAY = 0.998
@@ -51,71 +63,8 @@ TAUGHT_MOUTHS = 12
 FEATURE_SHARE = 0.5
 #: The lip reader is taught by so many a person.
 READ_MOUTHS = 40
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Settings of a training run.
-
-    Attributes:
-        people: items a batch; targets: neighbouring frames an item.
-        minutes: of training, over all resumed runs; steps: instead of minutes, where not 0.
-        learning_rate: highest; it rises over `warmup_steps` and falls to a fiftieth along a cosine.
-        save_minutes: between checkpoints, each with a validation.
-        colour_jitter: largest change of gain of a person; a third of it between enrollment and target.
-        code_noise: standard deviation added to normalised expressions; code_dropout: share withheld.
-        adversarial: size of the judge's say, as a share of the gradient of all else; 0 for none.
-        adversarial_from: part of the run before the judge; teaching: steps in which real mouths teach it before that.
-        shape: weight of how differently a drawn mouth's shape reads from the real one's; 0 for no lip reader.
-        reading: steps in which real mouths teach the lip reader before anything is drawn.
-        use_scale, use_window: whether the network gets the source's scale, and the expression window (ablations).
-        every_person: learn from one person in so many (ablation); the people kept out stay the same.
-        seed: of everything.
-    """
-
-    people: int = 6
-    targets: int = 2
-    minutes: float = 60.0
-    steps: int = 0
-    learning_rate: float = 8e-4
-    warmup_steps: int = 100
-    save_minutes: float = 4.0
-    colour_jitter: float = 0.25
-    code_noise: float = 0.15
-    code_dropout: float = 0.1
-    adversarial: float = 0.3
-    adversarial_from: float = 0.5
-    teaching: int = 400
-    shape: float = 0.02
-    reading: int = 1200
-    use_scale: bool = True
-    use_window: bool = True
-    every_person: int = 1
-    seed: int = 0
-
-
-def start_prior(cache: Path, prior: RendererPrior, people: list[str]) -> None:
-    """Set what is counted, not learnt: expression statistics, fixed expressions, mean texture."""
-    expressions = []
-    for clip in prepared_clips(cache):
-        if clip.person in people:
-            frames = good_frames(clip)
-            chosen = torch.linspace(0, max(0, len(frames) - 1), min(len(frames), 60)).long()
-            expressions.append(clip.track.lower_expression[frames[chosen]])
-    lower = torch.cat(expressions)
-    prior.renderer.expression_mean.copy_(lower.mean(0))
-    prior.renderer.expression_scale.copy_(lower.std(0).clamp(min=1e-3))
-    prior.erasing_expressions.copy_(extreme_expressions(prior.model, lower))
-    dataset = RendererDataset(cache, prior.model, prior.erasing_expressions, people, targets=1)
-    total = torch.zeros(COLOUR_CHANNELS, *prior.mean_texture.shape[1:])
-    weight = torch.zeros_like(total)
-    for index in range(MEAN_PEOPLE):
-        rgb, seen = prior.unwrapped(TrainingItem.stack([dataset[index]]).enrollment())
-        total += (rgb * seen)[0].flatten(0, 1)
-        weight += seen.expand_as(rgb)[0].flatten(0, 1)
-    with torch.no_grad():
-        overall = total.sum((1, 2), keepdim=True) / weight.sum((1, 2), keepdim=True)
-        prior.mean_texture[:COLOUR_CHANNELS] = (total + 0.05 * overall) / (weight + 0.05)
+#: Processes that read crops for a GPU: each has some 180 items a second ready, thirty steps of the usual size.
+GPU_WORKERS = 2
 
 
 class RendererTrainer:
@@ -134,6 +83,7 @@ class RendererTrainer:
 
     def __init__(self, cache: Path, folder: Path, prior: RendererPrior, config: TrainingConfig, device: str) -> None:
         self.config, self.device = config, device
+        self.times, self.is_stopping = StepTimes(), False
         self.run = TrainingRun(folder, CHECKPOINT, CHECKPOINT_VERSION, 60 * config.save_minutes)
         self.rank, self.ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         names = sorted({clip.person for clip in prepared_clips(cache)})
@@ -156,13 +106,14 @@ class RendererTrainer:
         self.reader = LipReader().to(device)
         if self.run.is_begun:
             facts = self.run.resume(self._parts())
-            self.best = float(facts["best"])
+            self.best = math.inf if facts["best"] is None else float(facts["best"])
             self.taught, self.can_read = bool(facts["taught"]), bool(facts["can_read"])
+            self.reader.requires_grad_(not self.can_read)
         erased = self.prior.erasing_expressions.cpu()
         self.dataset = RendererDataset(cache, cpu_model, erased, self.people, config.targets, config.seed)
         held = RendererDataset(cache, cpu_model, erased, self.validation_people, config.targets, config.seed + 1)
         self.validation = [TrainingItem.stack([held[index]]) for index in range(VALIDATION_ITEMS)]
-        self.trunk = load_trunk().to(device)
+        self.trunk = load_trunk(trunk_for(cache)).to(device)
 
     def progress(self) -> float:
         """Share of the run that is done."""
@@ -170,21 +121,30 @@ class RendererTrainer:
         return run.step / config.steps if config.steps else run.seconds / (60 * config.minutes)
 
     def train(self, workers: int = 0) -> None:
-        """Go on to the end; validates and saves on the way."""
-        stream = BatchStream(self.dataset, self.config.people, self.run.step, self.rank, self.ranks)
-        batches = iter(torch.utils.data.DataLoader(stream, batch_size=None, num_workers=workers))
-        bar = tqdm(desc="train", initial=self.run.step, mininterval=5, disable=self.rank > 0)
+        """Go on to the end, or until a signal asks to stop; validates and saves on the way."""
+        run = self.run
+        if not run.is_begun and self.rank == 0:
+            run.log({"step": 0, "minutes": 0.0, "validation": self.validate()})
+        if workers:
+            self.dataset.decode()
+        stream = BatchStream(self.dataset, self.config.people, run.step, self.rank, self.ranks)
+        batches = iter(torch.utils.data.DataLoader(stream, None, num_workers=workers, worker_init_fn=heed_no_signal))
+        bar = tqdm(desc="train", initial=run.step, mininterval=5, disable=self.rank > 0)
         sums: dict[str, float] = {}
         count = 0
-        self.run.start()
-        while self.progress() < 1:
-            for name, value in self._update(next(batches)).items():
-                sums[name] = sums.get(name, 0.0) + value
-            count += 1
-            bar.update()
-            if self.run.is_due() or self.progress() >= 1:
-                self.save({name: value / count for name, value in sums.items()})
-                sums, count = {}, 0
+        run.start()
+        with run.stoppable():
+            while self.progress() < 1 and not (self.is_stopping if self.ranks > 1 else run.stopped_by):
+                for name, value in self.times.timed(batches, self._update).items():
+                    sums[name] = sums.get(name, 0.0) + value
+                count += 1
+                bar.update()
+                if run.is_due() or self.progress() >= 1:
+                    self.save({name: value / count for name, value in sums.items()})
+                    sums, count = {}, 0
+        bar.close()
+        if run.stopped_by and self.rank == 0:
+            run.save(self._parts(), self._facts())  # at once: who ends a process does not wait for long
 
     def _update(self, item: TrainingItem) -> dict[str, float]:
         config, run = self.config, self.run
@@ -206,7 +166,9 @@ class RendererTrainer:
         parameters = [parameter for parameter in self.prior.parameters() if parameter.grad is not None]
         run.tick()
         if self.ranks > 1:
-            self._share([parameter.grad for parameter in parameters if parameter.grad is not None])
+            self.is_stopping = share_gradients(
+                run, [parameter.grad for parameter in parameters if parameter.grad is not None]
+            )
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         self.optimiser.step()
         run.step += 1
@@ -246,7 +208,8 @@ class RendererTrainer:
             read_mouths(crops, vertices, gbuffer(self.dataset.model, vertices).mouth) for crops, vertices in heads
         ]
         random = torch.Generator().manual_seed(self.config.seed)
-        error = teach_reading(self.reader, Mouths.joined(people).to(self.device), self.config.reading, random)
+        with self.run.breakable():
+            error = teach_reading(self.reader, Mouths.joined(people).to(self.device), self.config.reading, random)
         tqdm.write(f"lip reader: {error:.3f}")
         self.can_read = True
 
@@ -269,7 +232,8 @@ class RendererTrainer:
             model = self.dataset.model
             people = [around_mouths(crops, gbuffer(model, heads).mouth).to(self.device) for crops, heads in mouths]
             random = torch.Generator().manual_seed(self.config.seed)
-            tqdm.write(f"judge: {teach(self.judge, people, self.config.teaching, random):.3f}")
+            with self.run.breakable():
+                tqdm.write(f"judge: {teach(self.judge, people, self.config.teaching, random):.3f}")
             self.taught = True
         inputs = drawing.inputs
         mouth, trust = inputs.buffer.mouth, detail_weight(inputs.log_scale)
@@ -280,7 +244,7 @@ class RendererTrainer:
         self.judge_optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if self.ranks > 1:
-            self._share([p.grad for p in self.judge.parameters() if p.grad is not None])
+            share_gradients(self.run, [p.grad for p in self.judge.parameters() if p.grad is not None])
         self.judge_optimiser.step()
         if share <= 1:
             return {"judge": loss.detach()}
@@ -288,16 +252,6 @@ class RendererTrainer:
         verdict, features = convinced(self.judge, known, real, asked, trust)
         self.judge.requires_grad_(True)
         return {"judge": loss.detach(), "convinced": verdict, "features": features}
-
-    def _share(self, gradients: list[torch.Tensor]) -> None:
-        """Average gradients over ranks, and the clock with them: all ranks must agree on how far the run is."""
-        clock = gradients[0].new_tensor([self.run.seconds])
-        flat = torch.cat([clock, *(gradient.flatten() for gradient in gradients)])
-        dist.all_reduce(flat)
-        flat /= self.ranks
-        self.run.seconds = float(flat[0])
-        for gradient, value in zip(gradients, flat[1:].split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(value.view_as(gradient))
 
     def validate(self) -> dict[str, float]:
         """Mean terms and regions over people kept out, with the running mean of the weights in place."""
@@ -340,7 +294,25 @@ class RendererTrainer:
             self._put(current)
         if self.taught:
             self.judge.save_features(run.folder / FEATURES_NAME)
-        run.save(self._parts(), {"best": self.best, "taught": self.taught, "can_read": self.can_read})
+        run.save(self._parts(), self._facts())
+
+    def summary(self) -> dict[str, Any]:
+        """What the run did and how fast this sitting was; validation before its first step, where logged, and last."""
+        run, log, frames = self.run, self.run.logged(), self.config.people * self.config.targets * self.ranks
+        return {
+            "device": torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else self.device,
+            "people": len(self.people),
+            "steps": run.step,
+            "frames": run.step * frames,
+            "minutes": round(run.seconds / 60, 2),
+            **self.times.summary(frames),
+            **({"validation_before": log[0]["validation"]} if log[0]["step"] == 0 else {}),
+            "validation": log[-1]["validation"],
+        }
+
+    def _facts(self) -> dict[str, Any]:
+        best = self.best if math.isfinite(self.best) else None  # JSON has no infinity
+        return {"best": best, "taught": self.taught, "can_read": self.can_read}
 
     def _parts(self) -> dict[str, RunPart]:
         return {
@@ -360,30 +332,41 @@ class RendererTrainer:
 
 def main(arguments: list[str] | None = None) -> None:
     """Train from the command line."""
+    has_gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(description="Train the renderer prior on a prepared cache.")
-    parser.add_argument("cache", type=Path, help="folder written by `adapt prepare`")
+    parser.add_argument("cache", type=Path, help="folder written by `adapt prepare`, or by --pack")
+    parser.add_argument("--pack", type=Path, metavar="FOLDER", help="write what a training reads there; train nothing")
+    parser.add_argument("--pack-megabytes", type=float, default=LARGEST_MEGABYTES, help="most that the pack may hold")
     parser.add_argument("-o", "--out", type=Path, default=WEIGHTS, help="file of the finished prior")
     parser.add_argument("--checkpoints", type=Path, default=Path("runs/renderer"), help="folder of log and checkpoint")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--workers", type=int, default=0, help="processes that read crops")
+    parser.add_argument("--device", default="cuda" if has_gpu else "cpu")
+    parser.add_argument("--workers", type=int, default=GPU_WORKERS * has_gpu, help="processes that read crops")
     parser.add_argument("--widths", type=int, nargs="+", help="channels of the network, fine to coarse")
     parser.add_argument("--face-model", type=Path, help="another head in the same file form")
     parser.add_argument("--start", type=Path, help="prior to start from instead of random weights")
-    for field in fields(TrainingConfig):
-        flag = f"--{field.name.replace('_', '-')}"
-        if isinstance(field.default, bool):
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default)
-        else:
-            parser.add_argument(flag, type=type(field.default), default=field.default)
+    add_settings(parser, TrainingConfig)
     given = parser.parse_args(arguments)
     with one_line_errors("prior.training.renderer"):
-        train(given)
+        if given.pack:
+            trunk = trunk_for(given.cache)
+            load_trunk(trunk)  # raises where there is none
+            print(f"{given.pack}: {write_pack(given.cache, given.pack, trunk, given.pack_megabytes)}")
+        else:
+            train(given)
+
+
+def trunk_for(cache: Path) -> Path:
+    """The trunk's file: a pack has its own."""
+    own = cache / TRUNK_NAME
+    return own if own.is_file() else trunk_path()
 
 
 def train(given: argparse.Namespace) -> None:
     """Train as the flags of `main` say, on one device or as one of several processes."""
-    config = TrainingConfig(**{field.name: getattr(given, field.name) for field in fields(TrainingConfig)})
+    config = TrainingConfig(**{name: getattr(given, name) for name in TrainingConfig.__dataclass_fields__})
     device = given.device
+    if device.startswith("cuda") and NO_CUDA:
+        raise ConfigError(f"--device {device}: {NO_CUDA}; or pass --device cpu")
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("nccl" if device == "cuda" else "gloo")
         device = f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
@@ -395,14 +378,22 @@ def train(given: argparse.Namespace) -> None:
         prior = RendererPrior(model, {"widths": given.widths} if given.widths else None)
     trainer = RendererTrainer(given.cache, given.checkpoints, prior, config, device)
     trainer.train(given.workers)
+    run = trainer.run
+    if run.stopped_by and trainer.progress() < 1:
+        print(f"{given.checkpoints}: stopped at step {run.step}; the same command goes on from there")
+        sys.exit(128 + run.stopped_by)
     if trainer.rank == 0:
+        summary = trainer.summary()
+        write_json(given.checkpoints / SUMMARY_NAME, summary)
         made = {given.out: BEST_NAME}
         if trainer.taught:
             made[given.out.with_name(FEATURES_NAME)] = FEATURES_NAME
+        given.out.parent.mkdir(parents=True, exist_ok=True)
         for out, name in made.items():
             if out.resolve() != (given.checkpoints / name).resolve():  # nor where it is written among checkpoints
                 shutil.copyfile(given.checkpoints / name, out)
-        print(f"{given.out}: step {trainer.run.step}, validation loss {trainer.best:.4f}")
+        told = f"step {run.step}, {summary.get('frames_per_second', 0)} frames/s"
+        print(f"{given.out}: {told}, validation loss {trainer.best:.4f}, {given.checkpoints / SUMMARY_NAME} tells more")
 
 
 if __name__ == "__main__":

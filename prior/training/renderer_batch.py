@@ -1,24 +1,94 @@
-"""A batch of renderer training: items of people become what the network and the loss read.
+"""Renderer training's settings, what a prior starts from, and its batches: items become what network and loss read.
 
 In: `TrainingItem`s with a leading dimension P. Out: a `Drawing` of B = P · T samples, each the part of a crop that the
 network sees; augmented copies are mirrored, tinted, and their expressions disturbed.
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
+from prior.cache.prepared import prepared_clips
 from prior.renderer.bank_choice import bank_of
-from prior.renderer.prior import RendererPrior
+from prior.renderer.prior import RendererPrior, extreme_expressions
 from prior.renderer.unwrapping import TextureFrames
-from prior.training.renderer_items import TrainingItem
+from prior.training.renderer_items import RendererDataset, TrainingItem, good_frames
 from render.drawing.erasure import erased_mask
 from render.drawing.gbuffer import GBuffer, gbuffer
 from render.drawing.look import Look, Samples, sample_look
+from render.drawing.neural_texture import COLOUR_CHANNELS
 from render.drawing.renderer import RenderInputs, seen_corners
 
+#: How many people's enrollments the mean texture starts from.
+MEAN_PEOPLE = 64
 #: What a mirror does to pitch and yaw.
 MIRRORED_TURN = (1.0, -1.0)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of a training run.
+
+    Attributes:
+        people: items a batch; targets: neighbouring frames an item.
+        minutes: of training, over all resumed runs; steps: instead of minutes, where not 0.
+        learning_rate: highest; it rises over `warmup_steps` and falls to a fiftieth along a cosine.
+        save_minutes: between checkpoints, each with a validation.
+        colour_jitter: largest change of gain of a person; a third of it between enrollment and target.
+        code_noise: standard deviation added to normalised expressions; code_dropout: share withheld.
+        adversarial: size of the judge's say, as a share of the gradient of all else; 0 for none.
+        adversarial_from: part of the run before the judge; teaching: steps in which real mouths teach it before that.
+        shape: weight of how differently a drawn mouth's shape reads from the real one's; 0 for no lip reader.
+        reading: steps in which real mouths teach the lip reader before anything is drawn.
+        use_scale, use_window: whether the network gets the source's scale, and the expression window (ablations).
+        every_person: learn from one person in so many (ablation); the people kept out stay the same.
+        seed: of everything.
+    """
+
+    people: int = 6
+    targets: int = 2
+    minutes: float = 60.0
+    steps: int = 0
+    learning_rate: float = 8e-4
+    warmup_steps: int = 100
+    save_minutes: float = 4.0
+    colour_jitter: float = 0.25
+    code_noise: float = 0.15
+    code_dropout: float = 0.1
+    adversarial: float = 0.3
+    adversarial_from: float = 0.5
+    teaching: int = 400
+    shape: float = 0.02
+    reading: int = 1200
+    use_scale: bool = True
+    use_window: bool = True
+    every_person: int = 1
+    seed: int = 0
+
+
+def start_prior(cache: Path, prior: RendererPrior, people: list[str]) -> None:
+    """Set what is counted, not learnt: expression statistics, fixed expressions, mean texture."""
+    expressions = []
+    for clip in prepared_clips(cache):
+        if clip.person in people:
+            frames = good_frames(clip)
+            chosen = torch.linspace(0, max(0, len(frames) - 1), min(len(frames), 60)).long()
+            expressions.append(clip.track.lower_expression[frames[chosen]])
+    lower = torch.cat(expressions)
+    prior.renderer.expression_mean.copy_(lower.mean(0))
+    prior.renderer.expression_scale.copy_(lower.std(0).clamp(min=1e-3))
+    prior.erasing_expressions.copy_(extreme_expressions(prior.model, lower))
+    dataset = RendererDataset(cache, prior.model, prior.erasing_expressions, people, targets=1)
+    total = torch.zeros(COLOUR_CHANNELS, *prior.mean_texture.shape[1:])
+    weight = torch.zeros_like(total)
+    for index in range(MEAN_PEOPLE):
+        rgb, seen = prior.unwrapped(TrainingItem.stack([dataset[index]]).enrollment())
+        total += (rgb * seen)[0].flatten(0, 1)
+        weight += seen.expand_as(rgb)[0].flatten(0, 1)
+    with torch.no_grad():
+        overall = total.sum((1, 2), keepdim=True) / weight.sum((1, 2), keepdim=True)
+        prior.mean_texture[:COLOUR_CHANNELS] = (total + 0.05 * overall) / (weight + 0.05)
 
 
 @dataclass(frozen=True)

@@ -199,6 +199,12 @@ class RendererDataset:
                 torch.cat([clip.track.clip_vertices(self.model, torch.tensor([frame])) for clip, frame in chosen]),
             )
 
+    def decode(self) -> None:
+        """Decode all crops, which else happens as they are asked for: processes that fork from this one share them."""
+        for clips in self.clips.values():
+            for clip, frames in clips:
+                clip.crop(int(frames[0]))
+
     def _bank(self, clip: PreparedClip, frames: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
         """Frames [BANK_FRAMES] of an enrollment that differ, starting anywhere."""
         description = clip.track.lower_expression[frames] / self.scale

@@ -1,18 +1,24 @@
 """A training run: the optimisation that small networks share, and what lets a long one be stopped and gone on with.
 
 In and out of the latter: a folder with `log.jsonl`, a line each time the run is saved, and `checkpoint.safetensors`,
-which holds what the run changes as one flat dictionary of tensors; those of a part are named `PART.…`.
+which holds what the run changes as one flat dictionary of tensors; those of a part are named `PART.…`. Ctrl-C and
+SIGTERM end a run after the step that is being taken, so that it can be saved. How fast steps go is in `StepTimes`.
 """
 
+import argparse
 import json
+import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from statistics import fmean, median
+from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from tqdm import tqdm
 
@@ -28,6 +34,10 @@ SMOOTHING = 0.97
 
 #: Something with tensors that a run changes.
 RunPart = nn.Module | torch.optim.Optimizer | dict[str, torch.Tensor]
+Batch = TypeVar("Batch")
+Result = TypeVar("Result")
+#: Signals that end a run: Ctrl-C, what ends processes, a closed terminal.
+ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def pack_parts(parts: Mapping[str, RunPart]) -> dict[str, torch.Tensor]:
@@ -79,12 +89,15 @@ class TrainingRun:
     Attributes:
         step: steps taken, over all sittings.
         seconds: time taken, likewise; it runs from `start` on, what is saved and validated included.
+        stopped_by: number of the signal that asked for the run's end, or 0.
     """
 
     def __init__(self, folder: Path, kind: str, kind_version: int, save_seconds: float) -> None:
         self.folder, self.save_seconds = folder, save_seconds
         self._format = kind, kind_version
         self.step, self.seconds = 0, 0.0
+        self.stopped_by = 0
+        self._is_breakable = False
         self._clock = self._saved = 0.0
 
     @property
@@ -111,6 +124,10 @@ class TrainingRun:
         with (self.folder / LOG_NAME).open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
 
+    def logged(self) -> list[dict[str, Any]]:
+        """The lines of the log so far."""
+        return [json.loads(line) for line in (self.folder / LOG_NAME).read_text(encoding="utf-8").splitlines()]
+
     def save(self, parts: Mapping[str, RunPart], facts: Mapping[str, Any]) -> None:
         """Write the checkpoint: parts, step, seconds, and further facts."""
         facts = {"step": self.step, "seconds": self.seconds, **facts}
@@ -128,6 +145,107 @@ class TrainingRun:
         unpack_parts(tensors, parts)
         self.step, self.seconds = int(facts["step"]), float(facts["seconds"])
         return facts
+
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """Within, signals that end a run only set `stopped_by`; a second one ends the process at once."""
+
+        def stop(number: int, _: Any) -> None:
+            if self.stopped_by:
+                raise KeyboardInterrupt
+            self.stopped_by = number
+            if self._is_breakable:
+                raise _Broken
+
+        heeded = [one for one in ENDING if signal.getsignal(one) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, stop) for number in heeded}
+        try:
+            yield
+        except _Broken:
+            pass
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def breakable(self) -> Iterator[None]:
+        """Within, nothing is lost where a signal breaks off at once: `stoppable` is left from here."""
+        self._is_breakable = True
+        try:
+            yield
+        finally:
+            self._is_breakable = False
+
+
+class _Broken(BaseException):
+    """Leaves what is breakable."""
+
+
+def heed_no_signal(_: int) -> None:
+    """For a worker process of a data loader: whoever started it ends it, after the step that is being taken."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def share_gradients(run: TrainingRun, gradients: Sequence[torch.Tensor]) -> bool:
+    """Average gradients over ranks, and the clock with them; says whether any rank is to stop: all end at one step."""
+    told = gradients[0].new_tensor([run.seconds, float(run.stopped_by > 0)])
+    flat = torch.cat([told, *(gradient.flatten() for gradient in gradients)])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    run.seconds = float(flat[0])
+    for gradient, value in zip(gradients, flat[2:].split([one.numel() for one in gradients]), strict=True):
+        gradient.copy_(value.view_as(gradient))
+    if is_stopped := bool(flat[1] > 0):
+        run.stopped_by = run.stopped_by or signal.SIGTERM
+    return is_stopped
+
+
+class StepTimes:
+    """How fast steps go, and how much of that is waiting for batches.
+
+    Attributes:
+        seconds: of each step, its batch included.
+        waited_seconds: of each of these, until its batch was there.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.waited_seconds: list[float] = []
+
+    def timed(self, batches: Iterator[Batch], step: Callable[[Batch], Result]) -> Result:
+        """Take a step with the next batch."""
+        began = time.monotonic()
+        batch = next(batches)
+        there = time.monotonic()
+        result = step(batch)
+        self.seconds.append(time.monotonic() - began)
+        self.waited_seconds.append(there - began)
+        return result
+
+    def summary(self, frames: int) -> dict[str, float]:
+        """Of steps of so many frames: seconds a step (median), of which waiting (mean, without the first), frames/s.
+
+        Nothing where no step was taken.
+        """
+        if not self.seconds:
+            return {}
+        usual, waited = median(self.seconds), fmean(self.waited_seconds[1:] or self.waited_seconds)
+        return {
+            "seconds_a_step": round(usual, 4),
+            "waiting_seconds_a_step": round(waited, 4),
+            "frames_per_second": round(frames / usual, 1),
+        }
+
+
+def add_settings(parser: argparse.ArgumentParser, config_type: Any) -> None:
+    """A flag for each field of a dataclass of settings, `--learning-rate` for `learning_rate`."""
+    for field in fields(config_type):
+        flag = f"--{field.name.replace('_', '-')}"
+        if isinstance(field.default, bool):
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default)
+        else:
+            parser.add_argument(flag, type=type(field.default), default=field.default)
 
 
 @contextmanager

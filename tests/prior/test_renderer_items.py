@@ -27,6 +27,18 @@ def test_items_depend_on_seed_and_index_only(prepared_cache):
         RendererDataset(prepared_cache, MODEL, erased, people=["nobody"])
 
 
+def test_workers_share_the_batches_out_and_no_batch_comes_twice(prepared_cache):
+    dataset = RendererDataset(prepared_cache, MODEL, torch.zeros(1, MODEL.lower_basis.shape[0]), targets=2)
+    dataset.decode()
+    assert all("_crops" in vars(clip) for clips in dataset.clips.values() for clip, _ in clips)
+    alone, shared = (
+        iter(torch.utils.data.DataLoader(BatchStream(dataset, 2, 3), None, num_workers=workers)) for workers in (0, 2)
+    )
+    for _ in range(5):
+        own, other = next(alone), next(shared)
+        assert torch.equal(own.crops, other.crops) and torch.equal(own.window, other.window)
+
+
 def test_targets_are_neighbours(prepared_cache):
     dataset = RendererDataset(prepared_cache, MODEL, torch.zeros(1, MODEL.lower_basis.shape[0]), targets=3)
     random = np.random.default_rng(0)

@@ -1,7 +1,10 @@
 """Training of the renderer prior on a cache made of the synthetic actor: batches, judge, runs, command."""
 
 import json
+import os
 import shutil
+import signal
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
@@ -13,8 +16,9 @@ from prior.renderer.prior import RendererPrior, load_renderer_prior
 from prior.training.mouth_judge import MouthJudge, convinced, judged
 from prior.training.renderer import RendererTrainer, TrainingConfig, main, start_prior
 from prior.training.renderer_batch import Augmentation, mirror_signs, mirrored, prepare_drawing
-from prior.training.renderer_items import BatchStream, RendererDataset
+from prior.training.renderer_items import BatchStream, RendererDataset, TrainingItem
 from render.errors import StoreError
+from render.text import read_json
 
 MODEL = load_face_model()
 SMALL = {"widths": [8, 8, 8, 8, 8]}
@@ -134,17 +138,67 @@ def test_one_person_alone_is_too_few(prepared_cache, tmp_path):
 
 def test_command_trains_and_writes_a_prior(prepared_cache, models, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ADAPT_MODELS", str(models))
-    run = tmp_path / "run"
+    run, pack = tmp_path / "run", tmp_path / "pack"
+    main([str(prepared_cache), "--pack", str(pack)])
+    assert f"{pack}: 2 of 2 people, 2 of 2 clips" in capsys.readouterr().out and not run.exists()
+    monkeypatch.setenv("ADAPT_MODELS", str(tmp_path))  # a pack has all that is needed
     out = run / "renderer.safetensors"  # beside the checkpoints, whose features have their own name already
     shown = "--steps 3 --reading 2 --teaching 2 --adversarial-from 0.1 "
     shown += "--people 1 --targets 1 --device cpu --widths 8 8 8 8 8"
-    main([str(prepared_cache), "-o", str(out), "--checkpoints", str(run), *shown.split()])
+    main([str(pack), "-o", str(out), "--checkpoints", str(run), *shown.split()])
     assert "step 3" in capsys.readouterr().out
     assert load_renderer_prior(out).facts["steps"] == 3
     features = load_mouth_features(out.with_name("mouth_features.safetensors"))
     assert [layer.weight.shape[0] for layer in features.layers] == [32, 64, 96, 128]
-    validation = json.loads((run / "log.jsonl").read_text().splitlines()[-1])["validation"]
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    validation = log[-1]["validation"]
     assert all(0 < validation[region] < 1 for region in ("mouth", "face", "around"))
-    monkeypatch.setenv("ADAPT_MODELS", str(tmp_path))
+    summary = read_json(run / "summary.json")
+    assert (summary["device"], summary["people"], summary["steps"], summary["frames"]) == ("cpu", 1, 3, 3)
+    assert summary["validation_before"] == log[0]["validation"] != validation == summary["validation"]
+    assert summary["frames_per_second"] > 0 and summary["seconds_a_step"] > summary["waiting_seconds_a_step"] > 0
     with pytest.raises(SystemExit, match="ADAPT_MODELS"):
         main([str(prepared_cache), "-o", str(out), "--checkpoints", str(tmp_path / "new"), *shown.split()])
+
+
+def test_a_run_that_a_signal_ended_goes_on_as_if_it_had_not(prepared_cache, models, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ADAPT_MODELS", str(models))
+    monkeypatch.setattr("prior.training.renderer.VALIDATION_ITEMS", 1)
+    shown = "--steps 2 --adversarial 0 --shape 0 --people 1 --targets 1 --device cpu --workers 1 --widths 8 8 8 8 8"
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+
+    def train(run: Path) -> None:
+        out = run / "made" / "renderer.safetensors"
+        main([str(prepared_cache), "-o", str(out), "--checkpoints", str(run), *shown.split()])
+
+    update = RendererTrainer._update
+
+    def ended(trainer: RendererTrainer, item: TrainingItem) -> dict[str, float]:
+        losses = update(trainer, item)
+        # Ctrl-C reaches every process that belongs to the terminal.
+        for number in [*(child.pid for child in active_children()), os.getpid()]:
+            os.kill(number, signal.SIGINT)
+        return losses
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit) as stopped:
+        patched.setattr(RendererTrainer, "_update", ended)
+        train(broken)
+    assert stopped.value.code == 130 and "stopped at step 1; the same command goes on" in capsys.readouterr().out
+    assert not (broken / "made").exists() and not (broken / "summary.json").exists()
+    train(broken)
+    train(whole)
+    own, other = (load_renderer_prior(run / "made" / "renderer.safetensors").state_dict() for run in (whole, broken))
+    assert all(torch.equal(own[name], other[name]) for name in own)
+    assert [read_json(run / "summary.json")["steps"] for run in (whole, broken)] == [2, 2]
+    assert [line["step"] for line in map(json.loads, (broken / "log.jsonl").read_text().splitlines())] == [0, 2]
+
+
+@pytest.mark.cuda
+def test_training_runs_on_a_gpu(prepared_cache, models, tmp_path, monkeypatch):
+    monkeypatch.setenv("ADAPT_MODELS", str(models))
+    shown = "--steps 8 --reading 2 --teaching 2 --adversarial-from 0.1 --people 2 --device cuda --widths 8 8 8 8 8"
+    out = tmp_path / "renderer.safetensors"
+    main([str(prepared_cache), "-o", str(out), "--checkpoints", str(tmp_path), "--workers", "1", *shown.split()])
+    summary = read_json(tmp_path / "summary.json")
+    assert summary["device"] != "cpu" and summary["steps"] == load_renderer_prior(out).facts["steps"] == 8
+    assert summary["validation"]["total"] > 0
