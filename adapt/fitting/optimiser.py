@@ -1,9 +1,10 @@
 """The optimisation of `adapt fit`: a texture and a small delta of the renderer learn one actor's frames.
 
 In: the unadapted look, and clips with frames to learn from and held-out ones. Texture and delta are optimised
-together, a frame a step, by the loss that the prior was learnt with and the features of mouths. Kept is a point on the
-way from the prior to the state that draws the held-out frames best (Wortsman et al. 2022); where every state is worse
-than the unadapted prior, that is kept. A checkpoint resumes to the same bytes.
+together, a frame a step, by the loss that the prior was learnt with and the features of mouths; now and then it is a
+frame of `adapt.fitting.replay`, so that the prior's drawing of what is never shown is not unlearnt. Kept is a point
+on the way from the prior to the state that draws the held-out frames best (Wortsman et al. 2022); where every state
+is worse than the unadapted prior, that is kept. A checkpoint resumes to the same bytes.
 """
 
 import math
@@ -20,6 +21,7 @@ from adapt.actor.delta import new_delta, with_delta
 from adapt.device import one_thread
 from adapt.fitting.clip import KEPT_INPUTS, FirstLook, FitClip, FrameReader
 from adapt.fitting.options import FitOptions
+from adapt.fitting.replay import REPLAY_EVERY, REPLAY_WEIGHT, REPLAYED, Replay
 from adapt.fitting.state import Checkpoint, FitState
 from adapt.progress import SILENT, Progress
 from prior.renderer.losses import renderer_loss
@@ -130,7 +132,7 @@ def optimise(
     reader = FrameReader(prior, clips, first, options.device)
     texture = first.look.texture
     steps, seed = options.steps, options.seed
-    pace = Pace(reader)
+    pace, replay = Pace(reader), Replay(reader, seed)
     seconds = None if options.minutes is None else options.minutes * 60
     if checkpoint is not None and checkpoint.resume and checkpoint.path.is_file():
         state = FitState.load(checkpoint).to(reader.device)
@@ -147,7 +149,7 @@ def optimise(
     with _saved_when_interrupted(state, checkpoint), progress.stage("fit", steps) as advance:
         advance(state.step)
         while state.step < steps and (done := max(state.step / steps, _spent(started, seconds))) < 1:
-            take_step(reader, state, done, seed)
+            take_step(reader, state, done, seed, replay)
             advance(1)
             if (left := pace.told_after(state.step, steps)) is not None:
                 left = left if seconds is None else min(left, seconds - (time.monotonic() - started))
@@ -255,19 +257,27 @@ def frame_of_step(counts: Sequence[int], seed: int, step: int) -> tuple[int, int
     return number, place - ends[number] + counts[number]
 
 
-def take_step(reader: FrameReader, state: FitState, done: float, seed: int) -> None:
+def take_step(reader: FrameReader, state: FitState, done: float, seed: int, replay: Replay | None = None) -> None:
     """One Adam step on a frame chosen by (seed, step) alone, so that a resumed fit goes the same way.
 
-    `done` is the part of the fit that lies behind, in [0, 1).
+    `done` is the part of the fit that lies behind, in [0, 1). Now and then, where there is a `replay`, what it holds is
+    learnt instead.
     """
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
-    number, place = frame_of_step([len(clip.learn) for clip in reader.clips], seed, state.step)
-    row = int(reader.clips[number].learn[place])
-    inputs = reader.read(number, row)
-    noise = torch.randn(1, 1, inputs.window.shape[2], generator=generator).to(reader.device)
-    inputs = replace(inputs, window=inputs.window + EXPRESSION_NOISE * reader.renderer.expression_scale * noise)
+    counts, weight = [len(clip.learn) for clip in reader.clips], 1.0
+    if replay is not None and (state.step + 1) % REPLAY_EVERY == 0:
+        index = state.step // REPLAY_EVERY % REPLAYED
+        number, place = frame_of_step(counts, seed, index * REPLAY_EVERY)
+        inputs, bank = replay.read(index, number, int(reader.clips[number].learn[place]))
+        weight = REPLAY_WEIGHT
+    else:
+        number, place = frame_of_step(counts, seed, state.step)
+        row = int(reader.clips[number].learn[place])
+        inputs, bank = reader.read(number, row), reader.bank(number, row)
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
+        noise = torch.randn(1, 1, inputs.window.shape[2], generator=generator).to(reader.device)
+        inputs = replace(inputs, window=inputs.window + EXPRESSION_NOISE * reader.renderer.expression_scale * noise)
     leaves = {name: value.requires_grad_() for name, value in state.parameters.items()}
-    loss = _loss(reader, inputs, state, reader.bank(number, row))
+    loss = weight * _loss(reader, inputs, state, bank)
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     decay = LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
     state.is_whole = False

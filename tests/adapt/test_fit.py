@@ -32,6 +32,8 @@ def test_same_steps_same_state_and_a_resumed_fit_too(fitted, tmp_path, monkeypat
     prior, clips = load_renderer_prior(), fitted.clips
     monkeypatch.setattr("adapt.fitting.optimiser.CHECKPOINT_EVERY", 2)
     monkeypatch.setattr("adapt.fitting.optimiser.JUDGE_EVERY", 1)
+    monkeypatch.setattr("adapt.fitting.optimiser.REPLAY_EVERY", 2)
+    monkeypatch.setattr("adapt.fitting.optimiser.REPLAYED", 1)  # made before the break, and anew after it
     monkeypatch.setattr("adapt.fitting.clip.KEPT_INPUTS", 1)
     whole = optimise(prior, clips, fitted.unadapted, FOUR)
     checkpoint = Checkpoint(tmp_path / "checkpoint", identity={"fit": 1})
@@ -65,7 +67,7 @@ def test_a_budget_of_time_ends_a_fit_and_its_steps_grow_smaller(fitted, monkeypa
     monkeypatch.setattr("adapt.fitting.optimiser.time.monotonic", lambda: float(len(done)))
     monkeypatch.setattr("adapt.fitting.optimiser.held_out_loss", lambda *arguments: 1.0)
 
-    def step(reader, state, part, seed):
+    def step(reader, state, part, *_):
         done.append(part)
         state.step += 1
 
