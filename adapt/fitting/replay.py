@@ -15,9 +15,10 @@ from render.drawing.look import Bank, Look
 from render.drawing.renderer import WINDOW_CENTRE, RenderInputs, draw_trainable, expression_window, render_inputs
 
 #: One step in so many replays, its loss times this weight; so many pictures are replayed in turn.
-#: SN of the mouth, all of the way to the best state, in the third of other frames whose expressions are farthest from
-#: those learnt: unadapted 2.47, without replay 3.11, with it 2.39 (a mouth that was learnt shut); 2.12, 3.04, 2.22;
-#: 1.56, 1.32, 1.34. In the nearest third: 1.39, 1.27, 1.23; 1.93, 2.15, 1.79; 1.13, 1.17, 1.15.
+#: SN of the mouth after 250 steps, all of the way to the best state, in the third of a person's other frames whose
+#: expressions are farthest from those learnt: unadapted 2.47, without replay 3.11, with it 2.39 (a mouth learnt shut);
+#: 2.12, 3.04, 2.22; 2.47, 2.51, 2.33; 1.56, 1.32, 1.34. In the nearest third: 1.39, 1.27, 1.23; 1.93, 2.15, 1.79;
+#: 2.19, 1.98, 1.95; 1.13, 1.17, 1.15.
 #: Tried: one step in four with all of the weight and expressions less far away, 2.48, but half of what a fit gains
 #: elsewhere is lost; no delta for what reads the expression, in place of replay, 3.06.
 REPLAY_EVERY, REPLAY_WEIGHT, REPLAYED = 8, 0.5, 24
