@@ -9,8 +9,9 @@ import torch
 from adapt.fitting.clip import FitClip, FrameReader, first_look
 from prior.renderer.losses import renderer_loss
 from prior.renderer.prior import RendererPrior
+from render.drawing.gbuffer import TEXTURE_SIZE
 from render.drawing.look import Look
-from render.drawing.neural_texture import TEXTURE_CHANNELS, TEXTURE_SIZE
+from render.drawing.neural_texture import TEXTURE_CHANNELS
 from render.drawing.renderer import Renderer, draw_trainable
 
 #: Adam's rates for a network and a texture that know nothing.

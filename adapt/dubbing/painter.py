@@ -134,7 +134,7 @@ class Painter:
         # Whole steps of 16 px of a crop are whole px at native size.
         top, bottom, left, right = (step * CROP_SIZE // STEPS for step in window)
         y, bottom_y, x, right_x = (step * self.size // STEPS for step in window)
-        buffer = gbuffer(self.part.prior.model, vertices, self.size)
+        buffer = gbuffer(self.part.prior.model, vertices, self.size, self.detail.maps.shape[-1])
         uv = buffer.uv[:, y:bottom_y, x:right_x].contiguous()
         rgb = torch.from_numpy(patch.rgb[top:bottom, left:right]).permute(2, 0, 1)[None]
         some = shares[..., top:bottom, left:right]

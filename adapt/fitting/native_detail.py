@@ -57,7 +57,7 @@ def native_detail(
             vertices = clip.track.clip_vertices(model, frame[None])
             values, weight = unwrap(model, vertices, fine, DETAIL_SIZE, "bicubic")
             one_map = (values * (weight > BORDER_WEIGHT))[0]  # lips' colour on teeth is no detail of these
-            maps[0, place] = one_map[0] * softened(one_map[None], fine, gbuffer(model, vertices, size))
+            maps[0, place] = one_map[0] * softened(one_map[None], fine, gbuffer(model, vertices, size, DETAIL_SIZE))
     return Detail(maps, scale)
 
 

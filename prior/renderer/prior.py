@@ -19,8 +19,9 @@ from prior.network import stored_network, unpacked_weights
 from prior.renderer.bank_choice import EnrollmentPart, bank_frames, bank_of
 from prior.renderer.sheets import carried_on, sheet_masks
 from prior.renderer.unwrapping import FRAMES_PER_BIN, SECOND_WEIGHT, WIDEST_FACTOR, TextureFrames, enrollment_of, unwrap
+from render.drawing.gbuffer import TEXTURE_SIZE
 from render.drawing.look import Look
-from render.drawing.neural_texture import COLOUR_BINS, COLOUR_CHANNELS, TEXTURE_CHANNELS, TEXTURE_SIZE
+from render.drawing.neural_texture import COLOUR_BINS, COLOUR_CHANNELS, TEXTURE_CHANNELS
 from render.drawing.renderer import Renderer
 from render.drawing.unet import UNet
 from render.head.face_model import FaceModel

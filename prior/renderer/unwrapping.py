@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from cuda_ext import ops
 from cuda_ext.types import Raster
 from render.drawing.crop import CROP_SIZE
+from render.drawing.gbuffer import TEXTURE_SIZE
 from render.drawing.masks import pick_faces
-from render.drawing.neural_texture import TEXTURE_SIZE
 from render.head.camera import FAR_CM, NEAR_CM
 from render.head.face_model import FaceModel
 from render.head.track import Track

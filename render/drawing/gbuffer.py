@@ -15,13 +15,17 @@ from render.drawing.crop import CROP_SIZE
 from render.drawing.masks import LOWER_FACE_REGIONS, MOUTH_REGIONS, pick_faces
 from render.head.face_model import FaceModel
 
+#: Side of the maps over uv that textures and banks are, texels.
+TEXTURE_SIZE = 256
+
 
 @dataclass(frozen=True)
 class GBuffer:
     """What the face model shows at every pixel.
 
     Attributes:
-        uv: [B, H, W, 2] in [0, 1], origin top left; 0 where empty.
+        uv: [B, H, W, 2] in [0, 1], origin top left; 0 where empty. At the edge of a lip it is where that lip's own
+            texels are sampled, see `LipSeam`.
         lower_face: [B, 1, H, W], 1 on the lower face.
         mouth: [B, 1, H, W], 1 on the lips and inside the mouth.
         covered: [B, 1, H, W], 1 where the model is seen at all.
@@ -41,16 +45,21 @@ class GBuffer:
         return GBuffer(**{name: value[chosen] for name, value in vars(self).items()})
 
 
-def gbuffer(model: FaceModel, clip_vertices: torch.Tensor, size: int = CROP_SIZE) -> GBuffer:
+def gbuffer(
+    model: FaceModel, clip_vertices: torch.Tensor, size: int = CROP_SIZE, texels: int = TEXTURE_SIZE
+) -> GBuffer:
     """Rasterize the face model.
 
     Args:
         model: the face model, on the vertices' device.
         clip_vertices: [B, V, 4] float32.
         size: px of the square crop.
+        texels: side of the maps that are to be sampled by its uv.
     """
     raster = ops.rasterize(clip_vertices, model.faces, (size, size))
     uv = ops.interpolate(model.uv, raster, model.faces)
+    if model.lip_seam:
+        model.lip_seam.keep_apart(uv, raster.face_id, texels)
     lower_face = pick_faces(model.faces_in(*LOWER_FACE_REGIONS), raster.face_id)
     mouth = pick_faces(model.faces_in(*MOUTH_REGIONS), raster.face_id)
     covered = (raster.face_id[:, None] >= 0).float()

@@ -11,7 +11,6 @@ from cuda_ext import ops
 from render.drawing.gbuffer import GBuffer
 
 TEXTURE_CHANNELS = 16
-TEXTURE_SIZE = 256
 COLOUR_BINS = 3
 COLOUR_CHANNELS = 3 * COLOUR_BINS
 

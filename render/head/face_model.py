@@ -5,11 +5,13 @@
 head converted to this file form works.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
+from render.head.lip_seam import LipSeam, lip_seam
 from render.store import Form, damage_named, load_tensors, measured, refuse_other_forms, refuse_values, save_tensors
 
 KIND = "adapt-face-model"
@@ -70,17 +72,23 @@ class FaceModel:
         )
         return torch.isin(self.face_region, wanted)
 
+    @cached_property
+    def lip_seam(self) -> LipSeam | None:
+        """Where the lips touch in uv; None for a head whose lips do not part."""
+        return lip_seam(self.faces, self.uv, self.faces_in("lips"))
+
     def to(self, device: str | torch.device) -> "FaceModel":
         """The same on a device."""
-        return replace(
-            self, **{name: value.to(device) for name, value in vars(self).items() if name != "landmark_count"}
-        )
+        tensors = {name: value.to(device) for name, value in self._tensors().items()}
+        return FaceModel(**tensors, landmark_count=self.landmark_count)
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "landmark_count"}
 
     def save(self, path: Path) -> None:
         """Write as safetensors, atomically."""
-        tensors = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
         facts = {"landmark_count": self.landmark_count, "regions": list(REGIONS)}
-        save_tensors(path, KIND, KIND_VERSION, tensors, facts)
+        save_tensors(path, KIND, KIND_VERSION, self._tensors(), facts)
 
     @staticmethod
     def load(path: Path) -> "FaceModel":

@@ -14,8 +14,8 @@ from prior.motion.model import KIND_VERSION as MOTION_VERSION
 from prior.motion.model import load_motion_model
 from prior.renderer.prior import load_renderer_prior
 from render.drawing.detail import DETAIL_SIZE, Detail
+from render.drawing.gbuffer import TEXTURE_SIZE
 from render.drawing.look import BANK_FRAMES, Bank
-from render.drawing.neural_texture import TEXTURE_SIZE
 from render.errors import StoreError
 from render.store import file_sha256, save_tensors
 

@@ -25,8 +25,9 @@ from prior.speech.lip_encoder import LipEncoder, LipEncoderConfig
 from prior.speech.phonetics import PhoneticConfig, PhoneticEncoder
 from prior.speech.voice import VoiceConfig, VoiceDetector
 from render.drawing.detail import DETAIL_SIZE, Detail
+from render.drawing.gbuffer import TEXTURE_SIZE
 from render.drawing.look import BANK_FRAMES, Bank
-from render.drawing.neural_texture import TEXTURE_CHANNELS, TEXTURE_SIZE
+from render.drawing.neural_texture import TEXTURE_CHANNELS
 from render.head.track import Track
 from tests.media import Sound, make_clip, make_sound, make_voice
 

@@ -8,8 +8,8 @@ import torch
 
 from prior.renderer.interior import ALIKE_VARIANCE, Interior
 from prior.renderer.prior import load_renderer_prior
+from render.drawing.gbuffer import TEXTURE_SIZE
 from render.drawing.look import Bank
-from render.drawing.neural_texture import TEXTURE_SIZE
 from render.drawing.renderer import pitch_and_yaw
 
 
