@@ -98,16 +98,21 @@ class Painter:
             for one in index[:, None]
         ]
         outlines = [Outline.of(model, *vertices) for vertices in places]
+        face = inputs.put_back
         inputs = replace(inputs, put_back=torch.maximum(inputs.put_back, _stacked(outlines, "bare") * inputs.erased))
         drawn = draw(self.renderer, self.look, inputs.to(self.device))
         rgb, matte = drawn.rgb.permute(0, 2, 3, 1).cpu().numpy(), drawn.matte[:, 0].cpu().numpy()
         mouth = torch.maximum(inputs.buffer.mouth, _stacked(outlines, "mouth"))
-        masks = {name: region_mask(mouth, inputs.put_back, name)[:, 0].numpy() for name in self._regions(index)}
+        masks = {
+            name: [region_mask(mouth, mask, name)[:, 0].numpy() for mask in (inputs.put_back, face)]
+            for name in self._regions(index)
+        }
         skin = (inputs.buffer.lower_face > 0) & (dilate(inputs.buffer.mouth, LIPS_MARGIN_PX) == 0)
         patches: dict[int, Patch] = {}
         for row, frame in enumerate(wanted):
             shares = self._regions(index[row : row + 1])
-            mattes = [feathered(matte[row], masks[name][row], outlines[row].near_bare) for name in shares]
+            ends = ([mask[row] for mask in masks[name]] for name in shares)
+            mattes = [feathered(matte[row], wide, outlines[row].near_bare, narrow) for wide, narrow in ends]
             mixed = _mixed(mattes, list(shares.values()))
             soft = mixed * self._free(frame.index)
             held_back = 1 - float(soft.sum()) / max(float(mixed.sum()), 1e-6)

@@ -20,17 +20,28 @@ FEATHER_PX = 7
 FACE_FEATHER_PX, FACE_INSET_PX = 9, 3
 
 
-def feathered(matte: np.ndarray, put_back: np.ndarray, near_bare: np.ndarray | None = None) -> np.ndarray:
-    """A matte [H, W] that falls to 0 towards the border of what is put back, a mask [H, W] of 0 and 1, 0 outside.
+def feathered(
+    matte: np.ndarray, put_back: np.ndarray, near_bare: np.ndarray | None = None, face: np.ndarray | None = None
+) -> np.ndarray:
+    """A matte [H, W] that falls to 0 towards the border of what is put back, 0 outside.
 
-    It falls further inside where `near_bare` [H, W] of `Outline` is 0.
+    Args:
+        matte: [H, W] in [0, 1].
+        put_back: [H, W] mask of 0 and 1.
+        near_bare: [H, W] of `Outline`; where it is 0, the matte falls further inside, towards the border of the face.
+        face: [H, W] mask of 0 and 1, what would be put back if nothing were bare; default all of `put_back`.
     """
-    distance = cv2.distanceTransform((put_back > 0).astype(np.uint8), cv2.DIST_L2, 3) * (CROP_SIZE / put_back.shape[0])
-    ramp = _smooth(distance / FEATHER_PX)
+    ramp = _smooth(_from_border_px(put_back) / FEATHER_PX)
     if near_bare is not None:
-        inner = _smooth((distance - FACE_INSET_PX) / FACE_FEATHER_PX)
+        inner = _smooth((_from_border_px(put_back if face is None else face) - FACE_INSET_PX) / FACE_FEATHER_PX)
         ramp = inner + (ramp - inner) * near_bare
     return np.asarray(matte * ramp, np.float32)
+
+
+def _from_border_px(mask: np.ndarray) -> np.ndarray:
+    """How far inside a square mask each pixel lies, px of a 256 px crop; 0 outside."""
+    distance = cv2.distanceTransform((mask > 0).astype(np.uint8), cv2.DIST_L2, 3)
+    return np.asarray(distance * (CROP_SIZE / mask.shape[0]))
 
 
 def _smooth(ramp: np.ndarray) -> np.ndarray:

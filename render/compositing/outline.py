@@ -16,11 +16,11 @@ from render.drawing.gbuffer import gbuffer
 from render.head.face_model import FaceModel
 
 LOOK_PX = CROP_SIZE // 2
-#: A narrower strip, px of a 256 px crop, is not counted as bare; so far around one lies near it.
-LEAST_BARE_PX, NEAR_PX = 6, 6
-#: How far below the source's chin its shadow lies.
-#: Painting over a wider strip beside the old chin was tried: no better.
-SHADOW_PX = 10
+#: How wide a strip, px of a 256 px crop, is not bare yet, and is wholly so; so far around one lies near it.
+BARE_PX, NEAR_PX = (4, 7), 6
+#: How far below the source's chin its shadow lies, or the chin itself where it is tracked too high; and how far that
+#: goes on to either side of a strip, less and less downwards.
+SHADOW_PX, ASIDE_PX = 22, 4
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Outline:
 
     Attributes:
         bare: 0 or 1, where the source's chin is and the drawn one is not, and its shadow below.
-        near_bare: in [0, 1], around that.
+        near_bare: in [0, 1], around that, by how wide the strip is: so nothing comes or goes from frame to frame.
         mouth: 0 or 1, the source's own lips and mouth.
     """
 
@@ -46,12 +46,27 @@ class Outline:
 
 def outline(new: np.ndarray, old: np.ndarray, mouth: np.ndarray) -> Outline:
     """From masks, bool [LOOK_PX, LOOK_PX]: the drawn lower face, the source's own, and the source's mouth."""
-    least = np.ones((LEAST_BARE_PX // 2, LEAST_BARE_PX // 2), np.uint8)
-    bare = cv2.morphologyEx((old & ~new).astype(np.uint8), cv2.MORPH_OPEN, least)
-    shadow = cv2.dilate(bare, np.ones((SHADOW_PX // 2 + 1, 3), np.uint8), anchor=(1, SHADOW_PX // 2))
-    near = cv2.dilate(bare, np.ones((NEAR_PX - 1, NEAR_PX - 1), np.uint8))
-    soft = cv2.GaussianBlur(near.astype(np.float32), (0, 0), NEAR_PX / 4)
-    return Outline(_full(shadow), cv2.resize(soft, (CROP_SIZE, CROP_SIZE)), _full(mouth.astype(np.uint8)))
+    bare = _by_width(old & ~new)
+    down, aside = SHADOW_PX // 2, ASIDE_PX // 2
+    fan = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * aside + 1, 2 * down + 1))[: down + 1]
+    shadow = cv2.dilate(bare, fan, anchor=(aside, down))
+    near = cv2.dilate(shadow, np.ones((NEAR_PX - 1, NEAR_PX - 1), np.uint8))
+    soft = cv2.GaussianBlur(near, (0, 0), NEAR_PX / 4)
+    return Outline(_full((shadow > 0).astype(np.uint8)), _resized(soft), _full(mouth.astype(np.uint8)))
+
+
+def _by_width(left: np.ndarray) -> np.ndarray:
+    """How much each strip of a mask, bool [LOOK_PX, LOOK_PX], counts as bare: float32 of that shape in [0, 1]."""
+    square = np.ones((2, 2), np.uint8)
+    strips = cv2.dilate(cv2.erode(left.astype(np.uint8), square), square, anchor=(0, 0))
+    count, number = cv2.connectedComponents(strips)
+    bare, (least, most) = np.zeros(left.shape, np.float32), BARE_PX
+    for strip in (number == one for one in range(1, count)):
+        runs = [strip.sum(axis) for axis in (0, 1)]
+        # As wide as it is where most of it is, down or across.
+        width_px = min(float((run**2).sum() / run.sum()) for run in runs) * CROP_SIZE / LOOK_PX
+        bare[strip] = np.clip((width_px - least) / (most - least), 0, 1)
+    return bare
 
 
 def carried_skin(model: FaceModel, drawn: torch.Tensor, own: torch.Tensor, source: np.ndarray) -> np.ndarray:
@@ -76,6 +91,10 @@ def carried_skin(model: FaceModel, drawn: torch.Tensor, own: torch.Tensor, sourc
 
 def _mask(buffer: torch.Tensor) -> np.ndarray:
     return np.asarray(buffer[0, 0].numpy() > 0)
+
+
+def _resized(values: np.ndarray) -> np.ndarray:
+    return np.asarray(cv2.resize(values, (CROP_SIZE, CROP_SIZE)), np.float32)
 
 
 def _full(mask: np.ndarray) -> np.ndarray:

@@ -17,3 +17,12 @@ def test_the_matte_ends_at_the_face_and_beyond_it_where_that_leaves_something_ba
     assert beyond[160, 39 + PUT_BACK_MARGIN_PX] > 0.7 and beyond[160, 40 + FEATHER_PX] == 1
     assert at_face[:, :40].max() == 0 == beyond[:, :40].max()
     assert np.array_equal(beyond, feathered(ones, put_back))
+
+
+def test_half_bare_the_matte_is_half_way_between_the_faces_and_the_wider_one():
+    face, wide, ones = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32)
+    face[100:190, 40:220] = wide[100:220, 40:220] = 1
+    none, half, all_of_it = (feathered(ones, wide, np.full(SHAPE, near, np.float32), face) for near in (0, 0.5, 1))
+    assert np.array_equal(none, feathered(ones, face, np.zeros(SHAPE, np.float32)))
+    assert np.array_equal(all_of_it, feathered(ones, wide))
+    assert np.allclose(half, (none + all_of_it) / 2, atol=1e-6) and half[200, 130] == 0.5

@@ -1,10 +1,11 @@
 import cv2
 import numpy as np
+import pytest
 import torch
 
 from prior.face.model import load_face_model
 from prior.face.points import LIPS_INNER
-from render.compositing.outline import LOOK_PX, SHADOW_PX, Outline, carried_skin, outline
+from render.compositing.outline import BARE_PX, LOOK_PX, SHADOW_PX, Outline, carried_skin, outline
 from render.drawing.crop import CROP_SIZE
 
 
@@ -28,6 +29,19 @@ def test_where_the_chin_was_and_below_it_the_shadow_is_bare():
     assert not lower.bare.any() and not lower.near_bare.any()
     assert higher.near_bare[198, 130] > 0.9
     assert higher.near_bare[120, 60] == 0 == higher.near_bare[150, 196]
+
+
+def test_a_chin_that_rises_little_by_little_is_bare_little_by_little():
+    near = [outline(face(206 - rise), face(206), face(120)).near_bare[202, 130] for rise in (4, 6, 8, 10)]
+    assert near[0] == 0 and near[1] == pytest.approx((6 - BARE_PX[0]) / (BARE_PX[1] - BARE_PX[0]), abs=0.03)
+    assert min(near[2:]) > 0.99
+
+
+def test_a_strip_that_runs_out_along_the_jaw_is_bare_to_its_ends():
+    new = face(190)
+    new[95:101, 30:50] = True  # at the side 4 px are left bare, of 16
+    found = outline(new, face(206), face(120))
+    assert found.bare[203, 70] == 1 == found.bare[203, 150] and found.bare[198, 70] == 0
 
 
 def test_the_sources_skin_goes_with_the_face(talking_clip):
