@@ -59,7 +59,7 @@ def gbuffer(
     raster = ops.rasterize(clip_vertices, model.faces, (size, size))
     uv = ops.interpolate(model.uv, raster, model.faces)
     if model.lip_seam:
-        model.lip_seam.keep_apart(uv, raster.face_id, texels)
+        model.lip_seam.keep_apart(uv, raster.face_id, clip_vertices, texels)
     lower_face = pick_faces(model.faces_in(*LOWER_FACE_REGIONS), raster.face_id)
     mouth = pick_faces(model.faces_in(*MOUTH_REGIONS), raster.face_id)
     covered = (raster.face_id[:, None] >= 0).float()

@@ -2,13 +2,19 @@
 
 Lips part, but over uv the edges of a closed mouth touch. A bilinear sample within a texel of the seam would be mixed
 with the other lip's colour, and a light or dark line would stand along the lips wherever they are of two colours. So
-what lies on one lip is sampled no nearer to the seam than its own texels reach.
+what lies on one lip is sampled no nearer to the seam than its own texels reach; but for where the lips lie together,
+whose dark line is just there.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+
+#: Lips so far apart, px of a crop, are still sampled across their seam, and so far apart not at all.
+APART_PX = (4.0, 9.0)
+#: Side of that crop.
+CROP_PX = 256
 
 
 @dataclass(frozen=True)
@@ -17,19 +23,22 @@ class LipSeam:
 
     Attributes:
         upper, lower: bool [F], faces at the edge of either lip.
-        edges: float64 [N, 2], uv of the upper lip's edge and of the lower one's, by increasing u.
+        vertices: of the upper lip's edge and of the lower one's, by increasing u.
+        edges: float64 [N, 2], uv of the same.
     """
 
     upper: torch.Tensor
     lower: torch.Tensor
+    vertices: tuple[list[int], list[int]]
     edges: tuple[np.ndarray, np.ndarray]
 
-    def keep_apart(self, uv: torch.Tensor, face_id: torch.Tensor, texels: int) -> None:
+    def keep_apart(self, uv: torch.Tensor, face_id: torch.Tensor, clip_vertices: torch.Tensor, texels: int) -> None:
         """Move samples of a square map along v, by about a texel at most, to where only their own lip is read.
 
         Args:
-            uv: [..., 2] in [0, 1], origin top left; changed in place.
-            face_id: int32 [...], the face that each is of, −1 for none.
+            uv: [B, H, W, 2] in [0, 1], origin top left; changed in place.
+            face_id: int32 [B, H, W], the face that each is of, −1 for none.
+            clip_vertices: [B, V, 4] of the same pictures, square ones.
             texels: side of the map that is to be sampled bilinearly, with centres of texels at + 0.5.
         """
         lip = torch.cat([self.upper.float() - self.lower.float(), uv.new_zeros(1)])[face_id.long()]
@@ -37,8 +46,23 @@ class LipSeam:
         u, v = uv[touched].unbind(-1)
         column = (u * texels - 0.5).long().clamp(0, texels - 2)  # and the next one
         last, first = torch.from_numpy(self._limits(texels)).to(uv)[:, column]
-        v = torch.where(lip[touched] > 0, torch.minimum(v, last), torch.maximum(v, first))
-        uv[touched] = torch.stack([u, v], -1)
+        own = torch.where(lip[touched] > 0, torch.minimum(v, last), torch.maximum(v, first))
+        apart = torch.from_numpy(self._apart(clip_vertices, texels)).to(uv)[touched.nonzero()[:, 0], column]
+        uv[touched] = torch.stack([u, torch.lerp(v, own, apart)], -1)
+
+    def _apart(self, clip_vertices: torch.Tensor, texels: int) -> np.ndarray:
+        """How much the lips count as apart in each picture at each column [B, texels], in [0, 1]."""
+        centres = (np.arange(texels) + 0.5) / texels
+        upper, lower = (clip_vertices[:, edge].detach().double().cpu() for edge in self.vertices)
+        upper, lower = (points[..., :2] / points[..., 3:] * (CROP_PX / 2) for points in (upper, lower))
+        along = upper[:, -1] - upper[:, 0]
+        down = torch.stack([along[:, 1], -along[:, 0]], -1) / along.norm(dim=-1, keepdim=True)  # y is up
+        below = [(points @ down[:, :, None])[..., 0].numpy() for points in (upper, lower)]  # [B, N]
+        rows = [
+            np.stack([np.interp(centres, edge[:, 0], one) for one in each])
+            for edge, each in zip(self.edges, below, strict=True)
+        ]
+        return np.clip((rows[1] - rows[0] - APART_PX[0]) / (APART_PX[1] - APART_PX[0]), 0, 1)
 
     def _limits(self, texels: int) -> np.ndarray:
         """Largest v of the upper lip, least of the lower one [2, texels - 1], where columns [n, n + 1] are read."""
@@ -75,6 +99,7 @@ def lip_seam(faces: torch.Tensor, uv: torch.Tensor, lips: torch.Tensor) -> LipSe
     for chain in (loop[: right + 1], loop[:1] + loop[: right - 1 : -1]):
         touching = lips & torch.isin(faces, faces.new_tensor(chain[1:-1])).any(1)
         height = float(uv[faces[touching].long(), 1].mean())
-        found.append((height, touching, uv[chain].double().cpu().numpy()))
+        found.append((height, touching, chain))
     (_, upper, above), (_, lower, below) = sorted(found, key=lambda one: one[0])
-    return LipSeam(upper, lower, (above, below))
+    edges = tuple(uv[chain].double().cpu().numpy() for chain in (above, below))
+    return LipSeam(upper, lower, (above, below), (edges[0], edges[1]))
