@@ -2,7 +2,7 @@
 
 Wanted are few sharp frames such that every mouth of the footage has one among them that is much alike, by the likeness
 that the renderer has learnt to go by (medoids). What is rare in speech, as a mouth wide open is, is far from all else
-and so gets one of its own.
+and so gets one of its own. Half as sharp is as bad as half as likely.
 """
 
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ from render.head.track import Track
 TURN_SPREAD = 0.2
 #: Of frames that differ sharpness counts from this for the least sharp one to 1 for the sharpest.
 LEAST_SHARPNESS = 0.1
-#: Frames less sharp than this part of the usual one are not taken for a bank.
-SHARP_PART = 0.7
+#: Sharpness beside that of the usual frame from which on a frame counts as blurred as one can be.
+LEAST_SHARP = 1e-3
 LOOK_PX = 128
 CORNERS = (61, 291)
 
@@ -95,7 +95,7 @@ def medoids(distance: torch.Tensor, count: int = BANK_FRAMES) -> torch.Tensor:
     (greedy solution of the p-median problem; Cornuéjols, Fisher and Nemhauser 1977).
 
     Args:
-        distance: [N, C] from each of N wanted to each of C candidates, not negative.
+        distance: [N, C] from each of N wanted to each of C candidates.
         count: how many, at most.
 
     Returns:
@@ -148,11 +148,11 @@ def bank_frames(
     expression = torch.cat([track.lower_expression[frames] for track, frames, _ in parts])
     turn = torch.cat([pitch_and_yaw(track, frames) for track, frames, _ in parts])
     sharp = torch.cat([sharpness_of(model, *part) for part in parts])
-    taken = (sharp >= SHARP_PART * sharp.median()).nonzero()[:, 0]
     with torch.no_grad():
-        candidates = (each[taken].expand(len(owner), -1, -1) for each in (expression, turn))
+        candidates = (each.expand(len(owner), -1, -1) for each in (expression, turn))
         distance = -renderer.bank.likeness(renderer.differences(expression, turn, *candidates))
-    rows = taken[medoids(distance)]
+    # Likeness is a logarithm of weights. Without sharpness detail of P096 is .74 of the real one's, with it .86.
+    rows = medoids(distance - (sharp / sharp.median().clamp(min=1e-6)).clamp(min=LEAST_SHARP).log())
     chosen = [owner[row] for row in rows.tolist()]
     chosen += chosen[:1] * (BANK_FRAMES - len(chosen))
     made = [
