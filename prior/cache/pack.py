@@ -55,17 +55,16 @@ def write_pack(cache: Path, pack: Path, trunk: Path, megabytes: float = LARGEST_
 
     Raises:
         StoreError: the cache holds no clip, or fewer than two people fit.
-        OutputError: the pack exists already, or the disk is full.
-        FileNotFoundError: there is no trunk.
+        OutputError: the pack exists already, something cannot be read or written, or the disk is full.
     """
     clips = list(prepared_clips(cache))
-    if pack.exists():
+    if os.path.lexists(pack):
         raise OutputError(f"{pack}: exists already; choose another name, or remove it")
     folder = pack.with_name(f".{pack.name}.{os.getpid()}")  # the pack appears whole or not at all
-    folder.mkdir(parents=True)
     try:
+        folder.mkdir(parents=True)
         shutil.copyfile(trunk, folder / trunk.name)
-        room = round(1e6 * megabytes) - trunk.stat().st_size
+        room = 1e6 * megabytes - trunk.stat().st_size
         sizes = {}
         for clip in in_turn(clips):
             if size := _write_clip(clip, folder / clip.folder.name, room):
@@ -79,9 +78,9 @@ def write_pack(cache: Path, pack: Path, trunk: Path, megabytes: float = LARGEST_
             )
         folder.rename(pack)
     except OSError as error:
-        if error.errno in DISK_FULL:
-            raise OutputError(f"{pack}: {error.strerror}; make room, or choose another folder") from error
-        raise
+        where = pack if error.filename is None or error.errno in DISK_FULL else error.filename
+        advice = "make room, or choose another folder" if error.errno in DISK_FULL else "the pack was not written"
+        raise OutputError(f"{where}: {error.strerror}; {advice}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     size = trunk.stat().st_size + sum(sizes.values())
@@ -89,10 +88,13 @@ def write_pack(cache: Path, pack: Path, trunk: Path, megabytes: float = LARGEST_
 
 
 def in_turn(clips: list[PreparedClip]) -> list[PreparedClip]:
-    """The order in which clips come into a pack: a first one of everybody, small ones first, then second, …"""
+    """The order in which clips come into a pack: a first one of everybody, small ones first, then second, …
+
+    Clips without a crop, which nothing is learnt from, do not.
+    """
     before: Counter[str] = Counter()
     ranked = []
-    for clip in clips:
+    for clip in (clip for clip in clips if len(clip.frames())):
         ranked.append((before[clip.person], (clip.folder / CROPS_NAME).stat().st_size, clip.folder.name, clip))
         before[clip.person] += 1
     return [clip for *_, clip in sorted(ranked, key=lambda entry: entry[:-1])]
@@ -113,7 +115,7 @@ def shortened(clip: PreparedClip) -> tuple[Track, list[int]]:
     return replace(track, **by_row), torch.searchsorted(rows, frames).tolist()
 
 
-def _write_clip(clip: PreparedClip, folder: Path, room: int) -> int:
+def _write_clip(clip: PreparedClip, folder: Path, room: float) -> int:
     """Write one clip where there is room for so many bytes; how many it took, 0 where there was none."""
     crops = clip.folder / CROPS_NAME
     if crops.stat().st_size > room:

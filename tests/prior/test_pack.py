@@ -87,6 +87,30 @@ def test_everybody_comes_in_before_anybody_comes_in_twice(cache, models, tmp_pat
     assert part.size < everything.size
 
 
+def test_a_clip_without_crops_stays_out(cache, models, tmp_path):
+    more = tmp_path / "more"
+    shutil.copytree(cache, more)
+    shutil.copytree(more / "A_1", more / "A_0")
+    write_json(more / "A_0" / "facts.json", {"person": "A", "crop_frames": []})
+    packed = write_pack(more, tmp_path / "pack", models / TRUNK_NAME, float("inf"))
+    assert (packed.people, packed.clips, packed.all_clips) == (2, 2, 3)
+    assert [clip.folder.name for clip in prepared_clips(tmp_path / "pack")] == ["A_1", "B_1"]
+
+
+def test_what_cannot_be_read_or_written_is_named(cache, models, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OutputError, match=r"file.*: Not a directory; the pack was not written"):
+        write_pack(cache, tmp_path / "file" / "pack", models / TRUNK_NAME)
+    with pytest.raises(OutputError, match="link: exists already"):
+        write_pack(cache, tmp_path / "link", models / TRUNK_NAME)
+    shutil.copytree(cache, tmp_path / "more")
+    (tmp_path / "more" / "A_1" / "crops.mp4").unlink()
+    with pytest.raises(OutputError, match=r"A_1/crops\.mp4: No such file or directory"):
+        write_pack(tmp_path / "more", tmp_path / "pack", models / TRUNK_NAME)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link", "more"]
+
+
 def test_a_pack_appears_whole_or_not_at_all(cache, models, tmp_path, monkeypatch):
     with pytest.raises(StoreError, match=r"0 people fit into 0\.5 MB, at least 2 are needed; raise --pack-megabytes"):
         write_pack(cache, tmp_path / "pack", models / TRUNK_NAME, 0.5)
