@@ -28,6 +28,7 @@ from adapt.dubbing.session import Session
 from adapt.dubbing.weights import hand_over
 from adapt.fitting.clip import KEPT_INPUTS, FirstLook, FitClip, FrameReader, first_look
 from adapt.fitting.optimiser import JUDGE_EVERY, JUDGING, MOST_JUDGED, take_step
+from adapt.fitting.replay import REPLAY_EVERY, REPLAYED
 from adapt.fitting.state import FitState
 from adapt.tracking.crop import read_crops
 from render.compositing.composite import Patch
@@ -111,7 +112,8 @@ def plan(session: Session, requests: Sequence[Request]) -> Plan:
     seconds = fitting + speed.drawing * count + speed.writing * written
     seconds += speed.showing * min(count, MOST_SHOWN)
     sound = sound_told(session.options, footage)
-    fits = FIT_BYTES * min(count, KEPT_INPUTS) if fitting else 0
+    replayed = min(session.options.fit_steps // REPLAY_EVERY, REPLAYED)
+    fits = FIT_BYTES * (min(count, KEPT_INPUTS) + replayed) if fitting else 0
     disk = speed.bytes_a_frame * written + footage.path.stat().st_size * copied / footage.frame_count
     disk += REPORT_BYTES * min(count, MOST_SHOWN) * (1 + len(parts))
     room = (peak_memory() + fits) / 1e9, disk / 1e9

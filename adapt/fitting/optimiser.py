@@ -267,17 +267,17 @@ def take_step(reader: FrameReader, state: FitState, done: float, seed: int, repl
     if replay is not None and (state.step + 1) % REPLAY_EVERY == 0:
         index = state.step // REPLAY_EVERY % REPLAYED
         number, place = frame_of_step(counts, seed, index * REPLAY_EVERY)
-        inputs, bank = replay.read(index, number, int(reader.clips[number].learn[place]))
-        weight = REPLAY_WEIGHT
+        row = int(reader.clips[number].learn[place])
+        inputs, weight = replay.read(index, number, row), REPLAY_WEIGHT
     else:
         number, place = frame_of_step(counts, seed, state.step)
         row = int(reader.clips[number].learn[place])
-        inputs, bank = reader.read(number, row), reader.bank(number, row)
+        inputs = reader.read(number, row)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
         noise = torch.randn(1, 1, inputs.window.shape[2], generator=generator).to(reader.device)
         inputs = replace(inputs, window=inputs.window + EXPRESSION_NOISE * reader.renderer.expression_scale * noise)
     leaves = {name: value.requires_grad_() for name, value in state.parameters.items()}
-    loss = weight * _loss(reader, inputs, state, bank)
+    loss = weight * _loss(reader, inputs, state, reader.bank(number, row))
     gradients = torch.autograd.grad(loss, list(leaves.values()))
     decay = LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
     state.is_whole = False

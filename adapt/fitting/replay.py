@@ -11,7 +11,7 @@ import torch
 
 from adapt.fitting.clip import FrameReader
 from prior.renderer.losses import completed
-from render.drawing.look import Bank, Look
+from render.drawing.look import Look
 from render.drawing.renderer import WINDOW_CENTRE, RenderInputs, draw_trainable, expression_window, render_inputs
 
 #: One step in so many replays, its loss times this weight; so many pictures are replayed in turn.
@@ -40,25 +40,22 @@ class Replay:
 
     def __init__(self, reader: FrameReader, seed: int) -> None:
         self.reader, self.seed = reader, seed
-        self._kept: dict[int, tuple[RenderInputs, Bank]] = {}
+        self._kept: dict[int, RenderInputs] = {}
         self._learnt = torch.cat([clip.track.lower_expression[clip.frames[clip.learn]] for clip in reader.clips])
 
-    def read(self, index: int, number: int, row: int) -> tuple[RenderInputs, Bank]:
-        """A picture, and the bank to draw it with.
+    def read(self, index: int, number: int, row: int) -> RenderInputs:
+        """Inputs of one frame that hold what the prior drew as its real pixels.
 
         Args:
             index: which of the pictures; its expression depends on seed and index alone.
             number: of the clip that it is drawn in the first time, and always the same.
-            row: of that clip's `frames`, too.
-
-        Returns:
-            Inputs of one frame that hold what the prior drew as its real pixels, and the bank.
+            row: of that clip's `frames`, too; it is drawn with the bank of that frame.
         """
         if index not in self._kept:
             self._kept[index] = self._drawn(index, number, row)
         return self._kept[index]
 
-    def _drawn(self, index: int, number: int, row: int) -> tuple[RenderInputs, Bank]:
+    def _drawn(self, index: int, number: int, row: int) -> RenderInputs:
         reader, prior, clip = self.reader, self.reader.prior, self.reader.clips[number]
         track, frame = clip.track, clip.frames[[row]]
         window = expression_window(track.lower_expression, track.timestamps, track.shot, frame)
@@ -73,10 +70,10 @@ class Replay:
             prior.model, track, frame, crop, prior.erasing_expressions, lower, window + (unseen - own)
         )
         inputs = inputs.narrowed().to(reader.device)
-        bank = reader.bank(number, row)
+        look = Look(reader.first.look.texture, reader.bank(number, row))
         with torch.no_grad():
-            rgb, _ = draw_trainable(reader.renderer, Look(reader.first.look.texture, bank), inputs)
-        return replace(inputs, crop=completed(rgb, inputs)), bank
+            rgb, _ = draw_trainable(reader.renderer, look, inputs)
+        return replace(inputs, crop=completed(rgb, inputs))
 
 
 def unseen_expression(

@@ -3,6 +3,7 @@ from dataclasses import fields
 import pytest
 import torch
 
+from adapt.dubbing.plan import FIT_BYTES
 from adapt.fitting.clip import FrameReader
 from adapt.fitting.optimiser import take_step
 from adapt.fitting.replay import Replay, unseen_expression
@@ -49,7 +50,7 @@ def test_what_is_nearest_to_the_footage_is_not_taken():
 
 def test_a_replayed_picture_is_the_priors_and_leaves_the_unadapted_look_nothing_to_learn(reader, fitted):
     row = int(fitted.clips[0].learn[0])
-    inputs, bank = Replay(reader, 5).read(0, 0, row)
+    inputs, bank = Replay(reader, 5).read(0, 0, row), reader.bank(0, row)
     own = reader.read(0, row)
     outside = (inputs.erased == 0).expand_as(inputs.crop)
     assert torch.equal(inputs.crop[outside], own.crop[outside])
@@ -66,13 +67,27 @@ def test_a_replayed_picture_is_the_priors_and_leaves_the_unadapted_look_nothing_
 def test_a_picture_is_made_once_and_the_same_again_by_another(reader, fitted):
     learn = fitted.clips[0].learn
     replay = Replay(reader, 5)
-    first, _ = replay.read(3, 0, int(learn[2]))
-    assert replay.read(3, 0, int(learn[0]))[0] is first
-    again, _ = Replay(reader, 5).read(3, 0, int(learn[2]))
+    first = replay.read(3, 0, int(learn[2]))
+    assert replay.read(3, 0, int(learn[0])) is first
+    again = Replay(reader, 5).read(3, 0, int(learn[2]))
     names = [item.name for item in fields(first) if item.name != "buffer"]
     assert all(torch.equal(getattr(first, name), getattr(again, name)) for name in names)
-    other, _ = Replay(reader, 6).read(3, 0, int(learn[2]))
+    other = Replay(reader, 6).read(3, 0, int(learn[2]))
     assert not torch.equal(first.window, other.window)
+
+
+def test_what_is_kept_of_a_picture_takes_no_more_memory_than_a_plan_tells(reader, fitted):
+    """A bank of its own would be five times as much."""
+    replay, held = Replay(reader, 5), []
+    replay.read(0, 0, int(fitted.clips[0].learn[0]))
+    waiting = [replay._kept[0]]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, torch.Tensor):
+            held.append(one.untyped_storage().nbytes())
+        else:
+            waiting += one if isinstance(one, tuple) else vars(one).values()
+    assert 1e6 < sum(held) <= FIT_BYTES
 
 
 def test_one_step_in_so_many_replays(reader, fitted, monkeypatch):
