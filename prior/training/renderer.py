@@ -208,7 +208,7 @@ class RendererTrainer:
             read_mouths(crops, vertices, gbuffer(self.dataset.model, vertices).mouth) for crops, vertices in heads
         ]
         random = torch.Generator().manual_seed(self.config.seed)
-        with self.run.breakable():
+        with self.run.breakable(self.reader):
             error = teach_reading(self.reader, Mouths.joined(people).to(self.device), self.config.reading, random)
         tqdm.write(f"lip reader: {error:.3f}")
         self.can_read = True
@@ -232,7 +232,7 @@ class RendererTrainer:
             model = self.dataset.model
             people = [around_mouths(crops, gbuffer(model, heads).mouth).to(self.device) for crops, heads in mouths]
             random = torch.Generator().manual_seed(self.config.seed)
-            with self.run.breakable():
+            with self.run.breakable(self.judge):
                 tqdm.write(f"judge: {teach(self.judge, people, self.config.teaching, random):.3f}")
             self.taught = True
         inputs = drawing.inputs

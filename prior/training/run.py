@@ -168,11 +168,15 @@ class TrainingRun:
                 signal.signal(number, handler)
 
     @contextmanager
-    def breakable(self) -> Iterator[None]:
-        """Within, nothing is lost where a signal breaks off at once: `stoppable` is left from here."""
+    def breakable(self, part: nn.Module) -> Iterator[None]:
+        """Within, a signal breaks off at once: `stoppable` is left from here, and the part is as it was before."""
+        before = {name: value.clone() for name, value in part.state_dict().items()}
         self._is_breakable = True
         try:
             yield
+        except _Broken:
+            part.load_state_dict(before)
+            raise
         finally:
             self._is_breakable = False
 

@@ -69,18 +69,21 @@ def test_a_signal_asks_for_the_end_and_a_second_one_ends(tmp_path: Path, sent: i
 
 
 def test_what_is_breakable_ends_at_once(tmp_path: Path):
-    run, done = TrainingRun(tmp_path, "kind", 1, 0.0), []
+    run, done, part = TrainingRun(tmp_path, "kind", 1, 0.0), [], torch.nn.Linear(1, 1)
     with run.stoppable():
-        with run.breakable():
+        with run.breakable(part), torch.no_grad():
+            part.weight.fill_(1)
             done.append(1)
         os.kill(os.getpid(), signal.SIGTERM)
         done.append(2)
     assert done == [1, 2], "not any more"
     run = TrainingRun(tmp_path, "kind", 1, 0.0)
-    with run.stoppable(), run.breakable():
+    with run.stoppable(), run.breakable(part), torch.no_grad():
+        part.weight.fill_(2)
         os.kill(os.getpid(), signal.SIGTERM)
         done.append(3)
     assert done == [1, 2] and run.stopped_by == signal.SIGTERM
+    assert part.weight.item() == 1, "what was half done is done anew by who goes on"
 
 
 def test_a_signal_that_is_ignored_stays_so(tmp_path: Path):
