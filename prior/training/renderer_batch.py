@@ -19,6 +19,7 @@ from render.drawing.gbuffer import GBuffer, gbuffer
 from render.drawing.look import Look, Samples, sample_look
 from render.drawing.neural_texture import COLOUR_CHANNELS
 from render.drawing.renderer import RenderInputs, seen_corners
+from render.errors import ConfigError
 
 #: How many people's enrollments the mean texture starts from.
 MEAN_PEOPLE = 64
@@ -44,6 +45,9 @@ class TrainingConfig:
         use_scale, use_window: whether the network gets the source's scale, and the expression window (ablations).
         every_person: learn from one person in so many (ablation); the people kept out stay the same.
         seed: of everything.
+
+    Raises:
+        ConfigError: a run without a step or an end.
     """
 
     people: int = 6
@@ -65,6 +69,10 @@ class TrainingConfig:
     use_window: bool = True
     every_person: int = 1
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or not (self.steps or self.minutes > 0):
+            raise ConfigError(f"--steps {self.steps}, --minutes {self.minutes:g}: one of them must be above 0")
 
 
 def start_prior(cache: Path, prior: RendererPrior, people: list[str]) -> None:

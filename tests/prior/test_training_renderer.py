@@ -161,6 +161,13 @@ def test_command_trains_and_writes_a_prior(prepared_cache, models, tmp_path, mon
         main([str(prepared_cache), "-o", str(out), "--checkpoints", str(tmp_path / "new"), *shown.split()])
 
 
+@pytest.mark.parametrize("length", ["--minutes 0", "--steps -1", "--minutes nan"])
+def test_a_run_without_an_end_or_a_step_is_refused(prepared_cache, tmp_path, length):
+    with pytest.raises(SystemExit, match="one of them must be above 0"):
+        main([str(prepared_cache), "--checkpoints", str(tmp_path / "run"), "--device", "cpu", *length.split()])
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_that_a_signal_ended_goes_on_as_if_it_had_not(prepared_cache, models, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("ADAPT_MODELS", str(models))
     monkeypatch.setattr("prior.training.renderer.VALIDATION_ITEMS", 1)
