@@ -5,7 +5,8 @@ import torch
 
 from adapt.dubbing.plan import FIT_BYTES
 from adapt.fitting.clip import FrameReader
-from adapt.fitting.optimiser import take_step
+from adapt.fitting.optimiser import optimise, take_step
+from adapt.fitting.options import FitOptions
 from adapt.fitting.replay import Replay, unseen_expression
 from adapt.fitting.state import FitState
 from prior.renderer.losses import renderer_loss
@@ -100,3 +101,12 @@ def test_one_step_in_so_many_replays(reader, fitted, monkeypatch):
     for _ in range(6):
         take_step(reader, state, 0.0, 0, replay)
     assert asked == [0, 1, 0]
+
+
+def test_a_fit_replays_and_what_is_replayed_counts_by_its_weight(fitted, monkeypatch):
+    monkeypatch.setattr("adapt.fitting.optimiser.REPLAY_EVERY", 1)
+    monkeypatch.setattr("adapt.fitting.optimiser.REPLAY_WEIGHT", 0.0)
+    read, asked = Replay.read, []
+    monkeypatch.setattr(Replay, "read", lambda self, index, *place: asked.append(index) or read(self, index, *place))
+    state = optimise(load_renderer_prior(), fitted.clips, fitted.unadapted, FitOptions(steps=2))
+    assert asked == [0, 1] and torch.equal(state.texture, fitted.unadapted.look.texture)
