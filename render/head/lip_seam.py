@@ -56,7 +56,8 @@ class LipSeam:
         upper, lower = (clip_vertices[:, edge].detach().double().cpu() for edge in self.vertices)
         upper, lower = (points[..., :2] / points[..., 3:] * (CROP_PX / 2) for points in (upper, lower))
         along = upper[:, -1] - upper[:, 0]
-        down = torch.stack([along[:, 1], -along[:, 0]], -1) / along.norm(dim=-1, keepdim=True)  # y is up
+        length = along.norm(dim=-1, keepdim=True).clamp(min=1e-6)  # seen from the side both ends may be in one place
+        down = torch.stack([along[:, 1], -along[:, 0]], -1) / length  # y is up
         below = [(points @ down[:, :, None])[..., 0].numpy() for points in (upper, lower)]  # [B, N]
         rows = [
             np.stack([np.interp(centres, edge[:, 0], one) for one in each])
@@ -76,7 +77,9 @@ class LipSeam:
 
 
 def lip_seam(faces: torch.Tensor, uv: torch.Tensor, lips: torch.Tensor) -> LipSeam | None:
-    """The seam of a mesh: the border of its lips at which no other face begins; None where that is no single loop.
+    """The seam of a mesh: the border of its lips at which no other face begins.
+
+    None where that is no single loop, or its two edges do not run along u.
 
     Args:
         faces: [F, 3] vertices, all turned alike.
@@ -102,4 +105,6 @@ def lip_seam(faces: torch.Tensor, uv: torch.Tensor, lips: torch.Tensor) -> LipSe
         found.append((height, touching, chain))
     (_, upper, above), (_, lower, below) = sorted(found, key=lambda one: one[0])
     edges = tuple(uv[chain].double().cpu().numpy() for chain in (above, below))
+    if not all((np.diff(edge[:, 0]) > 0).all() for edge in edges):
+        return None
     return LipSeam(upper, lower, (above, below), (edges[0], edges[1]))

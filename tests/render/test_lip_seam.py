@@ -83,3 +83,16 @@ def test_lips_that_do_not_part_have_no_seam():
     assert lip_seam(faces, uv, torch.zeros(2, dtype=torch.bool)) is None
     two = torch.tensor([[0, 1, 2], [3, 4, 5]], dtype=torch.int32)
     assert lip_seam(two, torch.rand(6, 2), torch.ones(2, dtype=torch.bool)) is None
+
+
+def test_a_seam_that_does_not_run_along_u_is_none():
+    lips = MODEL.faces_in("lips")
+    assert lip_seam(MODEL.faces, MODEL.uv * torch.tensor([-1.0, 1.0]) + torch.tensor([1.0, 0.0]), lips) is not None
+    assert lip_seam(MODEL.faces, MODEL.uv.flip(1), lips) is None, "it would be read by columns"
+
+
+def test_a_mouth_whose_corners_are_seen_in_one_place_has_uv():
+    vertices = clip_vertices(4.0)
+    vertices[:, [CORNER, OTHER_CORNER], :2] = 0
+    uv = gbuffer(MODEL, vertices, 256).uv
+    assert bool(uv.isfinite().all()) and float(uv.max()) > 0.5
