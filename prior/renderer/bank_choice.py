@@ -24,7 +24,7 @@ TURN_SPREAD = 0.2
 #: Of frames that differ sharpness counts from this for the least sharp one to 1 for the sharpest.
 LEAST_SHARPNESS = 0.1
 #: Sharpness beside that of the usual frame from which on a frame counts as blurred as one can be.
-LEAST_SHARP = 1e-3
+BLURRED = 1e-3
 LOOK_PX = 128
 CORNERS = (61, 291)
 
@@ -152,7 +152,7 @@ def bank_frames(
         candidates = (each.expand(len(owner), -1, -1) for each in (expression, turn))
         distance = -renderer.bank.likeness(renderer.differences(expression, turn, *candidates))
     # Likeness is a logarithm of weights. Without this, frames are taken in which the mouth is blurred by its motion.
-    rows = medoids(distance - (sharp / sharp.median().clamp(min=1e-6)).clamp(min=LEAST_SHARP).log())
+    rows = medoids(distance - (sharp / sharp.median().clamp(min=1e-6)).clamp(min=BLURRED).log())
     chosen = [owner[row] for row in rows.tolist()]
     chosen += chosen[:1] * (BANK_FRAMES - len(chosen))
     made = [
