@@ -19,10 +19,6 @@ from render.drawing.renderer import Renderer, pitch_and_yaw
 from render.head.face_model import FaceModel
 from render.head.track import Track
 
-#: Turned by so much a frame is as far from another as by one standard deviation of opening, radians.
-TURN_SPREAD = 0.2
-#: Of frames that differ sharpness counts from this for the least sharp one to 1 for the sharpest.
-LEAST_SHARPNESS = 0.1
 #: Sharpness beside that of the usual frame from which on a frame counts as blurred as one can be.
 BLURRED = 1e-3
 LOOK_PX = 128
@@ -61,31 +57,6 @@ def opening_and_width(model: FaceModel, lower_expression: torch.Tensor) -> torch
     vertices = model.vertices(torch.zeros(model.shape_basis.shape[0]), lower_expression)
     width = (vertices[:, CORNERS[0]] - vertices[:, CORNERS[1]]).norm(dim=-1) / eye_distance(vertices)
     return torch.stack([opening(vertices), width], 1)
-
-
-def spread_out(description: torch.Tensor, sharpness: torch.Tensor, count: int = BANK_FRAMES) -> torch.Tensor:
-    """Choose frames that differ, sharp ones first.
-
-    Args:
-        description: [N, D], each column on one scale.
-        sharpness: [N] any positive measure; its ranks count.
-        count: how many, at most.
-
-    Returns:
-        Rows int64 [min(count, N)], in the order of their choice.
-    """
-    total = len(description)
-    rank = sharpness.argsort().argsort().float() / max(total - 1, 1)
-    sharp = LEAST_SHARPNESS + (1 - LEAST_SHARPNESS) * rank
-    from_middle = (description - description.mean(0)).norm(dim=1)
-    chosen = [int((sharp / (from_middle + 0.5)).argmax())]
-    nearest = torch.full((total,), torch.inf)
-    while len(chosen) < min(count, total):
-        nearest = torch.minimum(nearest, (description - description[chosen[-1]]).norm(dim=1))
-        worth = nearest * sharp
-        worth[chosen] = -1
-        chosen.append(int(worth.argmax()))
-    return torch.tensor(chosen)
 
 
 def medoids(distance: torch.Tensor, count: int = BANK_FRAMES) -> torch.Tensor:

@@ -306,8 +306,8 @@ class RendererTrainer:
             "frames": run.step * frames,
             "minutes": round(run.seconds / 60, 2),
             **self.times.summary(frames),
-            **({"validation_before": log[0]["validation"]} if log[0]["step"] == 0 else {}),
-            "validation": log[-1]["validation"],
+            **({"validation_before": log[0]["validation"]} if log and log[0]["step"] == 0 else {}),
+            **({"validation": log[-1]["validation"]} if log else {}),
         }
 
     def _facts(self) -> dict[str, Any]:

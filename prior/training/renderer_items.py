@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from prior.cache.prepared import PreparedClip, prepared_clips
-from prior.renderer.bank_choice import TURN_SPREAD, BankFrames, opening_and_width, spread_out
+from prior.renderer.bank_choice import BankFrames, opening_and_width
 from prior.renderer.unwrapping import TextureFrames, choose_bins
 from render.drawing.look import BANK_FRAMES
 from render.drawing.renderer import expression_window, log_source_scale, pitch_and_yaw
@@ -33,6 +33,10 @@ TARGET_SHARES = (0.35, 0.3, 0.2, 0.15)
 WIDEST_FROM, SMALL_OPENINGS = 0.8, (0.015, 0.08)
 #: Frames that a bank of an item has at least, and how often it goes without the one most like the target.
 FEWEST_BANK, WITHOUT_NEAREST = 3, 0.5
+#: Turned by so much a frame is as far from another as by one standard deviation of opening, radians.
+TURN_SPREAD = 0.2
+#: Of frames that differ the least favoured counts this, the most favoured 1.
+LEAST_FAVOUR = 0.1
 
 
 #: A clip with its surely tracked frames [N].
@@ -289,3 +293,28 @@ class BatchStream(torch.utils.data.IterableDataset):
             start = (batch * self.ranks + self.rank) * self.people
             yield TrainingItem.stack([self.dataset[start + slot] for slot in range(self.people)])
             batch += step
+
+
+def spread_out(description: torch.Tensor, favour: torch.Tensor, count: int = BANK_FRAMES) -> torch.Tensor:
+    """Choose frames that differ, of like ones the favoured.
+
+    Args:
+        description: [N, D], each column on one scale.
+        favour: [N] any measure; its ranks count.
+        count: how many, at most.
+
+    Returns:
+        Rows int64 [min(count, N)], in the order of their choice.
+    """
+    total = len(description)
+    rank = favour.argsort().argsort().float() / max(total - 1, 1)
+    weight = LEAST_FAVOUR + (1 - LEAST_FAVOUR) * rank
+    from_middle = (description - description.mean(0)).norm(dim=1)
+    chosen = [int((weight / (from_middle + 0.5)).argmax())]
+    nearest = torch.full((total,), torch.inf)
+    while len(chosen) < min(count, total):
+        nearest = torch.minimum(nearest, (description - description[chosen[-1]]).norm(dim=1))
+        worth = nearest * weight
+        worth[chosen] = -1
+        chosen.append(int(worth.argmax()))
+    return torch.tensor(chosen)

@@ -125,8 +125,9 @@ class TrainingRun:
             log.write(json.dumps(line) + "\n")
 
     def logged(self) -> list[dict[str, Any]]:
-        """The lines of the log so far."""
-        return [json.loads(line) for line in (self.folder / LOG_NAME).read_text(encoding="utf-8").splitlines()]
+        """The lines of the log so far; none where the log is gone."""
+        log = self.folder / LOG_NAME
+        return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
 
     def save(self, parts: Mapping[str, RunPart], facts: Mapping[str, Any]) -> None:
         """Write the checkpoint: parts, step, seconds, and further facts."""

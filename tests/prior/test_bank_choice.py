@@ -10,7 +10,6 @@ from prior.renderer.bank_choice import (
     medoids,
     opening_and_width,
     sharpness_of,
-    spread_out,
 )
 from prior.renderer.prior import load_renderer_prior
 from render.drawing.look import BANK_FRAMES
@@ -22,15 +21,6 @@ MODEL = load_face_model()
 @pytest.fixture(scope="module")
 def renderer() -> Renderer:
     return load_renderer_prior().renderer
-
-
-def test_chosen_frames_differ_and_of_like_ones_the_sharp_one_is_taken():
-    corners = torch.tensor([[0.0, 0], [4, 0], [0, 4], [4, 4]]).repeat_interleave(3, 0)
-    sharpness = torch.tensor([1.0, 3, 2]).repeat(4)
-    rows = spread_out(corners, sharpness, 4)
-    assert sorted(int(row) // 3 for row in rows) == [0, 1, 2, 3], "one of each kind"
-    assert all(int(row) % 3 == 1 for row in rows), "the sharpest of each"
-    assert len(spread_out(corners[:2], sharpness[:2], 8)) == 2
 
 
 def test_everything_wanted_has_something_near_it_among_the_medoids():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from prior.face.model import load_face_model
-from prior.training.renderer_items import BatchStream, RendererDataset
+from prior.training.renderer_items import BatchStream, RendererDataset, spread_out
 from render.errors import StoreError
 
 MODEL = load_face_model()
@@ -54,3 +54,12 @@ def test_enrollment_stays_apart_from_targets(prepared_cache):
     clip, frames = dataset.clips["A"][0]
     part = dataset._part(clip, frames, random)
     assert 6 <= len(part) <= len(frames) // 2 + 1 and bool((part.diff() == 1).all())
+
+
+def test_chosen_frames_differ_and_of_like_ones_the_favoured_one_is_taken():
+    corners = torch.tensor([[0.0, 0], [4, 0], [0, 4], [4, 4]]).repeat_interleave(3, 0)
+    favour = torch.tensor([1.0, 3, 2]).repeat(4)
+    rows = spread_out(corners, favour, 4)
+    assert sorted(int(row) // 3 for row in rows) == [0, 1, 2, 3], "one of each kind"
+    assert all(int(row) % 3 == 1 for row in rows), "the favoured one of each"
+    assert len(spread_out(corners[:2], favour[:2], 8)) == 2

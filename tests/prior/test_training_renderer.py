@@ -198,6 +198,10 @@ def test_a_run_that_a_signal_ended_goes_on_as_if_it_had_not(prepared_cache, mode
     assert all(torch.equal(own[name], other[name]) for name in own)
     assert [read_json(run / "summary.json")["steps"] for run in (whole, broken)] == [2, 2]
     assert [line["step"] for line in map(json.loads, (broken / "log.jsonl").read_text().splitlines())] == [0, 2]
+    (whole / "log.jsonl").unlink()
+    train(whole)
+    summary = read_json(whole / "summary.json")
+    assert summary["steps"] == 2 and "validation" not in summary, "a log that is gone tells nothing and stops nothing"
 
 
 @pytest.mark.cuda
