@@ -90,12 +90,13 @@ def fit(
     """
     prior = prior or load_renderer_prior()
     files = [Footage(file, options.progressive) for file in footage]
+    if options.part:
+        for file in files:
+            _check_part(file, options.part, progress)
     advice = "the same command with --person 1"
     found = Found.of_user(options.keep_found)
     tracks = tracks or [track_footage(file, options.person, advice, progress, found) for file in files]
     tracks = [limit(track.with_crop_size(CROP_SIZE), options.part) for track in tracks]
-    for file in files if options.part else ():
-        _note_beyond(file, options.part, progress)
     clips, enrollment = learnable_clips(prior, files, tracks, options.seconds, progress)
     first = first_look(prior, clips)
     # Each clip is of one file; files that nothing was chosen from have none.
@@ -175,16 +176,18 @@ def limit(track: Track, part: tuple[float, float] | None) -> Track:
     inside = (time >= part[0]) & (time < part[1])
     if not bool(inside.any()):
         name = track.source.get("file", "the footage")
-        raise FitError(f"--range {part[0]:g}-{part[1]:g}: outside {name}, which is {float(time[-1]):.2f} s long")
+        raise FitError(f"--range {part[0]:g}-{part[1]:g}: no frame of {name} lies in it; give a longer part")
     return replace(track, confidence=track.confidence * inside)
 
 
-def _note_beyond(footage: Footage, part: tuple[float, float] | None, progress: Progress) -> None:
-    """Say where a part goes on after the footage's end."""
-    seconds = footage.end - footage.start
-    if part is not None and part[1] > seconds + 1 / footage.fps:
+def _check_part(footage: Footage, part: tuple[float, float], progress: Progress) -> None:
+    """Refuse a part that begins after the footage's end; say where one goes beyond it."""
+    name, seconds = footage.path.name, footage.duration
+    if part[0] >= seconds:
+        raise FitError(f"--range {part[0]:g}-{part[1]:g}: outside {name}, which is {seconds:.2f} s long")
+    if part[1] > seconds + 1 / footage.fps:
         told = f"--range {part[0]:g}-{part[1]:g} goes beyond its end at {timecode(seconds)}, and is used up to there"
-        progress.note(f"{footage.path.name}: {told}")
+        progress.note(f"{name}: {told}")
 
 
 def _clip(footage: Footage, track: Track, learn: torch.Tensor, held_out: torch.Tensor, progress: Progress) -> FitClip:

@@ -3,14 +3,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from adapt.fitting.fit import draw_clip, fit, without_occluders
+from adapt.fitting.fit import draw_clip, fit, limit, without_occluders
 from adapt.fitting.optimiser import chosen_part, frame_of_step, optimise, take_step
 from adapt.fitting.options import FitOptions
 from adapt.fitting.state import Checkpoint, FitState
 from adapt.progress import Bar
 from prior.renderer.prior import load_renderer_prior
 from render.compositing.matte import put_back
-from render.errors import StoreError
+from render.errors import FitError, StoreError
 
 DEVICES = ("cpu", "cuda")
 FOUR = FitOptions(steps=4, seed=3)
@@ -26,6 +26,15 @@ def test_a_fit_draws_a_mouth_where_there_was_a_hole(fitted):
     grey = ((0.5 - real).abs() * drawn.erased).sum()
     assert float(error) < 0.5 * float(grey)
     assert float((put_back(drawn, real) - real).abs().mul(1 - drawn.erased).max()) == 0
+
+
+def test_a_part_that_shows_nothing_is_refused_before_anything_is_looked_for(talking_clip, monkeypatch):
+    path, track = talking_clip
+    monkeypatch.setattr("adapt.fitting.fit.track_footage", lambda *_: pytest.fail("looked for a face"))
+    with pytest.raises(FitError, match=rf"--range 40-44: outside {path.name}, which is 1.60 s long"):
+        fit([path], "Ada", FitOptions(part=(40.0, 44.0)))
+    with pytest.raises(FitError, match="--range 0.001-0.002: no frame of .* lies in it"):
+        limit(track, (0.001, 0.002))
 
 
 def test_same_steps_same_state_and_a_resumed_fit_too(fitted, tmp_path, monkeypatch):
